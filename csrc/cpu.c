@@ -1,0 +1,153 @@
+#define _GNU_SOURCE
+#include "cpu.h"
+
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---- kernel sets ------------------------------------------------------------------------------------------------- */
+
+static bool has_scalar(void)
+{
+    return true;
+}
+
+#if defined(__x86_64__)
+/* __builtin_cpu_supports also asks the system (XGETBV) whether it saves the registers. */
+static bool has_avx2(void)
+{
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+
+static bool has_avx512(void)
+{
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw");
+}
+#endif
+
+static const struct {
+    const fg_kernels *kernels;
+    bool (*available)(void);
+} sets[] = { /* worst first */
+    {&fg_kernels_scalar, has_scalar},
+#if defined(__x86_64__)
+    {&fg_kernels_avx2, has_avx2},
+    {&fg_kernels_avx512, has_avx512},
+#endif
+};
+enum { N_SETS = sizeof sets / sizeof *sets };
+
+const char *fg_isa_name(int i)
+{
+    return i >= 0 && i < N_SETS ? sets[i].kernels->name : NULL;
+}
+
+bool fg_isa_available(const char *name)
+{
+    return fg_kernels_find(name) != NULL;
+}
+
+const fg_kernels *fg_kernels_find(const char *name)
+{
+    for (int i = N_SETS - 1; i >= 0; i--)
+        if ((!name || strcmp(name, sets[i].kernels->name) == 0) && sets[i].available())
+            return sets[i].kernels;
+    return NULL;
+}
+
+/* ---- CPUs -------------------------------------------------------------------------------------------------------- */
+
+/* CPUs' worth of time that the cgroup allows, rounded up; `most` where there is no limit. Version 2, then version 1. */
+static int cgroup_cpus(int most)
+{
+    long long quota = -1, period = 0;
+    FILE *file = fopen("/sys/fs/cgroup/cpu.max", "r");
+    if (file) {
+        if (fscanf(file, "%lld %lld", &quota, &period) != 2)
+            quota = -1; /* "max" */
+        fclose(file);
+    } else {
+        if ((file = fopen("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "r"))) {
+            if (fscanf(file, "%lld", &quota) != 1)
+                quota = -1;
+            fclose(file);
+        }
+        if ((file = fopen("/sys/fs/cgroup/cpu/cpu.cfs_period_us", "r"))) {
+            if (fscanf(file, "%lld", &period) != 1)
+                period = 0;
+            fclose(file);
+        }
+    }
+    if (quota <= 0 || period <= 0)
+        return most;
+    const long long cpus = (quota + period - 1) / period;
+    return cpus < most ? (int)cpus : most;
+}
+
+static int count_cpus(void)
+{
+    int cpus = (int)sysconf(_SC_NPROCESSORS_ONLN);
+#ifdef __linux__
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0)
+        cpus = CPU_COUNT(&set);
+#endif
+    cpus = cgroup_cpus(cpus);
+    return cpus < 1 ? 1 : cpus;
+}
+
+int fg_cpu_count(void)
+{
+    static _Atomic int known;
+    int cpus = atomic_load_explicit(&known, memory_order_relaxed);
+    if (cpus == 0) {
+        cpus = count_cpus();
+        atomic_store_explicit(&known, cpus, memory_order_relaxed);
+    }
+    return cpus;
+}
+
+int64_t fg_cpu_l2_bytes(void)
+{
+    static _Atomic long known;
+    long bytes = atomic_load_explicit(&known, memory_order_relaxed);
+    if (bytes == 0) {
+#ifdef _SC_LEVEL2_CACHE_SIZE
+        bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
+#endif
+        if (bytes <= 0)
+            bytes = 1 << 20;
+        atomic_store_explicit(&known, bytes, memory_order_relaxed);
+    }
+    return bytes;
+}
+
+/* ---- floating point ---------------------------------------------------------------------------------------------- */
+
+#if defined(__x86_64__)
+unsigned fg_float_enter(void)
+{
+    enum { FLUSH_TO_ZERO = 0x8000, DENORMALS_ARE_ZERO = 0x0040, ROUNDING = 0x6000, MASKS = 0x1F80 };
+    const unsigned before = __builtin_ia32_stmxcsr();
+    __builtin_ia32_ldmxcsr((before & ~ROUNDING) | FLUSH_TO_ZERO | DENORMALS_ARE_ZERO | MASKS);
+    return before;
+}
+
+void fg_float_restore(unsigned before)
+{
+    __builtin_ia32_ldmxcsr(before);
+}
+#else
+unsigned fg_float_enter(void)
+{
+    return 0;
+}
+
+void fg_float_restore(unsigned before)
+{
+    (void)before;
+}
+#endif

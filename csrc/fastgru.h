@@ -1,0 +1,141 @@
+/* The whole native API of fastgru: compile a network to a Plan, give it a State, run it.
+ *
+ * The core knows no Python and no model file. Nothing here prints, aborts or exits; what can fail returns fg_status.
+ * A Plan is immutable once finished and may be run from any number of threads at once, each with a State of its own.
+ */
+#ifndef FASTGRU_H
+#define FASTGRU_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef enum fg_status {
+    FG_OK = 0,
+    FG_NO_MEMORY,    /* an allocation failed; nothing was changed */
+    FG_BAD_LAYER,    /* fg_plan_add: sizes or values do not fit each other */
+    FG_BAD_CALL,     /* fg_run: batch, steps or a view do not fit the plan */
+    FG_NO_ISA,       /* the kernel set asked for is unknown or this CPU lacks it */
+    FG_NO_BLAS       /* the BLAS library could not be opened or lacks cblas_sgemm */
+} fg_status;
+
+/* A sentence for a status; never NULL. */
+const char *fg_status_text(fg_status status);
+
+/* ---- activations ------------------------------------------------------------------------------------------------- */
+
+/* In the order of graph.py's tables; p[] holds the parameters in the order given there. */
+typedef enum fg_function {
+    FG_LINEAR, FG_RELU, FG_SIGMOID, FG_TANH, FG_HARD_SIGMOID, FG_HARD_SILU, FG_HARD_TANH, FG_SOFTPLUS, FG_SOFTSIGN,
+    FG_ELU, FG_SELU, FG_CELU, FG_GELU, FG_GELU_TANH, FG_SILU, FG_MISH, FG_EXPONENTIAL, FG_LOG_SIGMOID, FG_SQUAREPLUS,
+    FG_SOFT_SHRINK, FG_HARD_SHRINK, FG_TANH_SHRINK, FG_SPARSE_PLUS, FG_SPARSE_SIGMOID, FG_THRESHOLD,
+    FG_SOFTMAX, FG_LOG_SOFTMAX, FG_SPARSEMAX, FG_GLU, /* these four look at a whole row */
+    FG_FUNCTIONS
+} fg_function;
+
+typedef struct fg_activation {
+    fg_function function;
+    float p[3];
+} fg_activation;
+
+/* ---- describing a network ---------------------------------------------------------------------------------------- */
+
+/* A value is a small number chosen by the caller, 0 .. n_values-1; FG_NONE is "absent". */
+typedef int32_t fg_value;
+#define FG_NONE ((fg_value)-1)
+
+typedef enum fg_kind {
+    FG_INPUT,     /* features float32 per row and step */
+    FG_TOKENS,    /* one int32 per row and step */
+    FG_MASK,      /* one byte per row and step; may be absent in a call */
+    FG_EMBEDDING, FG_MASKING, FG_GRU, FG_DENSE, FG_ACTIVATE, FG_RESHAPE
+} fg_kind;
+
+/* One layer. Weight pointers are read by fg_plan_add and not kept, but for an embedding's table, which must outlive the
+ * plan: it is read in place. All matrices are row-major float32. Absent biases are NULL. */
+typedef struct fg_layer {
+    fg_kind kind;
+    fg_value x, mask, h0;           /* inputs; mask and h0 may be FG_NONE */
+    fg_value y, y_mask, y_state;    /* outputs; FG_NONE where nobody reads them */
+    union {
+        struct { bool sequence; int64_t features; } input;
+        struct { const float *table; int64_t vocabulary, features; bool mask_zero; } embedding;
+        struct { float mask_value; } masking;
+        struct {
+            int64_t units;
+            const float *kernel, *recurrent_kernel, *bias, *recurrent_bias, *initial_state; /* layouts: graph.py */
+            fg_activation activation, recurrent_activation;
+            bool reset_after, return_sequences, go_backwards, zero_output_for_mask;
+        } gru;
+        struct { const float *kernel, *bias; int64_t inputs, units; fg_activation activation; } dense;
+        struct { fg_activation activation; int64_t row; /* length of the last axis */ } activate;
+        /* time is merged into the row: (batch, time, features) -> (batch, [time',] features'); steps 0: what fits */
+        struct { bool sequence; int64_t steps, features; } reshape;
+    };
+} fg_layer;
+
+typedef enum fg_matmul { FG_MATMUL_AUTO, FG_MATMUL_BLAS } fg_matmul;
+
+typedef struct fg_plan fg_plan;
+typedef struct fg_state fg_state;
+
+/* Starts an empty plan. isa: a name of fg_isa_name, or NULL for the best of this CPU. FG_NO_ISA, FG_NO_MEMORY. */
+fg_status fg_plan_new(int32_t n_values, const char *isa, fg_matmul matmul, fg_plan **plan);
+/* Appends a layer, packing its weights. FG_BAD_LAYER, FG_NO_MEMORY; after an error the plan can only be freed. */
+fg_status fg_plan_add(fg_plan *plan, const fg_layer *layer);
+/* Ends the plan: `outputs` are the values that a run delivers. FG_BAD_LAYER, FG_NO_MEMORY. */
+fg_status fg_plan_finish(fg_plan *plan, const fg_value *outputs, int32_t n_outputs);
+void fg_plan_free(fg_plan *plan); /* NULL is fine */
+
+/* Facts of a finished plan. */
+const char *fg_plan_isa(const fg_plan *plan);
+bool fg_plan_causal(const fg_plan *plan);                         /* output at t needs no input after t */
+int64_t fg_plan_bytes(const fg_plan *plan);                       /* packed weights */
+double fg_plan_cost(const fg_plan *plan);                         /* multiply-adds per row and step */
+int64_t fg_plan_steps(const fg_plan *plan, fg_value v, int64_t steps); /* v's steps, given those of the input */
+
+/* ---- running ----------------------------------------------------------------------------------------------------- */
+
+/* Where a value of a call lies: element (b, t, i) at data + b*batch_stride + t*time_stride + i, strides in elements
+ * (time_stride unused for values without time). data NULL: an absent mask, or an output nobody wants. */
+typedef struct fg_view {
+    void *data;
+    int64_t batch_stride, time_stride;
+} fg_view;
+
+typedef struct fg_call {
+    int64_t batch, steps;      /* steps: of the sequence inputs; 1 where a network has none */
+    int threads;               /* upper bound, at least 1 */
+    const fg_view *inputs;     /* for each FG_INPUT / FG_TOKENS / FG_MASK layer, in the order of fg_plan_add */
+    const fg_view *outputs;    /* for each output */
+} fg_call;
+
+/* A State for up to `batch` rows, every row at the network's initial state. Grows by itself in fg_run where a call has more
+ * rows; for causal networks nothing in it depends on the number of steps. */
+fg_status fg_state_new(const fg_plan *plan, int64_t batch, fg_state **state);
+void fg_state_free(fg_state *state);
+/* Rows [first, first + count) start afresh with their next step. */
+void fg_state_reset(fg_state *state, int64_t first, int64_t count);
+int64_t fg_state_bytes(const fg_state *state);
+
+/* Hidden state of a GRU layer (named by its y or y_state value), one row. `started` is false while the row has seen no unmasked
+ * step: its last output is then zero, afterwards it equals h. h has `units` floats. FG_BAD_CALL where there is no such layer or row. */
+fg_status fg_state_get(const fg_plan *plan, const fg_state *state, fg_value gru, int64_t row, float *h, bool *started);
+fg_status fg_state_set(const fg_plan *plan, fg_state *state, fg_value gru, int64_t row, const float *h, bool started);
+
+/* Runs `steps` steps of `batch` rows from where the state's rows 0 .. batch-1 stand. Token ids must lie in the tables.
+ * FG_NO_MEMORY, FG_BAD_CALL: the state is unchanged. */
+fg_status fg_run(const fg_plan *plan, fg_state *state, const fg_call *call);
+
+/* ---- the machine ------------------------------------------------------------------------------------------------- */
+
+/* The i-th kernel set in this build, worst first, or NULL past the end; and whether this CPU can run it. */
+const char *fg_isa_name(int i);
+bool fg_isa_available(const char *name);
+/* CPUs that affinity and the cgroup quota allow, at least 1. */
+int fg_cpu_count(void);
+/* Opens a CBLAS library for FG_MATMUL_BLAS: `prefix` stands before its symbols ("scipy_" or ""). Once per process. */
+fg_status fg_blas_open(const char *path, const char *prefix);
+/* Its description of itself, or NULL while none is open. */
+const char *fg_blas_config(void);
+
+#endif

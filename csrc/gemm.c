@@ -1,0 +1,181 @@
+#define _GNU_SOURCE
+#include "gemm.h"
+
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cpu.h"
+
+/* ---- BLAS, opened on request ------------------------------------------------------------------------------------- */
+
+enum { ROW_MAJOR = 101, NO_TRANS = 111 };
+/* BLAS pays for its call from this many rows on. */
+enum { BLAS_ROWS = 4 };
+
+typedef void sgemm_fn(int order, int trans_a, int trans_b, int m, int n, int k, float alpha, const float *a, int lda,
+                      const float *b, int ldb, float beta, float *c, int ldc);
+
+static struct {
+    _Atomic(sgemm_fn *) sgemm;
+    const char *(*config)(void);
+} blas;
+
+static pthread_mutex_t blas_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void *blas_symbol(void *library, const char *prefix, const char *name)
+{
+    char symbol[128];
+    if (snprintf(symbol, sizeof symbol, "%s%s", prefix, name) >= (int)sizeof symbol)
+        return NULL;
+    return dlsym(library, symbol);
+}
+
+fg_status fg_blas_open(const char *path, const char *prefix)
+{
+    fg_status status = FG_OK;
+    pthread_mutex_lock(&blas_lock);
+    if (!atomic_load(&blas.sgemm)) {
+        void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+        sgemm_fn *sgemm = library ? (sgemm_fn *)blas_symbol(library, prefix, "cblas_sgemm") : NULL;
+        if (!sgemm) {
+            if (library)
+                dlclose(library);
+            status = FG_NO_BLAS;
+        } else {
+            /* our own threads split the rows; the library's would fight them */
+            void (*set_threads)(int) = (void (*)(int))blas_symbol(library, prefix, "openblas_set_num_threads");
+            if (set_threads)
+                set_threads(1);
+            blas.config = (const char *(*)(void))blas_symbol(library, prefix, "openblas_get_config");
+            atomic_store(&blas.sgemm, sgemm);
+        }
+    }
+    pthread_mutex_unlock(&blas_lock);
+    return status;
+}
+
+const char *fg_blas_config(void)
+{
+    if (!atomic_load(&blas.sgemm))
+        return NULL;
+    return blas.config ? blas.config() : "CBLAS";
+}
+
+/* One sgemm over rows that lie at one stride. */
+static void blas_rows(const fg_kernels *kernels, const fg_matrix *m, int64_t rows, const float *x, int64_t ldx, float *y,
+                      int64_t ldy)
+{
+    const fg_product *p = &m->product;
+    for (int64_t r = 0; r < rows; r++)
+        memcpy(y + r * ldy, p->bias, (size_t)p->columns * sizeof(float));
+    atomic_load(&blas.sgemm)(ROW_MAJOR, NO_TRANS, NO_TRANS, (int)rows, (int)p->columns, (int)p->k, 1.0f, x, (int)ldx, m->plain,
+                             (int)p->columns, 1.0f, y, (int)ldy);
+    if (p->f.function != FG_LINEAR)
+        for (int64_t r = 0; r < rows; r++)
+            kernels->activate(&p->f, p->columns, y + r * ldy, y + r * ldy);
+}
+
+/* The whole grid by BLAS, one call per run of rows at one stride; false where it would not pay or strides do not fit. */
+static bool blas_multiply(const fg_kernels *kernels, const fg_matrix *m, const fg_grid *x, const fg_grid *y)
+{
+    const fg_product *p = &m->product;
+    const bool over_steps = x->steps > x->rows; /* the longer axis goes into one call */
+    const int64_t count = over_steps ? x->steps : x->rows;
+    const int64_t ldx = over_steps ? x->time_stride : x->row_stride, ldy = over_steps ? y->time_stride : y->row_stride;
+    if (x->inner != 1 || count < BLAS_ROWS || ldx < p->k || ldy < p->columns || ldx > INT32_MAX || ldy > INT32_MAX)
+        return false;
+    for (int64_t i = 0; i < (over_steps ? x->rows : x->steps); i++)
+        blas_rows(kernels, m, count, x->data + i * (over_steps ? x->row_stride : x->time_stride), ldx,
+                  y->data + i * (over_steps ? y->row_stride : y->time_stride), ldy);
+    return true;
+}
+
+/* ---- matrices ---------------------------------------------------------------------------------------------------- */
+
+fg_status fg_matrix_init(fg_matrix *m, const fg_kernels *kernels, fg_matmul matmul, const float *matrix, const float *bias,
+                         int64_t k, int64_t columns, bool padded, fg_activation f)
+{
+    memset(m, 0, sizeof *m);
+    const int64_t width = (columns + kernels->lanes - 1) / kernels->lanes * kernels->lanes;
+    const size_t packed_bytes = fg_size(k, width, sizeof(float));
+    m->packed = fg_alloc(packed_bytes);
+    m->bias = fg_alloc(fg_size(1, width, sizeof(float)));
+    if (matmul == FG_MATMUL_BLAS && k <= INT32_MAX && columns <= INT32_MAX)
+        m->plain = fg_alloc(fg_size(k, columns, sizeof(float)));
+    if (!m->packed || !m->bias || (matmul == FG_MATMUL_BLAS && !m->plain)) {
+        fg_matrix_release(m);
+        return FG_NO_MEMORY;
+    }
+    fg_pack_panels(m->packed, matrix, k, columns, kernels->lanes, 3);
+    if (bias)
+        memcpy(m->bias, bias, (size_t)columns * sizeof(float));
+    if (m->plain)
+        memcpy(m->plain, matrix, (size_t)k * (size_t)columns * sizeof(float));
+    m->product = (fg_product){.w = m->packed, .bias = m->bias, .k = k, .columns = columns, .f = f, .padded = padded};
+    m->bytes = (int64_t)packed_bytes;
+    return FG_OK;
+}
+
+void fg_matrix_release(fg_matrix *m)
+{
+    free(m->packed);
+    free(m->bias);
+    free(m->plain);
+    memset(m, 0, sizeof *m);
+}
+
+int64_t fg_matrix_panels(const fg_matrix *m, const fg_kernels *kernels)
+{
+    const int64_t width = 3 * kernels->lanes;
+    return (m->product.columns + width - 1) / width;
+}
+
+/* ---- products ---------------------------------------------------------------------------------------------------- */
+
+void fg_grid_rows(const fg_grid *grid, int64_t first, int count, float **out)
+{
+    int64_t j = first % grid->inner, b = first / grid->inner % grid->rows, t = first / grid->inner / grid->rows;
+    for (int i = 0; i < count; i++) {
+        out[i] = grid->data + b * grid->row_stride + t * grid->time_stride + j * grid->inner_stride;
+        if (++j == grid->inner) {
+            j = 0;
+            if (++b == grid->rows) {
+                b = 0;
+                t++;
+            }
+        }
+    }
+}
+
+static void multiply_panels(const fg_kernels *kernels, const fg_product *p, const fg_grid *x, const fg_grid *y, int64_t first,
+                            int64_t last, int64_t from, int64_t to)
+{
+    float *xs[FG_MAX_ROWS], *ys[FG_MAX_ROWS];
+    for (int64_t i = first; i < last; i += kernels->rows) {
+        const int count = (int)(last - i < kernels->rows ? last - i : kernels->rows);
+        fg_grid_rows(x, i, count, xs);
+        fg_grid_rows(y, i, count, ys);
+        kernels->product(p, count, (const float *const *)xs, ys, from, to);
+    }
+}
+
+void fg_multiply(const fg_kernels *kernels, const fg_matrix *m, const fg_grid *x, const fg_grid *y, int64_t first, int64_t last,
+                 int64_t from, int64_t to)
+{
+    const fg_product *p = &m->product;
+    const bool all = first == 0 && last == fg_grid_size(x) && from == 0 && to == fg_matrix_panels(m, kernels);
+    if (m->plain && all && blas_multiply(kernels, m, x, y))
+        return;
+    /* Weights beyond half of L2 are swept once, panels outside: each stays in cache for all rows. */
+    const int64_t panel_bytes = 3 * kernels->lanes * p->k * (int64_t)sizeof(float);
+    const int64_t budget = fg_cpu_l2_bytes() / 2;
+    int64_t at_once = (to - from) * panel_bytes <= budget || last - first <= kernels->rows ? to - from : budget / panel_bytes;
+    if (at_once < 1)
+        at_once = 1;
+    for (int64_t panel = from; panel < to; panel += at_once)
+        multiply_panels(kernels, p, x, y, first, last, panel, panel + at_once < to ? panel + at_once : to);
+}

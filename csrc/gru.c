@@ -1,0 +1,381 @@
+/* The GRU layer: x-projections of a block, then the loop over its steps. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "layers.h"
+
+typedef struct gru_layer {
+    fg_gru_weights weights;
+    fg_matrix input;               /* what weights.input is a copy of */
+    float *recurrent, *candidate, *candidate_bias, *initial;
+    int64_t stride;                /* floats of one row of state */
+    bool return_sequences, go_backwards, zero_output_for_mask;
+} gru_layer;
+
+/* ---- packing ----------------------------------------------------------------------------------------------------- */
+
+static void release(fg_step *step)
+{
+    gru_layer *own = step->own;
+    if (!own)
+        return;
+    fg_matrix_release(&own->input);
+    free(own->recurrent);
+    free(own->candidate);
+    free(own->candidate_bias);
+    free(own->initial);
+    free(own);
+    step->own = NULL;
+}
+
+/* The bias that the x-projection starts from, in z r n: all of both biases but for reset_after's cn, which stays inside r·(…). */
+static void merge_biases(float *out, const fg_layer *layer)
+{
+    const int64_t units = layer->gru.units;
+    for (int64_t i = 0; i < 3 * units; i++) {
+        const bool inside = layer->gru.reset_after && i >= 2 * units;
+        out[i] = (layer->gru.bias ? layer->gru.bias[i] : 0.0f) +
+                 (layer->gru.recurrent_bias && !inside ? layer->gru.recurrent_bias[i] : 0.0f);
+    }
+}
+
+static fg_status pack_input(gru_layer *own, const fg_plan *plan, const fg_layer *layer, int64_t inputs)
+{
+    static const int gates[] = {0, 1, 2};
+    const fg_kernels *kernels = plan->kernels;
+    const int64_t units = layer->gru.units, width = own->weights.groups * 3 * kernels->lanes;
+    float *matrix = fg_alloc(fg_size(inputs, width, sizeof(float)));
+    float *bias = fg_alloc(fg_size(3, units, sizeof(float))), *grouped = fg_alloc(fg_size(1, width, sizeof(float)));
+    fg_status status = FG_NO_MEMORY;
+    if (matrix && bias && grouped) {
+        fg_group_columns(matrix, layer->gru.kernel, inputs, units, kernels->lanes, gates, 3);
+        merge_biases(bias, layer);
+        fg_group_columns(grouped, bias, 1, units, kernels->lanes, gates, 3);
+        status = fg_matrix_init(&own->input, kernels, plan->matmul, matrix, grouped, inputs, width, true,
+                                (fg_activation){.function = FG_LINEAR});
+        own->weights.input = own->input.product;
+    }
+    free(matrix);
+    free(bias);
+    free(grouped);
+    return status;
+}
+
+/* Panels of the gates named, group after group. */
+static float *pack_recurrent(const fg_plan *plan, const fg_layer *layer, int64_t groups, const int *gates, int vectors)
+{
+    const int lanes = plan->kernels->lanes;
+    const int64_t units = layer->gru.units, width = groups * vectors * lanes;
+    float *matrix = fg_alloc(fg_size(units, width, sizeof(float))), *packed = fg_alloc(fg_size(units, width, sizeof(float)));
+    if (matrix && packed) {
+        fg_group_columns(matrix, layer->gru.recurrent_kernel, units, units, lanes, gates, vectors);
+        fg_pack_panels(packed, matrix, units, width, lanes, vectors);
+    } else {
+        free(packed);
+        packed = NULL;
+    }
+    free(matrix);
+    return packed;
+}
+
+static fg_status pack(gru_layer *own, const fg_plan *plan, const fg_layer *layer, int64_t inputs)
+{
+    static const int all[] = {0, 1, 2}, update_reset[] = {0, 1}, candidate[] = {2};
+    const int64_t units = layer->gru.units;
+    fg_gru_weights *w = &own->weights;
+    *w = (fg_gru_weights){.inputs = inputs, .units = units, .groups = (units + plan->kernels->lanes - 1) / plan->kernels->lanes,
+                          .f = layer->gru.recurrent_activation, .g = layer->gru.activation, .reset_after = layer->gru.reset_after};
+    own->stride = fg_round_up(units, FG_MAX_LANES);
+    own->return_sequences = layer->gru.return_sequences;
+    own->go_backwards = layer->gru.go_backwards;
+    own->zero_output_for_mask = layer->gru.zero_output_for_mask;
+    const fg_status status = pack_input(own, plan, layer, inputs);
+    if (status)
+        return status;
+    own->recurrent = w->reset_after ? pack_recurrent(plan, layer, w->groups, all, 3)
+                                    : pack_recurrent(plan, layer, w->groups, update_reset, 2);
+    own->candidate_bias = fg_alloc(fg_size(1, own->stride, sizeof(float)));
+    if (!w->reset_after)
+        own->candidate = pack_recurrent(plan, layer, w->groups, candidate, 1);
+    if (layer->gru.initial_state && (own->initial = fg_alloc(fg_size(1, units, sizeof(float)))))
+        memcpy(own->initial, layer->gru.initial_state, (size_t)units * sizeof(float));
+    if (!own->recurrent || !own->candidate_bias || (!w->reset_after && !own->candidate) ||
+        (layer->gru.initial_state && !own->initial))
+        return FG_NO_MEMORY;
+    if (w->reset_after && layer->gru.recurrent_bias)
+        memcpy(own->candidate_bias, layer->gru.recurrent_bias + 2 * units, (size_t)units * sizeof(float));
+    w->recurrent = own->recurrent;
+    w->candidate = own->candidate;
+    w->candidate_bias = own->candidate_bias;
+    return FG_OK;
+}
+
+static fg_status add(fg_plan *plan, fg_step *step, const fg_layer *layer)
+{
+    const int64_t units = layer->gru.units;
+    const fg_value_info *x = fg_read(plan, layer->x, FG_FLOATS);
+    const fg_value_info *h0 = layer->h0 == FG_NONE ? NULL : fg_read(plan, layer->h0, FG_FLOATS);
+    if (units < 1 || units > INT32_MAX || !x || !x->sequence || !layer->gru.kernel || !layer->gru.recurrent_kernel ||
+        layer->gru.activation.function >= FG_SOFTMAX || layer->gru.recurrent_activation.function >= FG_SOFTMAX ||
+        (layer->h0 != FG_NONE && (!h0 || h0->sequence || h0->features != units)) ||
+        (layer->mask != FG_NONE && !fg_read(plan, layer->mask, FG_BYTES)) || (layer->y == FG_NONE && layer->y_state == FG_NONE))
+        return FG_BAD_LAYER;
+    gru_layer *own = calloc(1, sizeof *own);
+    if (!own)
+        return FG_NO_MEMORY;
+    step->own = own;
+    const fg_status status = pack(own, plan, layer, x->features);
+    if (status)
+        return status;
+    step->reads_whole = own->go_backwards;
+    step->initial = own->initial;
+    step->memory = plan->n_memories++;
+    step->cost = 3.0 * (double)units * (double)(units + x->features);
+    step->bytes = own->input.bytes + own->weights.groups * 3 * plan->kernels->lanes * units * (int64_t)sizeof(float);
+    const fg_status defined = fg_define(plan, layer->y, own->return_sequences ? layer->x : FG_NONE, FG_FLOATS, units);
+    return defined ? defined : fg_define(plan, layer->y_state, FG_NONE, FG_FLOATS, units);
+}
+
+/* ---- the rows of a step ------------------------------------------------------------------------------------------ */
+
+/* What the loop over steps needs to know, gathered once per block. */
+typedef struct walk {
+    const fg_step *step;
+    const gru_layer *own;
+    fg_context *c;
+    fg_memory *memory;
+    fg_grid x;                 /* the layer's input, in order of processing */
+    bool direct;               /* steps multiply the input themselves */
+    float *projected;          /* x-projections: row (b, t) at (t·rows + b)·width */
+    int64_t width;
+    float *z, *rh;
+    float *y;                  /* NULL: the sequence is not asked for */
+    int64_t y_row, y_time;
+    const uint8_t *mask;       /* NULL: nothing is masked */
+    int64_t mask_row, mask_time;
+    int64_t first, last;       /* this member's groups */
+} walk;
+
+static bool is_masked(const walk *w, int64_t b, int64_t t)
+{
+    return w->mask && !w->mask[b * w->mask_row + t * w->mask_time];
+}
+
+static float *state_row(const walk *w, int64_t b, int64_t t, int after)
+{
+    return w->memory->h[(w->memory->now ^ ((w->c->t0 + t + after) & 1))] + (w->c->row + b) * w->own->stride;
+}
+
+/* A masked row's state stays; its output repeats the last one, or is zero. This member's columns only. */
+static void hold_row(const walk *w, int64_t b, int64_t t)
+{
+    const int lanes = w->c->kernels->lanes;
+    const int64_t from = w->first * lanes, units = w->own->weights.units;
+    const int64_t padded = (w->last - w->first) * lanes, width = from + padded < units ? padded : units - from;
+    const float *h = state_row(w, b, t, 0) + from;
+    if (padded <= 0)
+        return;
+    memcpy(state_row(w, b, t, 1) + from, h, (size_t)padded * sizeof(float));
+    if (!w->y)
+        return;
+    float *y = w->y + b * w->y_row + t * w->y_time + from;
+    if (w->memory->started[w->c->row + b] && !w->own->zero_output_for_mask)
+        memcpy(y, h, (size_t)width * sizeof(float));
+    else
+        memset(y, 0, (size_t)width * sizeof(float));
+}
+
+static void set_row(const walk *w, fg_gru_rows *rows, int i, int64_t b, int64_t t)
+{
+    rows->h[i] = state_row(w, b, t, 0);
+    rows->out[i] = state_row(w, b, t, 1);
+    rows->x[i] = w->direct ? w->x.data + b * w->x.row_stride + t * w->x.time_stride : w->projected + (t * w->c->rows + b) * w->width;
+    rows->y[i] = w->y ? w->y + b * w->y_row + t * w->y_time : NULL;
+    if (!w->own->weights.reset_after) {
+        rows->z[i] = w->z + b * w->own->stride;
+        rows->rh[i] = w->rh + b * w->own->stride;
+    }
+}
+
+typedef void tile_fn(const fg_gru_weights *w, int rows, const fg_gru_rows *r, int64_t first, int64_t last);
+
+/* Runs one kernel over all unmasked rows of step t, tile after tile; `hold` also takes care of the masked ones. */
+static void each_tile(const walk *w, int64_t t, tile_fn *kernel, bool hold, int64_t first, int64_t last)
+{
+    fg_gru_rows rows;
+    int count = 0;
+    for (int64_t b = 0; b < w->c->rows; b++) {
+        if (is_masked(w, b, t)) {
+            if (hold)
+                hold_row(w, b, t);
+            continue;
+        }
+        set_row(w, &rows, count++, b, t);
+        if (count == w->c->kernels->rows) {
+            kernel(&w->own->weights, count, &rows, first, last);
+            count = 0;
+        }
+    }
+    if (count)
+        kernel(&w->own->weights, count, &rows, first, last);
+}
+
+/* Groups that are swept together: all of them, or as many as stay in half of L2 while several tiles of rows pass. */
+static int64_t groups_at_once(const walk *w, int64_t depth)
+{
+    const int64_t group_bytes = 3 * w->c->kernels->lanes * depth * (int64_t)sizeof(float);
+    const int64_t budget = fg_cpu_l2_bytes() / 2, count = w->last - w->first;
+    if (w->c->rows <= w->c->kernels->rows || count * group_bytes <= budget)
+        return count;
+    return budget / group_bytes > 1 ? budget / group_bytes : 1;
+}
+
+static void each_panel(const walk *w, int64_t t, tile_fn *kernel, bool hold)
+{
+    const int64_t at_once = groups_at_once(w, w->own->weights.units + (w->direct ? w->own->weights.inputs : 0));
+    for (int64_t first = w->first; first < w->last; first += at_once)
+        each_tile(w, t, kernel, hold && first == w->first, first, first + at_once < w->last ? first + at_once : w->last);
+}
+
+/* Held rows read `started`, so with a mask every step writes it, between two barriers. */
+static void mark_started(const walk *w, int64_t t)
+{
+    if (w->c->rank == 0)
+        for (int64_t b = 0; b < w->c->rows; b++)
+            if (!is_masked(w, b, t))
+                w->memory->started[w->c->row + b] = 1;
+    fg_barrier_wait(w->c->barrier, w->c->team);
+}
+
+static void run_step(const walk *w, int64_t t)
+{
+    const fg_kernels *kernels = w->c->kernels;
+    if (w->own->weights.reset_after) {
+        each_panel(w, t, w->direct ? kernels->gru_step_x : kernels->gru_step, true);
+    } else {
+        each_panel(w, t, kernels->gru_gates, false);
+        fg_barrier_wait(w->c->barrier, w->c->team);
+        each_panel(w, t, kernels->gru_candidate, true);
+    }
+    fg_barrier_wait(w->c->barrier, w->c->team);
+    if (w->mask)
+        mark_started(w, t);
+}
+
+/* ---- a block ----------------------------------------------------------------------------------------------------- */
+
+static int64_t scratch(const fg_step *step, int64_t rows, int64_t steps)
+{
+    const gru_layer *own = step->own;
+    return rows * (steps * own->input.product.columns + 2 * own->stride);
+}
+
+/* Rows whose sequence begins take the given, the constant or the zero initial state. */
+static void begin_rows(const fg_step *step, fg_context *c, fg_memory *memory)
+{
+    const gru_layer *own = step->own;
+    const int64_t units = own->weights.units;
+    const fg_grid h0 = step->h0 == FG_NONE ? (fg_grid){0} : fg_grid_of(c, step->h0);
+    for (int64_t b = 0; b < c->rows; b++) {
+        if (!c->state->fresh[c->row + b])
+            continue;
+        float *h = memory->h[memory->now] + (c->row + b) * own->stride;
+        const float *initial = h0.data ? h0.data + b * h0.row_stride : own->initial;
+        memset(h, 0, (size_t)own->stride * sizeof(float));
+        if (initial)
+            memcpy(h, initial, (size_t)units * sizeof(float));
+        memory->started[c->row + b] = 0;
+    }
+}
+
+/* After the last step: the state, and the last output where no sequence is returned. A last step that was masked gives what it
+ * would give in a sequence. */
+static void deliver(const walk *w)
+{
+    const fg_step *step = w->step;
+    const int64_t steps = w->c->steps;
+    const size_t bytes = (size_t)w->own->weights.units * sizeof(float);
+    for (int64_t b = 0; b < w->c->rows; b++) {
+        const float *h = state_row(w, b, steps, 0);
+        if (step->y_state != FG_NONE) {
+            const fg_grid out = fg_grid_of(w->c, step->y_state);
+            memcpy(out.data + b * out.row_stride, h, bytes);
+        }
+        if (step->y == FG_NONE || w->own->return_sequences)
+            continue;
+        const fg_grid out = fg_grid_of(w->c, step->y);
+        const bool zero = !w->memory->started[w->c->row + b] ||
+                          (w->own->zero_output_for_mask && steps > 0 && is_masked(w, b, steps - 1));
+        if (zero)
+            memset(out.data + b * out.row_stride, 0, bytes);
+        else
+            memcpy(out.data + b * out.row_stride, h, bytes);
+    }
+}
+
+/* Turns the block around for go_backwards: step t of the block is the input's step total-1-(t0+t). */
+static void reverse(walk *w)
+{
+    const fg_context *c = w->c;
+    w->x.data += (c->total - 1 - 2 * c->t0) * w->x.time_stride;
+    w->x.time_stride = -w->x.time_stride;
+    if (w->mask) {
+        w->mask += (c->total - 1 - 2 * c->t0) * w->mask_time;
+        w->mask_time = -w->mask_time;
+    }
+}
+
+static walk walk_of(const fg_step *step, fg_context *c)
+{
+    const gru_layer *own = step->own;
+    walk w = {.step = step, .own = own, .c = c, .memory = &c->state->memories[step->memory], .x = fg_grid_of(c, step->x)};
+    w.width = own->input.product.columns;
+    w.projected = c->scratch;
+    w.z = c->scratch + c->rows * c->state->block * w.width;
+    w.rh = w.z + c->rows * own->stride;
+    w.direct = own->weights.reset_after && c->state->block == 1 && !own->input.plain;
+    if (own->return_sequences && step->y != FG_NONE) {
+        const fg_grid y = fg_grid_of(c, step->y);
+        w.y = y.data;
+        w.y_row = y.row_stride;
+        w.y_time = y.time_stride;
+    }
+    if (step->mask != FG_NONE && fg_slot_of(c, step->mask).view.data) {
+        w.mask = fg_bytes_of(c, step->mask, c->row, &w.mask_time);
+        w.mask_row = fg_slot_of(c, step->mask).view.batch_stride;
+    }
+    fg_share(c, own->weights.groups, &w.first, &w.last);
+    if (own->go_backwards)
+        reverse(&w);
+    return w;
+}
+
+static void project(const walk *w)
+{
+    const fg_grid out = {.data = w->projected, .rows = w->c->rows, .steps = w->c->steps, .inner = 1, .row_stride = w->width,
+                         .time_stride = w->c->rows * w->width};
+    /* a member projects the columns of its own groups (a group is a panel), so nobody waits */
+    fg_multiply(w->c->kernels, &w->own->input, &w->x, &out, 0, fg_grid_size(&out), w->first, w->last);
+}
+
+static void run(const fg_step *step, fg_context *c)
+{
+    const walk w = walk_of(step, c);
+    if (c->t0 == 0) {
+        if (c->rank == 0)
+            begin_rows(step, c, w.memory);
+        fg_barrier_wait(c->barrier, c->team);
+    }
+    if (!w.direct)
+        project(&w);
+    for (int64_t t = 0; t < c->steps; t++)
+        run_step(&w, t);
+    if (c->rank != 0)
+        return;
+    if (!w.mask && c->steps > 0)
+        memset(w.memory->started + c->row, 1, (size_t)c->rows);
+    if (fg_is_last_block(c))
+        deliver(&w);
+}
+
+const fg_layer_ops fg_gru_ops = {.add = add, .run = run, .release = release, .scratch = scratch};

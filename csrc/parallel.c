@@ -1,0 +1,118 @@
+#define _GNU_SOURCE
+#include "parallel.h"
+
+#include <limits.h>
+#include <omp.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdbool.h>
+#ifdef __linux__
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
+#include "cpu.h"
+
+/* ~10 µs of polling: longer than a step's imbalance, shorter than a time slice lost to a busy neighbour. */
+enum { SPINS = 1500 };
+
+static void relax(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#endif
+}
+
+static void sleep_while(_Atomic int *word, int value)
+{
+#ifdef __linux__
+    syscall(SYS_futex, (int *)word, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0);
+#else
+    (void)word, (void)value;
+    sched_yield();
+#endif
+}
+
+static void wake_all(_Atomic int *word)
+{
+#ifdef __linux__
+    syscall(SYS_futex, (int *)word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+#else
+    (void)word;
+#endif
+}
+
+void fg_barrier_wait(fg_barrier *barrier, int members)
+{
+    if (members == 1)
+        return;
+    const int round = atomic_load_explicit(&barrier->round, memory_order_acquire);
+    if (atomic_fetch_add_explicit(&barrier->arrived, 1, memory_order_acq_rel) == members - 1) {
+        atomic_store_explicit(&barrier->arrived, 0, memory_order_relaxed);
+        atomic_store(&barrier->round, round + 1); /* sequentially consistent with the sleepers' count below */
+        if (atomic_load(&barrier->sleepers) > 0)
+            wake_all(&barrier->round);
+        return;
+    }
+    for (int i = 0; i < SPINS; i++) {
+        if (atomic_load_explicit(&barrier->round, memory_order_acquire) != round)
+            return;
+        relax();
+    }
+    atomic_fetch_add(&barrier->sleepers, 1);
+    while (atomic_load(&barrier->round) == round)
+        sleep_while(&barrier->round, round);
+    atomic_fetch_sub(&barrier->sleepers, 1);
+}
+
+/* ---- the budget -------------------------------------------------------------------------------------------------- */
+
+static _Atomic int helpers_out; /* threads beyond the callers' own that runs hold now */
+
+int fg_threads_take(int wanted)
+{
+    const int room = fg_cpu_count() - 1;
+    int out = atomic_load_explicit(&helpers_out, memory_order_relaxed);
+    for (;;) {
+        int extra = wanted - 1 < room - out ? wanted - 1 : room - out;
+        if (extra <= 0)
+            return 1;
+        if (atomic_compare_exchange_weak(&helpers_out, &out, out + extra))
+            return extra + 1;
+    }
+}
+
+void fg_threads_give(int taken)
+{
+    if (taken > 1)
+        atomic_fetch_sub(&helpers_out, taken - 1);
+}
+
+/* ---- the region -------------------------------------------------------------------------------------------------- */
+
+static _Atomic bool forked;
+
+static void in_child(void)
+{
+    atomic_store(&forked, true);
+    atomic_store(&helpers_out, 0);
+}
+
+static void watch_forks(void)
+{
+    pthread_atfork(NULL, NULL, in_child);
+}
+
+void fg_parallel(int threads, void (*work)(void *argument, int rank, int members), void *argument)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    if (threads > 1)
+        pthread_once(&once, watch_forks);
+    if (threads <= 1 || atomic_load_explicit(&forked, memory_order_relaxed)) {
+        work(argument, 0, 1);
+        return;
+    }
+#pragma omp parallel num_threads(threads)
+    work(argument, omp_get_thread_num(), omp_get_num_threads());
+}

@@ -1,0 +1,292 @@
+/* Building a Plan: values, layers, stages. See layers.h for how stages and blocks work. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "layers.h"
+
+const char *fg_status_text(fg_status status)
+{
+    switch (status) {
+    case FG_OK: return "no error";
+    case FG_NO_MEMORY: return "out of memory";
+    case FG_BAD_LAYER: return "the sizes of a layer do not fit each other";
+    case FG_BAD_CALL: return "batch, steps or arrays do not fit the network";
+    case FG_NO_ISA: return "this kernel set is unknown, or the CPU lacks it";
+    case FG_NO_BLAS: return "the BLAS library could not be opened or lacks cblas_sgemm";
+    }
+    return "unknown status";
+}
+
+fg_status fg_plan_new(int32_t n_values, const char *isa, fg_matmul matmul, fg_plan **plan)
+{
+    *plan = NULL;
+    const fg_kernels *kernels = fg_kernels_find(isa);
+    if (!kernels)
+        return FG_NO_ISA;
+    if (matmul == FG_MATMUL_BLAS && !fg_blas_config())
+        return FG_NO_BLAS;
+    fg_plan *p = calloc(1, sizeof *p);
+    if (!p || n_values <= 0 || !(p->values = calloc((size_t)n_values, sizeof *p->values))) {
+        free(p);
+        return n_values <= 0 ? FG_BAD_LAYER : FG_NO_MEMORY;
+    }
+    p->kernels = kernels;
+    p->matmul = matmul;
+    p->n_values = n_values;
+    *plan = p;
+    return FG_OK;
+}
+
+void fg_plan_free(fg_plan *plan)
+{
+    if (!plan)
+        return;
+    for (int i = 0; i < plan->n_steps; i++)
+        plan->steps[i].ops->release(&plan->steps[i]);
+    free(plan->steps);
+    free(plan->values);
+    free(plan->inputs);
+    free(plan->outputs);
+    free(plan);
+}
+
+/* ---- adding layers ----------------------------------------------------------------------------------------------- */
+
+fg_status fg_define(fg_plan *plan, fg_value v, fg_value like, fg_type type, int64_t features)
+{
+    if (v == FG_NONE)
+        return FG_OK;
+    if (v < 0 || v >= plan->n_values || plan->values[v].defined || features < 1)
+        return FG_BAD_LAYER;
+    plan->values[v] = (fg_value_info){.defined = true, .type = type, .features = features, .mask_of = FG_NONE,
+                                      .steps_of = FG_NONE, .reshaped = FG_NONE};
+    if (like != FG_NONE) {
+        plan->values[v].sequence = plan->values[like].sequence;
+        plan->values[v].steps_of = plan->values[like].steps_of;
+    }
+    return FG_OK;
+}
+
+fg_status fg_define_mask(fg_plan *plan, fg_value v, fg_value like, fg_value of, bool always)
+{
+    const fg_status status = fg_define(plan, v, like, FG_BYTES, 1);
+    if (status == FG_OK && v != FG_NONE) {
+        plan->values[v].mask_of = of;
+        plan->values[v].always = always;
+    }
+    return status;
+}
+
+const fg_value_info *fg_read(const fg_plan *plan, fg_value v, fg_type type)
+{
+    if (v < 0 || v >= plan->n_values || !plan->values[v].defined || plan->values[v].type != type)
+        return NULL;
+    return &plan->values[v];
+}
+
+static fg_status add_input(fg_plan *plan, const fg_layer *layer)
+{
+    const fg_type type = layer->kind == FG_INPUT ? FG_FLOATS : layer->kind == FG_TOKENS ? FG_IDS : FG_BYTES;
+    const fg_status status = fg_define(plan, layer->y, FG_NONE, type, type == FG_FLOATS ? layer->input.features : 1);
+    if (status || layer->y == FG_NONE)
+        return status ? status : FG_BAD_LAYER;
+    plan->values[layer->y].sequence = layer->input.sequence;
+    plan->values[layer->y].is_input = true;
+    plan->values[layer->y].stage = -1;
+    plan->values[layer->y].whole = true;
+    if (plan->n_inputs == plan->room_inputs) {
+        const int32_t room = plan->room_inputs ? 2 * plan->room_inputs : 4;
+        fg_value *inputs = realloc(plan->inputs, (size_t)room * sizeof *inputs);
+        if (!inputs)
+            return FG_NO_MEMORY;
+        plan->inputs = inputs;
+        plan->room_inputs = room;
+    }
+    plan->inputs[plan->n_inputs++] = layer->y;
+    return FG_OK;
+}
+
+static const fg_layer_ops *ops_of(fg_kind kind)
+{
+    switch (kind) {
+    case FG_EMBEDDING: return &fg_embedding_ops;
+    case FG_MASKING: return &fg_masking_ops;
+    case FG_GRU: return &fg_gru_ops;
+    case FG_DENSE: return &fg_dense_ops;
+    case FG_ACTIVATE: return &fg_activate_ops;
+    case FG_RESHAPE: return &fg_reshape_ops;
+    default: return NULL;
+    }
+}
+
+fg_status fg_plan_add(fg_plan *plan, const fg_layer *layer)
+{
+    if (plan->finished)
+        return FG_BAD_LAYER;
+    if (layer->kind == FG_INPUT || layer->kind == FG_TOKENS || layer->kind == FG_MASK)
+        return add_input(plan, layer);
+    const fg_layer_ops *ops = ops_of(layer->kind);
+    if (!ops)
+        return FG_BAD_LAYER;
+    if (plan->n_steps == plan->room_steps) {
+        const int room = plan->room_steps ? 2 * plan->room_steps : 8;
+        fg_step *steps = realloc(plan->steps, (size_t)room * sizeof *steps);
+        if (!steps)
+            return FG_NO_MEMORY;
+        plan->steps = steps;
+        plan->room_steps = room;
+    }
+    fg_step *step = &plan->steps[plan->n_steps];
+    *step = (fg_step){.ops = ops, .x = layer->x, .mask = layer->mask, .h0 = layer->h0, .y = layer->y, .y_mask = layer->y_mask,
+                      .y_state = layer->y_state, .reads_whole = ops->reads_whole, .memory = -1};
+    plan->n_steps++; /* from here on fg_plan_free releases it */
+    const fg_status status = ops->add(plan, step, layer);
+    plan->cost += step->cost;
+    plan->bytes += step->bytes;
+    return status;
+}
+
+/* ---- stages ------------------------------------------------------------------------------------------------------ */
+
+static int at_least(int stage, int bound)
+{
+    return stage < bound ? bound : stage;
+}
+
+/* The first stage in which `step` may read v. A sequence read step by step may be read in its own stage. */
+static int readable(const fg_plan *plan, const fg_step *step, fg_value v)
+{
+    if (v == FG_NONE)
+        return 0;
+    const fg_value_info *info = &plan->values[v];
+    if (info->is_input)
+        return 0;
+    const bool ready = info->sequence ? !step->reads_whole : info->stage % 2 == 0;
+    return ready ? info->stage : info->stage + 1;
+}
+
+/* Sequences in one stage are walked together, so they must have one number of steps. */
+static bool same_steps(const fg_plan *plan, fg_value a, fg_value b)
+{
+    return plan->values[a].steps_of == plan->values[b].steps_of;
+}
+
+static fg_value walked(const fg_plan *plan, const fg_step *step)
+{
+    if (step->y != FG_NONE && plan->values[step->y].sequence)
+        return step->y;
+    return !step->reads_whole && step->x != FG_NONE && plan->values[step->x].sequence ? step->x : FG_NONE;
+}
+
+static bool stage_fits(const fg_plan *plan, int n, int stage, fg_value sequence)
+{
+    for (int i = 0; i < n; i++)
+        if (plan->steps[i].stage == stage && !same_steps(plan, walked(plan, &plan->steps[i]), sequence))
+            return false;
+    return true;
+}
+
+static void choose_stage(fg_plan *plan, int index)
+{
+    fg_step *step = &plan->steps[index];
+    const fg_value sequence = walked(plan, step);
+    int stage = readable(plan, step, step->x);
+    stage = at_least(stage, readable(plan, step, step->mask));
+    stage = at_least(stage, readable(plan, step, step->h0));
+    const int parity = sequence != FG_NONE && step->ops != &fg_reshape_ops;
+    stage += (stage & 1) != parity;
+    while (parity && !stage_fits(plan, index, stage, sequence))
+        stage += 2;
+    step->stage = stage;
+    const fg_value outs[] = {step->y, step->y_mask, step->y_state};
+    for (int i = 0; i < 3; i++)
+        if (outs[i] != FG_NONE)
+            plan->values[outs[i]].stage = stage;
+    plan->n_stages = at_least(plan->n_stages, stage + 1);
+}
+
+/* A sequence that a later stage reads, or that is copied out at the end, is kept whole. */
+static void keep_whole(fg_plan *plan, fg_value v, int stage)
+{
+    if (v == FG_NONE)
+        return;
+    fg_value_info *info = &plan->values[v];
+    if (!info->is_input && info->sequence && info->stage != stage)
+        info->whole = true;
+}
+
+fg_status fg_plan_finish(fg_plan *plan, const fg_value *outputs, int32_t n_outputs)
+{
+    if (plan->finished || n_outputs < 1)
+        return FG_BAD_LAYER;
+    plan->outputs = malloc((size_t)n_outputs * sizeof *outputs);
+    if (!plan->outputs)
+        return FG_NO_MEMORY;
+    for (int32_t i = 0; i < n_outputs; i++) {
+        if (!fg_read(plan, outputs[i], FG_FLOATS) && !fg_read(plan, outputs[i], FG_BYTES))
+            return FG_BAD_LAYER;
+        plan->outputs[i] = outputs[i];
+    }
+    plan->n_outputs = n_outputs;
+    plan->causal = true;
+    for (int i = 0; i < plan->n_steps; i++)
+        choose_stage(plan, i);
+    for (int i = 0; i < plan->n_steps; i++) {
+        const fg_step *step = &plan->steps[i];
+        keep_whole(plan, step->x, step->stage);
+        keep_whole(plan, step->mask, step->stage);
+        if (step->reads_whole && plan->values[step->x].sequence)
+            plan->causal = false;
+        if (step->memory >= 0)
+            plan->n_memories = step->memory + 1 > plan->n_memories ? step->memory + 1 : plan->n_memories;
+    }
+    for (int32_t v = 0; v < plan->n_values; v++) {
+        const fg_value_info *info = &plan->values[v];
+        if (info->defined && info->sequence && !info->is_input && !info->whole)
+            plan->block_row_bytes += info->features * (info->type == FG_BYTES ? 1 : 4);
+    }
+    int64_t scratch = 0;
+    for (int i = 0; i < plan->n_steps; i++)
+        if (plan->steps[i].ops->scratch) {
+            const int64_t floats = plan->steps[i].ops->scratch(&plan->steps[i], 1, 2) - plan->steps[i].ops->scratch(&plan->steps[i], 1, 1);
+            scratch = floats > scratch ? floats : scratch;
+        }
+    plan->block_row_bytes += scratch * 4;
+    plan->finished = true;
+    return FG_OK;
+}
+
+/* ---- facts ------------------------------------------------------------------------------------------------------- */
+
+const char *fg_plan_isa(const fg_plan *plan)
+{
+    return plan->kernels->name;
+}
+
+bool fg_plan_causal(const fg_plan *plan)
+{
+    return plan->causal;
+}
+
+int64_t fg_plan_bytes(const fg_plan *plan)
+{
+    return plan->bytes;
+}
+
+double fg_plan_cost(const fg_plan *plan)
+{
+    return plan->cost;
+}
+
+int64_t fg_plan_steps(const fg_plan *plan, fg_value v, int64_t steps)
+{
+    const fg_value_info *info = &plan->values[v];
+    if (!info->sequence)
+        return 1;
+    if (info->steps_of == FG_NONE)
+        return steps;
+    const fg_value_info *reshape = &plan->values[info->steps_of];
+    if (reshape->fixed_steps)
+        return reshape->fixed_steps;
+    return fg_plan_steps(plan, reshape->reshaped, steps) * plan->values[reshape->reshaped].features / reshape->features;
+}

@@ -1,0 +1,403 @@
+/* Running a Plan: the State, its memory, the walk over stages and blocks, the choice of threads. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "layers.h"
+
+/* ---- State ------------------------------------------------------------------------------------------------------- */
+
+static fg_status grow_rows(fg_state *state, int64_t rows)
+{
+    const fg_plan *plan = state->plan;
+    if (rows <= state->rows)
+        return FG_OK;
+    uint8_t *fresh = realloc(state->fresh, (size_t)rows);
+    if (!fresh)
+        return FG_NO_MEMORY;
+    state->fresh = fresh;
+    for (int i = 0; i < plan->n_memories; i++) {
+        fg_memory *memory = &state->memories[i];
+        float *h[2] = {fg_alloc(fg_size(rows, memory->stride, sizeof(float))), fg_alloc(fg_size(rows, memory->stride, sizeof(float)))};
+        uint8_t *started = h[0] && h[1] ? realloc(memory->started, (size_t)rows) : NULL;
+        if (!started) {
+            free(h[0]);
+            free(h[1]);
+            return FG_NO_MEMORY; /* memories grown so far merely have more room than state->rows says */
+        }
+        memory->started = started;
+        for (int k = 0; k < 2; k++) {
+            if (state->rows)
+                memcpy(h[k], memory->h[k], (size_t)(state->rows * memory->stride) * sizeof(float));
+            free(memory->h[k]);
+            memory->h[k] = h[k];
+        }
+    }
+    memset(state->fresh + state->rows, 1, (size_t)(rows - state->rows));
+    state->rows = rows;
+    return FG_OK;
+}
+
+fg_status fg_state_new(const fg_plan *plan, int64_t batch, fg_state **out)
+{
+    *out = NULL;
+    if (!plan->finished || batch < 0)
+        return FG_BAD_CALL;
+    fg_state *state = calloc(1, sizeof *state);
+    if (!state)
+        return FG_NO_MEMORY;
+    state->plan = plan;
+    state->slots = calloc((size_t)plan->n_values, sizeof *state->slots);
+    state->memories = calloc((size_t)plan->n_memories + 1, sizeof *state->memories);
+    fg_status status = state->slots && state->memories ? FG_OK : FG_NO_MEMORY;
+    for (int i = 0; status == FG_OK && i < plan->n_steps; i++)
+        if (plan->steps[i].memory >= 0) {
+            fg_memory *memory = &state->memories[plan->steps[i].memory];
+            const fg_value named = plan->steps[i].y != FG_NONE ? plan->steps[i].y : plan->steps[i].y_state;
+            memory->units = plan->values[named].features;
+            memory->initial = plan->steps[i].initial;
+            memory->stride = fg_round_up(memory->units, FG_MAX_LANES);
+        }
+    if (status == FG_OK)
+        status = grow_rows(state, batch > 0 ? batch : 1);
+    if (status != FG_OK) {
+        fg_state_free(state);
+        return status;
+    }
+    *out = state;
+    return FG_OK;
+}
+
+void fg_state_free(fg_state *state)
+{
+    if (!state)
+        return;
+    for (int i = 0; state->memories && i < state->plan->n_memories; i++) {
+        free(state->memories[i].h[0]);
+        free(state->memories[i].h[1]);
+        free(state->memories[i].started);
+    }
+    free(state->memories);
+    free(state->fresh);
+    free(state->slots);
+    free(state->arena);
+    free(state);
+}
+
+void fg_state_reset(fg_state *state, int64_t first, int64_t count)
+{
+    if (first >= 0 && count > 0 && first < state->rows)
+        memset(state->fresh + first, 1, (size_t)(count < state->rows - first ? count : state->rows - first));
+}
+
+int64_t fg_state_bytes(const fg_state *state)
+{
+    int64_t bytes = (int64_t)sizeof *state + (int64_t)state->arena_bytes + state->rows;
+    for (int i = 0; i < state->plan->n_memories; i++)
+        bytes += state->rows * (2 * state->memories[i].stride * (int64_t)sizeof(float) + 1);
+    return bytes;
+}
+
+static const fg_memory *memory_of(const fg_plan *plan, const fg_state *state, fg_value gru, int64_t row)
+{
+    if (gru < 0 || state->plan != plan || row < 0 || row >= state->rows)
+        return NULL;
+    for (int i = 0; i < plan->n_steps; i++)
+        if (plan->steps[i].memory >= 0 && (plan->steps[i].y == gru || plan->steps[i].y_state == gru))
+            return &state->memories[plan->steps[i].memory];
+    return NULL;
+}
+
+fg_status fg_state_get(const fg_plan *plan, const fg_state *state, fg_value gru, int64_t row, float *h, bool *started)
+{
+    const fg_memory *memory = memory_of(plan, state, gru, row);
+    if (!memory)
+        return FG_BAD_CALL;
+    const float *from = state->fresh[row] ? memory->initial : memory->h[memory->now] + row * memory->stride;
+    if (from)
+        memcpy(h, from, (size_t)memory->units * sizeof(float));
+    else
+        memset(h, 0, (size_t)memory->units * sizeof(float));
+    *started = !state->fresh[row] && memory->started[row];
+    return FG_OK;
+}
+
+fg_status fg_state_set(const fg_plan *plan, fg_state *state, fg_value gru, int64_t row, const float *h, bool started)
+{
+    const fg_memory *memory = memory_of(plan, state, gru, row);
+    if (!memory)
+        return FG_BAD_CALL;
+    memcpy(memory->h[memory->now] + row * memory->stride, h, (size_t)memory->units * sizeof(float));
+    memory->started[row] = started;
+    state->fresh[row] = 0;
+    return FG_OK;
+}
+
+/* ---- what families ask of a run ---------------------------------------------------------------------------------- */
+
+fg_grid fg_grid_of(const fg_context *c, fg_value v)
+{
+    const fg_slot *slot = &c->state->slots[v];
+    const bool sequence = c->plan->values[v].sequence;
+    float *data = (float *)slot->view.data + c->row * slot->view.batch_stride;
+    if (sequence && slot->whole)
+        data += c->t0 * slot->view.time_stride;
+    return (fg_grid){.data = data, .rows = c->rows, .steps = sequence ? c->steps : 1, .inner = 1,
+                     .row_stride = slot->view.batch_stride, .time_stride = slot->view.time_stride};
+}
+
+uint8_t *fg_bytes_of(const fg_context *c, fg_value v, int64_t row, int64_t *time_stride)
+{
+    const fg_slot *slot = &c->state->slots[v];
+    *time_stride = slot->view.time_stride;
+    return (uint8_t *)slot->view.data + row * slot->view.batch_stride + (slot->whole ? c->t0 * slot->view.time_stride : 0);
+}
+
+const int32_t *fg_ids_of(const fg_context *c, fg_value v, int64_t row, int64_t *time_stride)
+{
+    const fg_slot *slot = &c->state->slots[v];
+    *time_stride = slot->view.time_stride;
+    return (const int32_t *)slot->view.data + row * slot->view.batch_stride + (slot->whole ? c->t0 * slot->view.time_stride : 0);
+}
+
+/* ---- preparing a run --------------------------------------------------------------------------------------------- */
+
+/* Workspace of a block that stays in a core's L2 beside weights; and a bound that keeps the first block of a long run short. */
+enum { BLOCK_BYTES = 256 << 10, BLOCK_STEPS = 128 };
+
+static int64_t block_steps(const fg_plan *plan, int64_t batch, int64_t steps)
+{
+    int64_t block = batch && plan->block_row_bytes ? BLOCK_BYTES / (batch * plan->block_row_bytes) : BLOCK_STEPS;
+    block = block > BLOCK_STEPS ? BLOCK_STEPS : block < 1 ? 1 : block;
+    return block > steps ? (steps > 0 ? steps : 1) : block;
+}
+
+static fg_status bind_views(fg_state *state, const fg_call *call)
+{
+    const fg_plan *plan = state->plan;
+    for (int32_t i = 0; i < plan->n_inputs; i++) {
+        const fg_value_info *info = &plan->values[plan->inputs[i]];
+        if (!call->inputs[i].data && info->type != FG_BYTES && call->batch && (call->steps || !info->sequence))
+            return FG_BAD_CALL;
+        state->slots[plan->inputs[i]] = (fg_slot){.view = call->inputs[i], .whole = true};
+    }
+    for (int32_t i = 0; i < plan->n_outputs; i++) {
+        const fg_value v = plan->outputs[i];
+        if (!plan->values[v].is_input && call->outputs[i].data && !state->slots[v].view.data)
+            state->slots[v] = (fg_slot){.view = call->outputs[i], .whole = true};
+    }
+    return FG_OK;
+}
+
+/* Gives a value that no array of the call holds its place in the arena; returns the new end of the arena. */
+static size_t place(fg_state *state, fg_value v, const fg_call *call, size_t end)
+{
+    const fg_value_info *info = &state->plan->values[v];
+    fg_slot *slot = &state->slots[v];
+    const int64_t steps = !info->sequence ? 1 : info->whole ? slot->steps : state->block;
+    slot->whole = info->whole;
+    slot->owned = true;
+    slot->offset = end;
+    slot->view.time_stride = info->features;
+    slot->view.batch_stride = steps * info->features;
+    const int64_t bytes = call->batch * steps * info->features * (info->type == FG_BYTES ? 1 : 4);
+    return end + (size_t)fg_round_up(bytes, FG_ALIGN);
+}
+
+static bool is_absent(const fg_state *state, const fg_value_info *info)
+{
+    if (info->type != FG_BYTES || info->always)
+        return false;
+    return info->mask_of == FG_NONE || (!state->slots[info->mask_of].view.data && !state->slots[info->mask_of].owned);
+}
+
+/* Steps and places of the values that a layer defines. */
+static fg_status place_outputs(fg_state *state, const fg_step *step, const fg_call *call, size_t *arena)
+{
+    const fg_plan *plan = state->plan;
+    const fg_value outs[] = {step->y, step->y_mask, step->y_state};
+    for (int k = 0; k < 3; k++) {
+        if (outs[k] == FG_NONE)
+            continue;
+        const fg_value_info *info = &plan->values[outs[k]];
+        fg_slot *slot = &state->slots[outs[k]];
+        slot->steps = fg_plan_steps(plan, outs[k], call->steps);
+        if (info->reshaped != FG_NONE &&
+            slot->steps * info->features != fg_plan_steps(plan, info->reshaped, call->steps) * plan->values[info->reshaped].features)
+            return FG_BAD_CALL;
+        if (!slot->view.data && !is_absent(state, info))
+            *arena = place(state, outs[k], call, *arena);
+    }
+    return FG_OK;
+}
+
+static fg_status prepare(fg_state *state, const fg_call *call)
+{
+    const fg_plan *plan = state->plan;
+    memset(state->slots, 0, (size_t)plan->n_values * sizeof *state->slots);
+    fg_status status = bind_views(state, call);
+    state->block = block_steps(plan, call->batch, call->steps);
+    size_t arena = 0;
+    int64_t scratch = 0;
+    for (int i = 0; status == FG_OK && i < plan->n_steps; i++) {
+        const fg_step *step = &plan->steps[i];
+        status = place_outputs(state, step, call, &arena);
+        const int64_t floats = step->ops->scratch ? step->ops->scratch(step, 1, state->block) : 0;
+        scratch = floats > scratch ? floats : scratch;
+    }
+    if (status != FG_OK)
+        return status;
+    state->scratch_row = fg_round_up(scratch, FG_MAX_LANES);
+    const size_t need = arena + (size_t)(state->scratch_row * call->batch) * sizeof(float);
+    if (need > state->arena_bytes) {
+        char *memory = fg_alloc(need);
+        if (!memory)
+            return FG_NO_MEMORY;
+        free(state->arena);
+        state->arena = memory;
+        state->arena_bytes = need;
+    }
+    for (int32_t v = 0; v < plan->n_values; v++)
+        if (state->slots[v].owned)
+            state->slots[v].view.data = state->arena + state->slots[v].offset;
+    state->scratch = (float *)(state->arena + arena);
+    return FG_OK;
+}
+
+/* ---- running ----------------------------------------------------------------------------------------------------- */
+
+typedef struct fg_job {
+    const fg_plan *plan;
+    fg_state *state;
+    const fg_call *call;
+    bool split_rows; /* every thread its own rows, else all threads the same rows */
+    fg_barrier barrier;
+} fg_job;
+
+static void run_stage(fg_context *c, int stage, int64_t steps)
+{
+    const fg_plan *plan = c->plan;
+    const bool walks = stage & 1;
+    c->t0 = 0;
+    c->total = walks ? steps : 1;
+    do { /* at least once, so that a run of no steps still delivers what stands */
+        const int64_t left = c->total - c->t0;
+        c->steps = !walks ? 1 : left < c->state->block ? left : c->state->block;
+        for (int i = 0; i < plan->n_steps; i++)
+            if (plan->steps[i].stage == stage) {
+                plan->steps[i].ops->run(&plan->steps[i], c);
+                fg_barrier_wait(c->barrier, c->team);
+            }
+        c->t0 += c->steps;
+    } while (c->t0 < c->total);
+}
+
+static int64_t stage_steps(const fg_job *job, int stage)
+{
+    for (int i = 0; i < job->plan->n_steps; i++) {
+        const fg_step *step = &job->plan->steps[i];
+        if (step->stage != stage)
+            continue;
+        const fg_value v = step->y != FG_NONE && job->plan->values[step->y].sequence ? step->y : step->x;
+        return fg_plan_steps(job->plan, v, job->call->steps);
+    }
+    return 0;
+}
+
+static void work(void *argument, int rank, int members)
+{
+    fg_job *job = argument;
+    const fg_plan *plan = job->plan;
+    const int64_t batch = job->call->batch;
+    const unsigned float_mode = fg_float_enter();
+    fg_context c = {.plan = plan, .state = job->state, .kernels = plan->kernels, .rows = batch, .call_steps = job->call->steps, .team = 1, .barrier = &job->barrier};
+    if (job->split_rows && members > 1) {
+        /* whole tiles where there are enough of them */
+        const int64_t unit = batch >= members * plan->kernels->rows ? plan->kernels->rows : 1;
+        const int64_t units = (batch + unit - 1) / unit;
+        c.row = units * rank / members * unit;
+        const int64_t end = units * (rank + 1) / members * unit;
+        c.rows = (end < batch ? end : batch) - c.row;
+    } else if (members > 1) {
+        c.rank = rank;
+        c.team = members;
+    }
+    c.scratch = job->state->scratch + c.row * job->state->scratch_row;
+    if (c.rows > 0)
+        for (int stage = 0; stage < plan->n_stages; stage++)
+            run_stage(&c, stage, stage_steps(job, stage));
+    fg_float_restore(float_mode);
+}
+
+/* Multiply-adds under which a second thread costs more than it brings; and those of one step, shared by a team, that pay for its
+ * barriers. */
+static const double SPLIT_COST = 400e3, TEAM_STEP_COST = 150e3;
+
+static int choose_threads(fg_job *job)
+{
+    const fg_call *call = job->call;
+    const double cost = job->plan->cost * (double)call->batch * (double)call->steps;
+    if (call->threads <= 1 || cost < SPLIT_COST)
+        return 1;
+    job->split_rows = call->batch >= 2 * call->threads || job->plan->matmul == FG_MATMUL_BLAS;
+    if (job->split_rows)
+        return call->batch < call->threads ? (int)call->batch : call->threads;
+    return job->plan->cost * (double)call->batch < TEAM_STEP_COST ? 1 : call->threads;
+}
+
+/* Outputs that could not be computed in place: an input passed through, or a value asked for twice. */
+static void copy_outputs(const fg_plan *plan, const fg_state *state, const fg_call *call)
+{
+    for (int32_t i = 0; i < plan->n_outputs; i++) {
+        const fg_value_info *info = &plan->values[plan->outputs[i]];
+        const fg_slot *slot = &state->slots[plan->outputs[i]];
+        const fg_view *to = &call->outputs[i];
+        if (!to->data || to->data == slot->view.data)
+            continue;
+        const size_t size = info->type == FG_BYTES ? 1 : 4, bytes = (size_t)info->features * size;
+        const int64_t steps = info->sequence ? fg_plan_steps(plan, plan->outputs[i], call->steps) : 1;
+        for (int64_t b = 0; b < call->batch; b++)
+            for (int64_t t = 0; t < steps; t++) {
+                char *out = (char *)to->data + (size_t)(b * to->batch_stride + t * to->time_stride) * size;
+                if (slot->view.data)
+                    memcpy(out, (char *)slot->view.data + (b * slot->view.batch_stride + t * slot->view.time_stride) * (int64_t)size, bytes);
+                else
+                    memset(out, 1, bytes); /* an absent mask is all true */
+            }
+    }
+}
+
+/* An odd number of steps left the new states in the other buffer; rows that did not run move along. */
+static void flip(const fg_state *state, fg_memory *memory, int64_t ran)
+{
+    const float *from = memory->h[memory->now];
+    float *to = memory->h[memory->now ^= 1];
+    for (int64_t row = ran; row < state->rows; row++)
+        if (!state->fresh[row])
+            memcpy(to + row * memory->stride, from + row * memory->stride, (size_t)memory->stride * sizeof(float));
+}
+
+fg_status fg_run(const fg_plan *plan, fg_state *state, const fg_call *call)
+{
+    if (state->plan != plan || call->batch < 0 || call->steps < 0)
+        return FG_BAD_CALL;
+    fg_status status = grow_rows(state, call->batch);
+    if (status == FG_OK)
+        status = prepare(state, call);
+    if (status != FG_OK || call->batch == 0)
+        return status;
+    fg_job job = {.plan = plan, .state = state, .call = call};
+    const int wanted = choose_threads(&job);
+    if (wanted == 1) {
+        work(&job, 0, 1);
+    } else {
+        const int threads = fg_threads_take(wanted);
+        fg_parallel(threads, work, &job);
+        fg_threads_give(threads);
+    }
+    for (int i = 0; i < plan->n_steps; i++)
+        if (plan->steps[i].memory >= 0 && (stage_steps(&job, plan->steps[i].stage) & 1))
+            flip(state, &state->memories[plan->steps[i].memory], call->batch);
+    memset(state->fresh, 0, (size_t)call->batch);
+    copy_outputs(plan, state, call);
+    return FG_OK;
+}

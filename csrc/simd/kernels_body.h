@@ -1,0 +1,316 @@
+/* Every kernel of kernels.h, written once over the names of a vector header. Included by one isa_*.c per ISA, which has
+ * included its vec_*.h and defined FG_TABLE, the name of the table to export.
+ *
+ * How it is fast: a tile of `rows` rows × a few panels stays in registers over the whole depth, and what follows a
+ * product (bias before, gates behind) happens in those registers. Each tile is one always-inlined function whose sizes
+ * are compile-time constants after inlining; the switches at the bottom pick the instance. */
+#include <stddef.h>
+
+#include "../kernels.h"
+#include "activations.h"
+#include "activate_body.h"
+
+#define TILE static inline __attribute__((always_inline))
+#define L V_LANES
+#define PANEL 3 /* vectors in a full panel */
+
+/* Groups (or panels) side by side in one pass: enough independent chains to cover the latency of an FMA, few enough to
+ * stay in registers (16 or 32) and to keep few streams of weights. */
+#define SIDE(rows) (V_ROWS == 8 ? ((rows) == 1 ? 4 : (rows) <= 4 ? 2 : 1) : ((rows) == 1 ? 4 : (rows) == 2 ? 2 : 1))
+
+/* acc[r][p][v] += Σk x[r][k] · w[p][k][v], one chain per element, k ascending. */
+TILE void accumulate(vec *acc, const int rows, const int panels, const int vectors, const float *const *x, int64_t depth,
+                     const float *w, int64_t panel_stride)
+{
+    const float *row[FG_MAX_ROWS];
+    for (int r = 0; r < rows; r++)
+        row[r] = x[r];
+    for (int64_t k = 0; k < depth; k++) {
+        vec weight[4 * PANEL];
+#pragma GCC unroll 12
+        for (int i = 0; i < panels * vectors; i++)
+            weight[i] = v_load(w + (i / vectors) * panel_stride + (i % vectors) * L);
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; r++) {
+            vec value = v_set(row[r][k]);
+#pragma GCC unroll 12
+            for (int i = 0; i < panels * vectors; i++)
+                acc[r * panels * vectors + i] = v_fma(value, weight[i], acc[r * panels * vectors + i]);
+        }
+        w += vectors * L;
+    }
+}
+
+/* ---- products ---------------------------------------------------------------------------------------------------- */
+
+TILE void product_tile(const fg_product *p, const int rows, const int panels, const int vectors, const float *const *x,
+                       float *const *y, int64_t panel)
+{
+    vec acc[FG_MAX_ROWS * 4 * PANEL];
+    const int64_t column = panel * PANEL * L;
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 12
+        for (int i = 0; i < panels * vectors; i++)
+            acc[r * panels * vectors + i] = v_load(p->bias + column + i * L);
+    accumulate(acc, rows, panels, vectors, x, p->k, p->w + column * p->k, p->k * PANEL * L);
+    const int64_t end = column + panels * vectors * L;
+    const int64_t room = p->columns - column; /* true columns from here on */
+    if (p->padded || end <= p->columns) {
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; r++)
+#pragma GCC unroll 12
+            for (int i = 0; i < panels * vectors; i++)
+                v_storeu(y[r] + column + i * L, acc[r * panels * vectors + i]);
+    } else {
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; r++)
+#pragma GCC unroll 12
+            for (int i = 0; i < panels * vectors; i++) {
+                const int64_t left = room - i * L;
+                v_store_n(y[r] + column + i * L, acc[r * panels * vectors + i], (int)(left < L ? left : L));
+            }
+    }
+    if (p->f.function != FG_LINEAR) {
+        const int64_t width = panels * vectors * L;
+        for (int r = 0; r < rows; r++)
+            k_activate(&p->f, room < width ? room : width, y[r] + column, y[r] + column);
+    }
+}
+
+TILE void product_rows(const fg_product *p, const int rows, const float *const *x, float *const *y, int64_t first,
+                       int64_t last)
+{
+    const int64_t vectors = (p->columns + L - 1) / L;
+    const int64_t full = vectors / PANEL < last ? vectors / PANEL : last;
+    int64_t panel = first;
+    for (; panel + SIDE(rows) <= full; panel += SIDE(rows))
+        product_tile(p, rows, SIDE(rows), PANEL, x, y, panel);
+    for (; panel < full; panel++)
+        product_tile(p, rows, 1, PANEL, x, y, panel);
+    if (panel < last) { /* the last panel may be narrower */
+        if (vectors % PANEL == 1)
+            product_tile(p, rows, 1, 1, x, y, panel);
+        else
+            product_tile(p, rows, 1, 2, x, y, panel);
+    }
+}
+
+/* ---- GRU --------------------------------------------------------------------------------------------------------- */
+
+static __attribute__((noinline)) vec v_activate_call(const fg_activation *f, vec x)
+{
+    return v_activate(f, x);
+}
+
+TILE vec gate(const fg_activation *f, const bool standard, const fg_function standard_function, vec x)
+{
+    if (!standard)
+        return v_activate_call(f, x);
+    return standard_function == FG_SIGMOID ? v_sigmoid(x) : v_tanh(x);
+}
+
+/* h' = z·h + (1 − z)·n. With z in [0, 1] this form stays within the hull of h and n. */
+TILE void new_state(const fg_gru_weights *w, const fg_gru_rows *r, int row, int64_t group, vec z, vec n)
+{
+    const vec h = v_load(r->h[row] + group * L);
+    const vec next = v_fma(z, h, v_mul(v_sub(v_set(1.0f), z), n));
+    v_store(r->out[row] + group * L, next);
+    if (r->y[row]) {
+        const int64_t left = w->units - group * L;
+        if (left >= L)
+            v_storeu(r->y[row] + group * L, next);
+        else
+            v_store_n(r->y[row] + group * L, next, (int)left);
+    }
+}
+
+/* reset_after=true. direct: x rows are the layer's input, multiplied here; else they are the x-projection. */
+TILE void step_tile(const fg_gru_weights *w, const bool direct, const bool standard, const int rows, const int groups,
+                    const fg_gru_rows *r, int64_t group)
+{
+    vec acc[FG_MAX_ROWS * 4 * PANEL], input_n[FG_MAX_ROWS * 4];
+#pragma GCC unroll 8
+    for (int row = 0; row < rows; row++)
+#pragma GCC unroll 12
+        for (int i = 0; i < groups * PANEL; i++)
+            acc[row * groups * PANEL + i] = direct ? v_load(w->input.bias + group * PANEL * L + i * L)
+                                                   : v_load(r->x[row] + group * PANEL * L + i * L);
+    if (direct)
+        accumulate(acc, rows, groups, PANEL, r->x, w->inputs, w->input.w + group * w->inputs * PANEL * L,
+                   w->inputs * PANEL * L);
+#pragma GCC unroll 8
+    for (int row = 0; row < rows; row++)
+#pragma GCC unroll 4
+        for (int g = 0; g < groups; g++) {
+            input_n[row * groups + g] = acc[(row * groups + g) * PANEL + 2];
+            acc[(row * groups + g) * PANEL + 2] = v_load(w->candidate_bias + (group + g) * L);
+        }
+    accumulate(acc, rows, groups, PANEL, r->h, w->units, w->recurrent + group * w->units * PANEL * L,
+               w->units * PANEL * L);
+#pragma GCC unroll 8
+    for (int row = 0; row < rows; row++)
+#pragma GCC unroll 4
+        for (int g = 0; g < groups; g++) {
+            const vec *a = acc + (row * groups + g) * PANEL;
+            const vec z = gate(&w->f, standard, FG_SIGMOID, a[0]);
+            const vec reset = gate(&w->f, standard, FG_SIGMOID, a[1]);
+            const vec n = gate(&w->g, standard, FG_TANH, v_fma(reset, a[2], input_n[row * groups + g]));
+            new_state(w, r, row, group + g, z, n);
+        }
+}
+
+/* reset_after=false, first half: z and r·h. */
+TILE void gates_tile(const fg_gru_weights *w, const bool standard, const int rows, const int groups, const fg_gru_rows *r,
+                     int64_t group)
+{
+    vec acc[FG_MAX_ROWS * 4 * 2];
+#pragma GCC unroll 8
+    for (int row = 0; row < rows; row++)
+#pragma GCC unroll 8
+        for (int i = 0; i < groups * 2; i++)
+            acc[row * groups * 2 + i] = v_load(r->x[row] + ((group + i / 2) * PANEL + i % 2) * L);
+    accumulate(acc, rows, groups, 2, r->h, w->units, w->recurrent + group * w->units * 2 * L, w->units * 2 * L);
+#pragma GCC unroll 8
+    for (int row = 0; row < rows; row++)
+#pragma GCC unroll 4
+        for (int g = 0; g < groups; g++) {
+            const vec *a = acc + (row * groups + g) * 2;
+            const vec reset = gate(&w->f, standard, FG_SIGMOID, a[1]);
+            v_store(r->z[row] + (group + g) * L, gate(&w->f, standard, FG_SIGMOID, a[0]));
+            v_store(r->rh[row] + (group + g) * L, v_mul(reset, v_load(r->h[row] + (group + g) * L)));
+        }
+}
+
+/* reset_after=false, second half: n from every unit's r·h. */
+TILE void candidate_tile(const fg_gru_weights *w, const bool standard, const int rows, const int groups,
+                         const fg_gru_rows *r, int64_t group)
+{
+    vec acc[FG_MAX_ROWS * 4];
+#pragma GCC unroll 8
+    for (int row = 0; row < rows; row++)
+#pragma GCC unroll 4
+        for (int g = 0; g < groups; g++)
+            acc[row * groups + g] = v_load(r->x[row] + ((group + g) * PANEL + 2) * L);
+    accumulate(acc, rows, groups, 1, (const float *const *)r->rh, w->units, w->candidate + group * w->units * L,
+               w->units * L);
+#pragma GCC unroll 8
+    for (int row = 0; row < rows; row++)
+#pragma GCC unroll 4
+        for (int g = 0; g < groups; g++)
+            new_state(w, r, row, group + g, v_load(r->z[row] + (group + g) * L),
+                      gate(&w->g, standard, FG_TANH, acc[row * groups + g]));
+}
+
+/* ---- one instance per number of rows ----------------------------------------------------------------------------- */
+
+#if V_ROWS == 8
+#define EACH_ROWS(CALL)                                                                                                \
+    switch (rows) {                                                                                                    \
+    case 1: CALL(1); break; case 2: CALL(2); break; case 3: CALL(3); break; case 4: CALL(4); break;                    \
+    case 5: CALL(5); break; case 6: CALL(6); break; case 7: CALL(7); break; default: CALL(8); break;                   \
+    }
+#else
+#define EACH_ROWS(CALL)                                                                                                \
+    switch (rows) {                                                                                                    \
+    case 1: CALL(1); break; case 2: CALL(2); break; case 3: CALL(3); break; default: CALL(4); break;                   \
+    }
+#endif
+
+static void k_product(const fg_product *p, int rows, const float *const *x, float *const *y, int64_t first, int64_t last)
+{
+#define CALL(n) product_rows(p, n, x, y, first, last)
+    EACH_ROWS(CALL)
+#undef CALL
+}
+
+/* Sigmoid gates and a tanh candidate are inlined; any other pair goes through a call per vector. */
+static bool is_standard(const fg_gru_weights *w)
+{
+    return w->f.function == FG_SIGMOID && w->g.function == FG_TANH;
+}
+
+/* Walks the groups [first, last), SIDE(n) at a time. */
+#define WALK(n, TILE_OF)                                                                                               \
+    do {                                                                                                               \
+        int64_t group = first;                                                                                         \
+        for (; group + SIDE(n) <= last; group += SIDE(n))                                                              \
+            TILE_OF(n, SIDE(n));                                                                                       \
+        for (; SIDE(n) > 1 && group < last; group++)                                                                   \
+            TILE_OF(n, 1);                                                                                             \
+    } while (0)
+
+TILE void each_step(const fg_gru_weights *w, const bool direct, const bool standard, int rows, const fg_gru_rows *r,
+                    int64_t first, int64_t last)
+{
+#define STEP(n, groups) step_tile(w, direct, standard, n, groups, r, group)
+#define CALL(n) WALK(n, STEP)
+    EACH_ROWS(CALL)
+#undef CALL
+#undef STEP
+}
+
+TILE void each_gates(const fg_gru_weights *w, const bool standard, int rows, const fg_gru_rows *r, int64_t first,
+                     int64_t last)
+{
+#define GATES(n, groups) gates_tile(w, standard, n, groups, r, group)
+#define CALL(n) WALK(n, GATES)
+    EACH_ROWS(CALL)
+#undef CALL
+#undef GATES
+}
+
+TILE void each_candidate(const fg_gru_weights *w, const bool standard, int rows, const fg_gru_rows *r, int64_t first,
+                         int64_t last)
+{
+#define CANDIDATE(n, groups) candidate_tile(w, standard, n, groups, r, group)
+#define CALL(n) WALK(n, CANDIDATE)
+    EACH_ROWS(CALL)
+#undef CALL
+#undef CANDIDATE
+}
+
+static void k_gru_step(const fg_gru_weights *w, int rows, const fg_gru_rows *r, int64_t first, int64_t last)
+{
+    if (is_standard(w))
+        each_step(w, false, true, rows, r, first, last);
+    else
+        each_step(w, false, false, rows, r, first, last);
+}
+
+static void k_gru_step_x(const fg_gru_weights *w, int rows, const fg_gru_rows *r, int64_t first, int64_t last)
+{
+    if (is_standard(w))
+        each_step(w, true, true, rows, r, first, last);
+    else
+        each_step(w, true, false, rows, r, first, last);
+}
+
+static void k_gru_gates(const fg_gru_weights *w, int rows, const fg_gru_rows *r, int64_t first, int64_t last)
+{
+    if (is_standard(w))
+        each_gates(w, true, rows, r, first, last);
+    else
+        each_gates(w, false, rows, r, first, last);
+}
+
+static void k_gru_candidate(const fg_gru_weights *w, int rows, const fg_gru_rows *r, int64_t first, int64_t last)
+{
+    if (is_standard(w))
+        each_candidate(w, true, rows, r, first, last);
+    else
+        each_candidate(w, false, rows, r, first, last);
+}
+
+const fg_kernels FG_TABLE = {
+    .name = FG_NAME,
+    .lanes = L,
+    .rows = V_ROWS,
+    .product = k_product,
+    .gru_step = k_gru_step,
+    .gru_step_x = k_gru_step_x,
+    .gru_gates = k_gru_gates,
+    .gru_candidate = k_gru_candidate,
+    .activate = k_activate,
+    .activate_row = k_activate_row,
+};

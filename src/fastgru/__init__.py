@@ -1,0 +1,30 @@
+"""fastgru runs trained GRU networks on CPUs.
+
+>>> import fastgru, numpy as np
+>>> model = fastgru.load(fastgru.demo_path())
+>>> model(np.array([[7, 11, 13]])).shape
+(1, 1)
+"""
+
+from ._version import __version__
+from .engine import cpu_info
+from .errors import (
+    BadInput,
+    BadModelFile,
+    Closed,
+    FastGRUError,
+    MissingExtra,
+    QueueFull,
+    StateMismatch,
+    StreamBusy,
+    UnsupportedModel,
+)
+from .graph import Graph, TensorSpec
+from .model import Model, demo_path, from_keras, load
+from .stream import Stream
+
+__all__ = [
+    "load", "from_keras", "Model", "Stream", "Graph", "TensorSpec", "cpu_info", "demo_path",
+    "FastGRUError", "BadModelFile", "UnsupportedModel", "BadInput", "StateMismatch", "MissingExtra", "Closed",
+    "StreamBusy", "QueueFull", "__version__",
+]  # fmt: skip

@@ -1,0 +1,103 @@
+"""What several commands share: their common arguments, loading a model, and how quantities are written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import BadInput
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from ..graph import Graph, TensorSpec
+    from ..model import Model
+    from ..text import TextEncoder
+
+ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="A model file of any kind that fastgru reads.")]
+Config = Annotated[
+    Path | None, typer.Option(metavar="JSON", help="The architecture (Keras' to_json), where MODEL holds weights only.")
+]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="Use at most this many threads.", show_default="all CPUs allowed")
+]
+
+
+def load(path: Path, config: Path | None = None, threads: int | None = None) -> Model:
+    """`fastgru.load` with the options that were given; the others keep their defaults."""
+    import fastgru
+
+    options: dict[str, Any] = {"config": config, "threads": threads}
+    return fastgru.load(path, **{key: value for key, value in options.items() if value is not None})
+
+
+def only_input(model: Model) -> TensorSpec:
+    """The network's input; BadInput if it has several."""
+    if len(model.inputs) != 1:
+        names = ", ".join(spec.name for spec in model.inputs)
+        raise BadInput(f"the network takes {len(model.inputs)} inputs ({names}); run it from Python: model(…)")
+    return model.inputs[0]
+
+
+def text_encoder(graph: Graph) -> TextEncoder | None:
+    """The network's text front end, or None."""
+    from ..text import TextEncoder
+
+    return None if graph.text is None else TextEncoder.from_json(graph.text)
+
+
+def console() -> Console:
+    """Where commands print; wide enough for whole tables where the output isn't a terminal."""
+    from rich.console import Console
+
+    out = Console(highlight=False, markup=False, soft_wrap=True)
+    if not out.is_terminal:
+        out.width = 160
+    return out
+
+
+def table(*columns: str, title: str | None = None) -> Table:
+    """An open table; columns whose heading starts with ``>`` are right-aligned."""
+    from rich import box
+    from rich.table import Table
+
+    made = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    for column in columns:
+        made.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left")
+    return made
+
+
+def shape_text(spec: TensorSpec) -> str:
+    """A shape with the names of its free axes.
+
+    >>> from fastgru.graph import tensor_spec
+    >>> shape_text(tensor_spec("x", None, (8,)))
+    '(batch, time, 8)'
+    """
+    sizes = (axis if size is None else str(size) for axis, size in zip(spec.axes, spec.shape, strict=True))
+    return f"({', '.join(sizes)})"
+
+
+def bytes_text(count: int) -> str:
+    """A file's size.
+
+    >>> bytes_text(900), bytes_text(451_234)
+    ('900 bytes', '451.2 kB')
+    """
+    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count} bytes"
+
+
+def time_text(seconds: float) -> str:
+    """A duration with three significant digits or all of its microseconds' whole part.
+
+    >>> time_text(2.5e-7), time_text(0.00123), time_text(2)
+    ('0.25 µs', '1,230 µs', '2,000,000 µs')
+    """
+    micros = seconds * 1e6
+    return f"{micros:,.0f} µs" if micros >= 100 else f"{micros:.3g} µs"

@@ -1,0 +1,150 @@
+"""`fastgru bench`: how fast a network runs on this machine."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import UnsupportedModel
+from ._common import Config, ModelFile, Threads, console, load, only_input, table, time_text
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..model import Model
+
+PERCENTILES = (50.0, 90.0, 99.0, 99.9)
+BATCHES = (1, 8, 64, 256)
+FREE_STEPS = 100
+SEED = 0
+
+
+def bench(
+    model_file: ModelFile,
+    threads: Threads = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Length of the sequences.", show_default="the network's, else 100")
+    ] = None,
+    batch: Annotated[
+        list[int] | None,
+        typer.Option(min=1, help="A batch size for the throughput; may be repeated.", show_default="1, 8, 64, 256"),
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=0.001, help="Time for each measurement.")] = 1.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    config: Config = None,
+) -> None:
+    """Measure the latency of a call and of a step, and the throughput by batch size, on random input.
+
+    Latencies include the clock's own (some tens of nanoseconds). A network without a time axis has one step.
+    """
+    import fastgru
+
+    model = load(model_file, config, threads)
+    time_steps = _steps(model, steps)
+    result = {
+        "model": model_file.name,
+        "fingerprint": model.fingerprint,
+        "cpu": fastgru.cpu_info(),
+        "steps": time_steps,
+        "call": _latency(_call(model, 1, time_steps), seconds),
+        "step": _step_latency(model, seconds),
+        "throughput": [_throughput(model, size, time_steps, seconds) for size in batch or BATCHES],
+    }
+    if as_json:
+        print(json.dumps(result, indent=2, default=str))
+    else:
+        _print(result)
+
+
+def _steps(model: Model, wanted: int | None) -> int:
+    """Length of the sequences; 1 for a network without a time axis."""
+    spec = only_input(model)
+    if not spec.is_sequence:
+        return 1
+    return wanted or spec.shape[1] or FREE_STEPS
+
+
+def _random_input(model: Model, *lead: int) -> np.ndarray:
+    """Random values, or token ids of the smallest vocabulary that reads them, with the axes `lead` in front."""
+    import numpy as np
+
+    spec, random = only_input(model), np.random.default_rng(SEED)
+    if spec.dtype != "int32":
+        return random.standard_normal((*lead, *spec.inner), np.float32)
+    readers = [layer for layer in model.graph.layers if spec.name in layer.inputs]
+    vocabulary = min(layer.tensors["table"].shape[0] for layer in readers)
+    return random.integers(0, vocabulary, (*lead, *spec.inner), np.int32)
+
+
+def _call(model: Model, batch: int, steps: int) -> Callable[[], Any]:
+    lead = (batch, steps) if only_input(model).is_sequence else (batch,)
+    x = _random_input(model, *lead)
+    return lambda: model(x)
+
+
+def _step_latency(model: Model, seconds: float) -> dict[str, Any] | None:
+    """Latency of one `Stream.step`; why not, where the network can't be run step by step."""
+    try:
+        stream = model.stream(batch_size=1)
+        x = _random_input(model, 1)
+        with stream:
+            return _latency(lambda: stream.step(x), seconds)
+    except UnsupportedModel as error:
+        return {"unsupported": str(error)}
+
+
+def _latency(call: Callable[[], Any], seconds: float) -> dict[str, Any]:
+    """Percentiles of the duration of one call, in seconds, after a warm-up of a tenth of the time."""
+    import numpy as np
+
+    _times(call, seconds / 10)
+    times = _times(call, seconds)
+    values = np.percentile(times, PERCENTILES)
+    return {"calls": len(times), **{f"p{q:g}": float(value) for q, value in zip(PERCENTILES, values, strict=True)}}
+
+
+def _throughput(model: Model, batch: int, steps: int, seconds: float) -> dict[str, Any]:
+    call = _call(model, batch, steps)
+    _times(call, seconds / 10)
+    start = time.perf_counter()
+    calls = len(_times(call, seconds))
+    spent = time.perf_counter() - start
+    return {
+        "batch": batch,
+        "calls": calls,
+        "rows_per_second": calls * batch / spent,
+        "steps_per_second": calls * batch * steps / spent,
+    }
+
+
+def _times(call: Callable[[], Any], seconds: float) -> Sequence[float]:
+    """Durations of calls made one after the other for about `seconds`; at least one."""
+    clock, times = time.perf_counter, []
+    start = now = clock()
+    while now - start < seconds or not times:
+        before = clock()
+        call()
+        now = clock()
+        times.append(now - before)
+    return times
+
+
+def _print(result: dict[str, Any]) -> None:
+    out = console()
+    out.print(f"{result['model']}, sequences of {result['steps']} steps, {result['cpu']}")
+    names = [f"p{q:g}" for q in PERCENTILES]
+    latency = table("latency, batch 1", *(f">{name}" for name in names), ">calls")
+    for key in ("call", "step"):
+        if "unsupported" not in result[key]:
+            latency.add_row(key, *(time_text(result[key][name]) for name in names), f"{result[key]['calls']:,}")
+    out.print(latency)
+    if "unsupported" in result["step"]:
+        out.print(f"no single steps: {result['step']['unsupported']}")
+    throughput = table(">batch", ">rows/s", ">steps/s")
+    for row in result["throughput"]:
+        throughput.add_row(f"{row['batch']:,}", f"{row['rows_per_second']:,.0f}", f"{row['steps_per_second']:,.0f}")
+    out.print(throughput)

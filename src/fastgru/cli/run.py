@@ -1,0 +1,77 @@
+"""`fastgru run`: a network on the arrays or texts of a file."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import BadInput
+from ._common import Config, ModelFile, Threads, console, load, only_input, text_encoder, time_text
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..model import Model
+
+
+def run(
+    model_file: ModelFile,
+    input_file: Annotated[Path, typer.Argument(metavar="INPUT", help="A .npy or .csv file, or texts.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="The .npy, .csv or .npz file to write.", show_default="csv on stdout"),
+    ] = None,
+    text: Annotated[bool, typer.Option("--text", help="INPUT holds texts, one a line.")] = False,
+    lengths: Annotated[
+        str | None, typer.Option(help="Steps of each row of a padded batch, like 17,60,42, or a .npy file.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Rows that are run at once.")] = 256,
+    threads: Threads = None,
+    config: Config = None,
+) -> None:
+    """Run a network on a file and write its outputs.
+
+    A .npy file holds the whole input, batch first. A .csv file holds one sequence, one step a line; for a network that
+    takes no sequences, one row of a batch a line; for one that reads token ids, one sequence a line, of any length.
+    """
+    from ._data import check_output, read_input, read_lengths, read_texts, write_output
+
+    check_output(output)
+    model = load(model_file, config, threads)
+    if text:
+        encoder = text_encoder(model.graph)
+        if encoder is None:
+            raise BadInput(f"{model_file}: the network has no vocabulary for --text; give it token ids")
+        x, steps = read_texts(input_file, encoder)
+    else:
+        x, steps = read_input(input_file, only_input(model))
+    if lengths is not None:
+        steps = read_lengths(lengths)
+
+    start = time.perf_counter()
+    outputs = _run_batches(model, x, steps, batch_size)
+    seconds = time.perf_counter() - start
+    write_output(outputs, [spec.name for spec in model.outputs], output)
+    if output is not None:
+        shapes = ", ".join(f"{spec.name} {array.shape}" for spec, array in zip(model.outputs, outputs, strict=True))
+        console().print(f"{x.shape} → {shapes} in {time_text(seconds)}: {output}")
+
+
+def _run_batches(model: Model, x: np.ndarray, lengths: np.ndarray | None, size: int) -> list[np.ndarray]:
+    """All rows, `size` at a time: a row's bits don't depend on the batch that it is in."""
+    import numpy as np
+
+    if x.ndim == 0:
+        raise BadInput("expected an array with a batch axis, got a single number")
+    if lengths is not None and lengths.shape != (len(x),):
+        raise BadInput(f"--lengths should name {len(x)} rows, got an array of shape {lengths.shape}")
+    parts = []
+    for first in range(0, max(1, len(x)), size):
+        rows = slice(first, first + size)
+        options: dict[str, Any] = {} if lengths is None else {"lengths": lengths[rows]}
+        answer = model(x[rows], **options)
+        parts.append(answer if isinstance(answer, tuple) else (answer,))
+    return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]

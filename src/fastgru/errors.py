@@ -1,0 +1,67 @@
+"""Every error that fastgru raises on purpose. Catch `FastGRUError` to catch them all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class FastGRUError(Exception):
+    """Base of every error that fastgru raises on purpose."""
+
+
+class BadModelFile(FastGRUError):
+    """A model file is damaged, incomplete or not what its content claims; names the file and the fault."""
+
+
+class UnsupportedModel(FastGRUError):
+    """A sound model holds something that fastgru does not run.
+
+    Parameters
+    ----------
+    reasons : iterable of str
+        Every reason found, each naming its layer. All of them are in the message.
+
+    Attributes
+    ----------
+    reasons : tuple of str
+    """
+
+    def __init__(self, reasons: str | Iterable[str]) -> None:
+        self.reasons: tuple[str, ...] = (reasons,) if isinstance(reasons, str) else tuple(reasons)
+        if len(self.reasons) == 1:
+            super().__init__(self.reasons[0])
+        else:
+            lines = "".join(f"\n  - {reason}" for reason in self.reasons)
+            super().__init__(f"{len(self.reasons)} things are not supported:{lines}")
+
+    def __reduce__(self) -> tuple[type, tuple[tuple[str, ...]]]:
+        return type(self), (self.reasons,)
+
+
+class BadInput(FastGRUError, ValueError):
+    """An argument is not what the call takes; says what was expected and what came."""
+
+
+class StateMismatch(FastGRUError):
+    """A state belongs to another network, another number of rows or another dtype."""
+
+
+class MissingExtra(FastGRUError, ImportError):
+    """An optional package is needed; names the extra that installs it."""
+
+    @classmethod
+    def of(cls, package: str, extra: str, purpose: str) -> MissingExtra:
+        """The error for one missing package, naming the command that installs it."""
+        return cls(f"{purpose} needs the package {package!r}: pip install 'fastgru[{extra}]'")
+
+
+class Closed(FastGRUError):
+    """A Stream was used after it was closed."""
+
+
+class StreamBusy(FastGRUError, RuntimeError):
+    """A Stream was called while another thread was inside it."""
+
+
+class QueueFull(FastGRUError):
+    """A bounded queue has no room for another request."""

@@ -1,0 +1,144 @@
+"""The files that Keras writes: architecture, version and weights of each, found by content.
+
+===================  ============================================================  ==================
+file                 architecture                                                  weights
+===================  ============================================================  ==================
+whole HDF5           root attribute ``model_config``                               ``model_weights``
+weights, legacy      given by the caller                                           root
+weights, Keras 3     given by the caller                                           ``layers/…``
+``.keras``           zip member ``config.json`` (version in ``metadata.json``)     ``model.weights.h5``
+===================  ============================================================  ==================
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...errors import BadInput, BadModelFile
+from . import hdf5
+from .archive import SIGNATURE as ZIP_SIGNATURE
+from .archive import Archive
+from .weights import FlatSource, Source, TreeSource
+
+CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
+MAX_JSON = 1 << 26
+
+Config = Mapping[str, Any] | str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class Content:
+    """What an opened file holds.
+
+    Attributes
+    ----------
+    architecture : JSON value
+    versions : tuple of str
+        Of Keras, wherever the file or the architecture name one.
+    weights : Source
+        Readable while the file is open.
+    """
+
+    architecture: Any
+    versions: tuple[str, ...]
+    weights: Source
+
+
+@contextmanager
+def opened(path: Path, config: Config | None) -> Iterator[Content]:
+    """Open a file of any kind.
+
+    Raises
+    ------
+    BadModelFile, MissingExtra
+    BadInput
+        `config` is missing where it is needed, or given where the file has its own architecture.
+    """
+    with open(path, "rb") as file:
+        is_zip = file.read(len(ZIP_SIGNATURE)) == ZIP_SIGNATURE
+    if is_zip:
+        _refuse_config(config, path)
+        with _zip(path) as content:
+            yield content
+    else:
+        with hdf5.open_file(os.fspath(path)) as file:
+            yield _hdf5(file, path, config)
+
+
+@contextmanager
+def _zip(path: Path) -> Iterator[Content]:
+    with Archive(path) as archive:
+        architecture = parse_json(archive.read(CONFIG, MAX_JSON), CONFIG)
+        metadata = parse_json(archive.read(METADATA, MAX_JSON), METADATA) if METADATA in archive.names else {}
+        if WEIGHTS not in archive.names:
+            raise BadModelFile(f"holds no weights: no member {WEIGHTS!r} among {', '.join(archive.names[:8])}")
+        stream = io.BytesIO(archive.read(WEIGHTS))
+    with hdf5.open_file(stream) as file:
+        yield Content(architecture, _versions(metadata, architecture), TreeSource(file))
+
+
+def _hdf5(file: Any, path: Path, config: Config | None) -> Content:
+    written = hdf5.text(file, "model_config")
+    if written is not None:
+        _refuse_config(config, path)
+        architecture = parse_json(written, "model_config")
+        group = hdf5.child(file, "model_weights")
+        if group is None:
+            raise BadModelFile("holds an architecture but no group 'model_weights'")
+        return Content(architecture, _version_of(file) + _versions(architecture), FlatSource.legacy(group))
+    legacy = "layer_names" in file.attrs or "layer_names0" in file.attrs
+    if not legacy and not TreeSource.is_one(file):
+        raise BadModelFile("an HDF5 file that is not of Keras: neither 'model_config' nor weights of layers in it")
+    if config is None:
+        raise BadInput(
+            f"{path} holds weights without an architecture: say config=, the path of a file "
+            "written with model.to_json(), its text, or model.get_config()"
+        )
+    architecture = read_config(config)
+    versions = _version_of(file) + _versions(architecture)
+    return Content(architecture, versions, FlatSource.legacy(file) if legacy else TreeSource(file))
+
+
+def read_config(config: Config) -> Any:
+    """The architecture that the caller gives: a dict, JSON text or the path of a JSON file."""
+    if isinstance(config, (Mapping, list)):
+        return config
+    if isinstance(config, str) and config.lstrip().startswith(("{", "[")):
+        return parse_json(config, "config")
+    if not isinstance(config, (str, os.PathLike)):
+        raise BadInput(f"config should be a path, JSON text or a dict, is {type(config).__name__}")
+    with open(config, "rb") as file:
+        content = file.read(MAX_JSON + 1)
+    if len(content) > MAX_JSON:
+        raise BadModelFile(f"{os.fspath(config)}: more than {MAX_JSON} bytes are no architecture")
+    return parse_json(content, os.fspath(config))
+
+
+def parse_json(text: str | bytes, what: str) -> Any:
+    """JSON, or BadModelFile naming `what`."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadModelFile(f"{what} is not JSON: {error}") from error
+
+
+def _refuse_config(config: Config | None, path: Path) -> None:
+    if config is not None:
+        raise BadInput(f"config= is for files of weights alone; {path} holds its own architecture")
+
+
+def _version_of(file: Any) -> tuple[str, ...]:
+    version = hdf5.text(file, "keras_version")
+    return () if version is None else (version,)
+
+
+def _versions(*documents: Any) -> tuple[str, ...]:
+    found = (document.get("keras_version") for document in documents if isinstance(document, Mapping))
+    return tuple(version for version in found if isinstance(version, str))

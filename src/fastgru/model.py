@@ -1,0 +1,361 @@
+"""Model: a network ready to run, and the ways to get one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import engine, passes
+from ._openmp import core
+from .errors import BadInput
+from .graph import GRU, Graph, Layer, TensorSpec
+from .stream import Stream, named_inputs, open_stream
+
+#: states kept for later calls; as many as calls have run at once, at most this many
+_POOL = 64
+
+
+class Model:
+    """A network compiled for this machine. May be called from any number of threads at once.
+
+    Parameters
+    ----------
+    graph : Graph
+    dtype : {"float32"}
+        What weights are held in.
+    threads : int, optional
+        Upper bound of the threads of one call. Default: FASTGRU_NUM_THREADS, else OMP_NUM_THREADS, else the CPUs that affinity
+        and the cgroup quota allow.
+    matmul : {"auto", "blas"}
+        Products by our own tiles, or the large ones by a BLAS library (then a row's bits may depend on its batch).
+
+    Raises
+    ------
+    BadInput
+        An unknown option, or a FASTGRU_ISA that this machine lacks.
+    MissingExtra
+        ``matmul="blas"`` without scipy-openblas32.
+
+    Examples
+    --------
+    >>> import fastgru, numpy as np
+    >>> model = fastgru.load(fastgru.demo_path())
+    >>> model(np.array([[3, 14, 15, 92]])).shape
+    (1, 1)
+    """
+
+    def __init__(
+        self, graph: Graph, *, dtype: str = "float32", threads: int | None = None, matmul: str = "auto"
+    ) -> None:
+        if dtype != "float32":
+            raise BadInput(f"dtype should be 'float32', got {dtype!r}")
+        if matmul not in engine.MATMULS:
+            raise BadInput(f"matmul should be one of {', '.join(map(repr, engine.MATMULS))}, got {matmul!r}")
+        if matmul == "blas":
+            engine.open_blas()
+        self.graph = graph
+        self.dtype = dtype
+        self.threads = engine.thread_limit(threads)
+        self.matmul = matmul
+        self._options = {"dtype": dtype, "threads": threads, "matmul": matmul}
+        self._plan = core.Plan(graph, engine.wanted_isa(), matmul == "blas")
+        self._pool: list[Any] = []
+        self._mask_drop = mask_drop(graph)
+
+    # ---- running ------------------------------------------------------------------------------------------------------
+
+    def __call__(self, *inputs: Any, lengths: Any = None, mask: Any = None, threads: int | None = None, out: Any = None) -> Any:
+        """Run whole sequences from a fresh state.
+
+        Parameters
+        ----------
+        *inputs : array, or one dict of arrays by name
+            In the order of `inputs`: (batch, time, features) float, (batch, time) token ids, or (batch, …) without time.
+            C-contiguous float32 and int32 are the fast path; other dtypes, strides and whole-numbered float ids are converted.
+        lengths : array of int (batch,), optional
+            Steps of each row; those at or past a row's length are masked.
+        mask : array of bool (batch, time), optional
+            False: masked. Holes and left padding are fine. ANDed with `lengths` and with the network's own masks.
+        threads : int, optional
+            Upper bound for this call.
+        out : array or tuple of arrays, optional
+            C-contiguous float32 to write the outputs to.
+
+        Returns
+        -------
+        array or tuple of arrays
+            float32, in the order of `outputs`.
+
+        Raises
+        ------
+        BadInput
+            Wrong number of inputs, shape, dtype, length, or a token id outside the vocabulary; or a mask that a layer drops.
+        """
+        plan = self._plan
+        if len(inputs) != len(plan.inputs) or isinstance(inputs[0], Mapping):
+            given = named_inputs(inputs, plan.inputs)
+            inputs = tuple(given[spec.name] for spec in plan.inputs)
+        if (lengths is not None or mask is not None) and self._mask_drop is not None:
+            raise BadInput(self._mask_drop)
+        limit = self.threads if threads is None else engine.thread_limit(threads)
+        try:
+            runner = self._pool.pop()
+        except IndexError:
+            runner = core.Runner(plan)
+        results = runner._run_fresh(inputs, lengths, mask, limit, out)
+        if len(self._pool) < _POOL:
+            self._pool.append(runner)
+        return results[0] if len(results) == 1 else results
+
+    def predict_iter(self, x: Any, batch_size: int = 256, lengths: Any = None, mask: Any = None) -> Iterator[Any]:
+        """Yield the outputs batch by batch; parameters as `predict`."""
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise BadInput(f"batch_size should be a positive whole number, got {batch_size!r}")
+        if not isinstance(x, (Mapping, tuple)) and not hasattr(x, "__array__"):
+            if lengths is not None or mask is not None:
+                raise BadInput("lengths and mask go with whole arrays, not with an iterable of batches")
+            for batch in x:
+                yield self(*batch) if isinstance(batch, tuple) else self(batch)
+            return
+        arrays = list(x.values()) if isinstance(x, Mapping) else list(x) if isinstance(x, tuple) else [x]
+        names = list(x) if isinstance(x, Mapping) else [spec.name for spec in self.inputs]
+        rows = {np.shape(array)[0] for array in arrays if np.ndim(array)}
+        if len(rows) != 1:
+            raise BadInput(f"the inputs have {sorted(rows)} rows; they should have one number of rows")
+        (count,) = rows
+        for first in range(0, max(count, 1), batch_size):
+            part = slice(first, first + batch_size)
+            chosen = {name: array[part] for name, array in zip(names, arrays, strict=True)}
+            yield self(
+                chosen,
+                lengths=None if lengths is None else np.asarray(lengths)[part],
+                mask=None if mask is None else np.asarray(mask)[part],
+            )
+
+    def predict(
+        self, x: Any, batch_size: int = 256, progress: bool = False, lengths: Any = None, mask: Any = None
+    ) -> Any:
+        """Run many rows in batches and concatenate the outputs.
+
+        Parameters
+        ----------
+        x : array, tuple or dict of arrays; or an iterable of batches
+        batch_size : int
+            Rows of a batch; an iterable's batches stay as they are.
+        progress : bool
+            Show a progress bar (takes rich, extra ``cli``).
+        lengths, mask : as in a call, for whole arrays
+
+        Returns
+        -------
+        array or tuple of arrays
+
+        Raises
+        ------
+        BadInput, MissingExtra
+        """
+        batches: Iterable[Any] = self.predict_iter(x, batch_size, lengths, mask)
+        if progress:
+            batches = _with_progress(batches, x, batch_size)
+        results = list(batches)
+        if not results:
+            raise BadInput("an iterable of batches should give at least one batch")
+        if len(self.outputs) == 1:
+            return np.concatenate(results)
+        return tuple(np.concatenate(parts) for parts in zip(*results, strict=True))
+
+    def stream(
+        self, batch_size: int = 1, threads: int = 1, inputs: Mapping[str, Any] | None = None
+    ) -> Stream:
+        """A running batch of sequences with its own state.
+
+        Parameters
+        ----------
+        batch_size : int
+        threads : int
+            Upper bound of the threads of one of its calls.
+        inputs : dict, optional
+            The network's inputs without a time axis (initial states among them), by name.
+
+        Raises
+        ------
+        UnsupportedModel
+            The network looks ahead or must see the whole sequence; names the layers.
+        BadInput
+            A wrong batch_size, or inputs that are missing or not the network's.
+        """
+        return open_stream(self._plan, batch_size, threads, inputs, self._mask_drop)
+
+    # ---- facts --------------------------------------------------------------------------------------------------------
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """Name, shape, dtype and axes of each input."""
+        return self._plan.inputs  # type: ignore[no-any-return]
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """Name, shape, dtype and axes of each output."""
+        return self._plan.outputs  # type: ignore[no-any-return]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the importer wants the user to know."""
+        return self.graph.notes
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of structure and weights."""
+        return self.graph.fingerprint
+
+    @property
+    def isa(self) -> str:
+        """The kernel set in use."""
+        return self._plan.isa  # type: ignore[no-any-return]
+
+    def summary(self) -> str:
+        """The layers as text: kind, output shape, parameters, multiply-adds per row and step."""
+        rows = [("layer", "kind", "output shape", "parameters", "multiply-adds")]
+        rows += [(spec.name, "Input", _shape(spec), "", "") for spec in self.inputs]
+        for layer in self.graph.layers:
+            count = sum(value.size for value in layer.tensors.values())
+            spec = self.graph.specs[layer.name]
+            rows.append((layer.name, layer.kind, _shape(spec), f"{count:,}", f"{layer_cost(layer):,}"))
+        widths = [max(len(row[i]) for row in rows) for i in range(5)]
+        lines = ["  ".join(cell.ljust(w) if i < 3 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True)))
+                 for row in rows]  # fmt: skip
+        lines.insert(1, "  ".join("─" * width for width in widths))
+        total = f"{self.graph.parameters:,} parameters, {int(self._plan.cost):,} multiply-adds per row and step, {self.isa} kernels"
+        return "\n".join([self.graph.name, *(line.rstrip() for line in lines), total]).lstrip("\n")
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the network as a portable fastgru file (safetensors); `load` reads it without any extra."""
+        from . import file
+
+        file.write(self.graph, Path(path))
+
+    def __repr__(self) -> str:
+        return f"<fastgru.Model {self.graph.name!r}: {len(self.graph.layers)} layers, {self.graph.parameters:,} parameters>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (self.graph, self._options)
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    config: Any = None,
+    dtype: str = "float32",
+    threads: int | None = None,
+    matmul: str = "auto",
+    **options: Any,
+) -> Model:
+    """Load a trained network from a file, recognised by its content.
+
+    Parameters
+    ----------
+    path : path
+        Keras ``.h5``, ``.hdf5``, ``.keras``, ``.weights.h5``, or a fastgru ``.safetensors`` file.
+    config : path or dict, optional
+        The architecture (Keras ``to_json``) of a file that holds weights only.
+    dtype, threads, matmul
+        See `Model`.
+    **options
+        Belong to the importer of the file's kind.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    FileNotFoundError
+    BadModelFile
+        The file is damaged, or not what it claims to be.
+    UnsupportedModel
+        It holds what fastgru does not run; all reasons at once.
+    BadInput
+        An option that is wrong or not this importer's.
+    MissingExtra
+        The package that reads this kind of file is not installed.
+
+    Examples
+    --------
+    >>> import fastgru
+    >>> fastgru.load(fastgru.demo_path()).inputs[0].axes
+    ('batch', 'time')
+    """
+    from . import importers
+
+    graph = importers.read(path, config=config, **options)
+    return Model(passes.apply(graph), dtype=dtype, threads=threads, matmul=matmul)
+
+
+def from_keras(model: Any, *, dtype: str = "float32", threads: int | None = None, matmul: str = "auto") -> Model:
+    """Take over a live Keras model (Keras 3 or tf_keras) without writing a file.
+
+    Raises
+    ------
+    UnsupportedModel, BadModelFile
+    """
+    from .importers import keras
+
+    return Model(passes.apply(keras.from_keras(model)), dtype=dtype, threads=threads, matmul=matmul)
+
+
+def demo_path() -> Path:
+    """Path of the small trained network that ships with fastgru."""
+    return Path(__file__).parent / "data" / "demo.safetensors"
+
+
+def layer_cost(layer: Layer) -> int:
+    """Multiply-adds of a layer per row and step."""
+    return sum(value.size for key, value in layer.tensors.items() if key in ("kernel", "recurrent_kernel"))
+
+
+def mask_drop(graph: Graph) -> str | None:
+    """What to say to a caller who gives lengths or a mask that a layer drops before it reaches a GRU or the output."""
+    if not any(spec.is_sequence for spec in graph.inputs):
+        return "lengths and mask need an input with a time axis; this network has none"
+    tainted: dict[str, Layer] = {}  # values behind a layer that dropped the mask, with that layer
+    reached = False
+    for layer in graph.layers:
+        source = next((tainted[value] for value in layer.inputs if value in tainted), None)
+        if layer.drops_mask and source is None:
+            source = layer
+        if source is not None:
+            tainted[layer.name] = source
+        if isinstance(layer, GRU):
+            if source is not None:
+                return _drop_text(source)
+            reached = True
+    dropped = next((tainted[value] for value in graph.outputs if value in tainted), None)
+    return _drop_text(dropped) if dropped is not None and not reached else None
+
+
+def _drop_text(layer: Layer) -> str:
+    return f"lengths and mask would be without effect: {layer.kind} layer {layer.name!r} drops the mask"
+
+
+def _shape(spec: TensorSpec) -> str:
+    return "(" + ", ".join("None" if size is None else str(size) for size in spec.shape) + ")"
+
+
+def _with_progress(batches: Iterable[Any], x: Any, batch_size: int) -> Iterable[Any]:
+    try:
+        from rich.progress import track
+    except ImportError:
+        from .errors import MissingExtra
+
+        raise MissingExtra.of("rich", "cli", "predict(progress=True)") from None
+    first = next(iter(x.values())) if isinstance(x, Mapping) else x[0] if isinstance(x, tuple) else x
+    total = -(-len(first) // batch_size) if hasattr(first, "__array__") else None
+    return track(batches, description="predict", total=total)
+
+
+def _rebuild(graph: Graph, options: dict[str, Any]) -> Model:
+    return Model(graph, **options)

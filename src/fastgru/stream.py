@@ -1,0 +1,249 @@
+"""Stream: a running batch of sequences with its own state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from . import engine
+from ._openmp import core
+from .errors import BadInput, StateMismatch, UnsupportedModel
+from .graph import GRU, Graph, Reshape
+
+Rows = int | Sequence[int] | None
+
+
+class Stream(core.Runner):
+    """A batch of sequences that run step by step or in chunks, each call going on where the last one ended.
+
+    Made by `Model.stream`. A Stream serves one thread at a time; a second one inside it is a StreamBusy error. It is a
+    context manager; once closed every call raises Closed.
+
+    Parameters
+    ----------
+    plan : Plan
+    batch_size : int
+        Number of rows, each a sequence of its own.
+    threads : int
+        Upper bound of the threads of one call.
+    inputs : mapping
+        The network's inputs without a time axis, by name: arrays (batch_size, …).
+    mask_drop : str or None
+        The layer that drops a given mask (see `Model`), None where none does.
+    """
+
+    def __init__(
+        self, plan: Any, batch_size: int, threads: int, inputs: Mapping[str, Any], mask_drop: str | None
+    ) -> None:
+        self.batch_size = batch_size
+        self.threads = threads
+        self._static = dict(inputs)
+        self._mask_drop = mask_drop
+        self._sequences = [spec for spec in plan.inputs if spec.is_sequence]
+        self._single = len(plan.inputs) == 1 and len(plan.outputs) == 1
+
+    def step(self, x: Any, out: Any = None) -> Any:
+        """One step of every row.
+
+        Parameters
+        ----------
+        x : array (batch, features) float, or (batch,) token ids
+            Of several sequence inputs: a dict by name or a tuple.
+        out : array, optional
+            Where to put the result; C-contiguous float32.
+
+        Returns
+        -------
+        array (batch, features) or tuple of arrays
+            What the network gives at this step: of a sequence output its newest step, of another what
+            ``model(all steps so far)`` would.
+
+        Raises
+        ------
+        BadInput
+            Wrong shape, dtype or token id. The state is unchanged.
+        Closed, StreamBusy
+
+        Examples
+        --------
+        >>> import fastgru, numpy as np
+        >>> model = fastgru.load(fastgru.demo_path())
+        >>> with model.stream() as stream:
+        ...     for token in (4, 8, 15):
+        ...         y = stream.step(np.array([token]))
+        >>> bool(np.array_equal(y, model(np.array([[4, 8, 15]]))))
+        True
+        """
+        return self._call(x, None, out, True)
+
+    def run(self, x: Any, lengths: Any = None, out: Any = None) -> Any:
+        """A chunk of steps of every row; chunks one after the other give what the whole sequence gives, to the bit.
+
+        Parameters
+        ----------
+        x : array (batch, time, features) float, or (batch, time) token ids
+        lengths : array of int (batch,), optional
+            Steps of each row; what lies past them is masked.
+        out : array, optional
+
+        Returns
+        -------
+        array or tuple of arrays
+            Sequence outputs (batch, time, …), others as after the last step.
+
+        Raises
+        ------
+        BadInput
+            As `step`; also where a layer drops the mask that `lengths` makes.
+        Closed, StreamBusy
+        """
+        if lengths is not None and self._mask_drop is not None:
+            raise BadInput(self._mask_drop)
+        return self._call(x, lengths, out, False)
+
+    def _call(self, x: Any, lengths: Any, out: Any, one_step: bool) -> Any:
+        if self._single:
+            arrays: tuple[Any, ...] = (x,)
+        else:
+            given = named_inputs((x,) if isinstance(x, dict) or not isinstance(x, tuple) else x, self._sequences)
+            arrays = tuple(self._static[s.name] if s.name in self._static else given[s.name] for s in self.plan.inputs)
+        rows = getattr(arrays[0], "shape", (self.batch_size,))
+        if rows and rows[0] != self.batch_size:
+            raise BadInput(f"this stream has batch_size={self.batch_size}; got {rows[0]} rows (shape {tuple(rows)})")
+        results = self._run(arrays, lengths, None, self.threads, out, one_step)
+        return results[0] if len(results) == 1 else results
+
+    def reset(self, rows: Rows = None) -> None:
+        """Set rows (all, if None) back to the network's own initial state."""
+        if rows is None:
+            self._reset(0, self.batch_size)
+            return
+        for row in self._rows(rows):
+            self._reset(row, 1)
+
+    def get_state(self, rows: Rows = None) -> dict[str, np.ndarray]:
+        """The state of rows (all, if None), as copies.
+
+        Returns
+        -------
+        dict
+            ``"layer/h"``: (rows, units) float32 for each GRU layer, and ``"layer/last_output"`` where it can be masked.
+        """
+        chosen = self._rows(rows)
+        state = {}
+        for layer in _grus(self.plan.graph):
+            pairs = [self._get_state(layer.name, row) for row in chosen]
+            h = np.array([h for h, _ in pairs], np.float32).reshape(len(chosen), layer.units)
+            state[f"{layer.name}/h"] = h
+            if _keeps_output(layer):
+                started = np.array([started for _, started in pairs], bool)
+                state[f"{layer.name}/last_output"] = np.where(started[:, None], h, np.float32(0))
+        return state
+
+    def set_state(self, state: Mapping[str, Any], rows: Rows = None) -> None:
+        """Continue rows (all, if None) from a state that `get_state` of the same network gave.
+
+        Raises
+        ------
+        StateMismatch
+            Where names or shapes are another network's, or the number of rows is not that of `rows`. Nothing is changed.
+        """
+        chosen = self._rows(rows)
+        expected = {}
+        for layer in _grus(self.plan.graph):
+            expected[f"{layer.name}/h"] = (len(chosen), layer.units)
+            if _keeps_output(layer):
+                expected[f"{layer.name}/last_output"] = (len(chosen), layer.units)
+        got = {key: np.asarray(value, np.float32) for key, value in state.items()}
+        if {key: value.shape for key, value in got.items()} != expected:
+            shown = {key: value.shape for key, value in got.items()}
+            raise StateMismatch(f"this network's state is {expected}, the one given is {shown}")
+        started = {layer.name: _started(layer, got) for layer in _grus(self.plan.graph)}
+        for layer in _grus(self.plan.graph):
+            for i, row in enumerate(chosen):
+                self._set_state(layer.name, row, got[f"{layer.name}/h"][i], bool(started[layer.name][i]))
+
+    def close(self) -> None:
+        """Free the state. Further calls raise Closed; closing twice does too."""
+        self._close()
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._close()
+
+    def _rows(self, rows: Rows) -> list[int]:
+        if rows is None:
+            return list(range(self.batch_size))
+        chosen = [rows] if isinstance(rows, (int, np.integer)) else list(rows)
+        for row in chosen:
+            if isinstance(row, bool) or not isinstance(row, (int, np.integer)) or not 0 <= row < self.batch_size:
+                raise BadInput(f"rows should be numbers from 0 to {self.batch_size - 1}, got {row!r}")
+        return [int(row) for row in chosen]
+
+
+def open_stream(plan: Any, batch_size: int, threads: int, inputs: Mapping[str, Any] | None, mask_drop: str | None) -> Stream:
+    """A Stream, after the checks that a network can stream and that the inputs without time are all there."""
+    reasons = streaming_obstacles(plan.graph)
+    if reasons:
+        raise UnsupportedModel(reasons)
+    if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
+        raise BadInput(f"batch_size should be a positive whole number, got {batch_size!r}")
+    static = [spec for spec in plan.inputs if not spec.is_sequence]
+    given = dict(inputs or {})
+    if set(given) != {spec.name for spec in static}:
+        raise BadInput(f"stream(inputs=…) takes {sorted(spec.name for spec in static)}, got {sorted(given)}")
+    for spec in static:
+        given[spec.name] = np.array(given[spec.name])
+        if given[spec.name].shape[:1] != (batch_size,):
+            raise BadInput(f"input {spec.name!r} has shape {given[spec.name].shape}, the stream batch_size={batch_size}")
+    return Stream(plan, batch_size, engine.thread_limit(threads), given, mask_drop)
+
+
+def streaming_obstacles(graph: Graph) -> list[str]:
+    """Why a network cannot run step by step: every layer that looks ahead or must see the whole sequence, by name."""
+    if not any(spec.is_sequence for spec in graph.inputs):
+        return ["the network has no input with a time axis, so there is nothing to stream"]
+    reasons = []
+    for layer in graph.layers:
+        if isinstance(layer, GRU) and layer.go_backwards:
+            reasons.append(f"GRU layer {layer.name!r} goes backwards: it starts from the last step, so it cannot stream")
+        if isinstance(layer, Reshape) and not layer.per_step and graph.specs[layer.inputs[0]].is_sequence:
+            reasons.append(f"Reshape layer {layer.name!r} merges the time axis: it needs the whole sequence, so it cannot stream")
+    return reasons
+
+
+def named_inputs(given: tuple[Any, ...], specs: Sequence[Any]) -> dict[str, Any]:
+    """Positional inputs, or one dict by name, as a dict that has exactly the names of `specs`."""
+    names = [spec.name for spec in specs]
+    if len(given) == 1 and isinstance(given[0], Mapping):
+        if set(given[0]) != set(names):
+            raise BadInput(f"expected inputs named {', '.join(map(repr, names))}; got {', '.join(map(repr, given[0])) or 'none'}")
+        return dict(given[0])
+    if len(given) != len(names):
+        raise BadInput(f"expected {len(names)} inputs ({', '.join(map(repr, names))}), got {len(given)}")
+    return dict(zip(names, given, strict=True))
+
+
+def _grus(graph: Graph) -> list[GRU]:
+    return [layer for layer in graph.layers if isinstance(layer, GRU)]
+
+
+def _keeps_output(layer: GRU) -> bool:
+    return layer.mask is not None and not layer.zero_output_for_mask
+
+
+def _started(layer: GRU, state: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Per row: has seen an unmasked step. Its last output then is h, before that it is zero."""
+    h = state[f"{layer.name}/h"]
+    if not _keeps_output(layer):
+        return np.ones(len(h), bool)
+    last = state[f"{layer.name}/last_output"]
+    started = (last == h).all(axis=1)
+    if not (started | (last == 0).all(axis=1)).all():
+        raise StateMismatch(f"{layer.name}/last_output is neither zero nor equal to {layer.name}/h")
+    return started

@@ -1,0 +1,67 @@
+"""Small networks with random weights, for the tests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastgru import _core
+from fastgru.graph import GRU, Activation, Dense, Embedding, Graph, Layer, TensorSpec, tensor_spec
+
+#: every kernel set that this machine can run
+ISAS = [name for name in _core.isa_names() if _core.isa_available(name)]
+#: those that promise each other the same bits
+VECTOR_ISAS = [name for name in ISAS if name != "scalar"]
+
+
+def uniform(rng: np.random.Generator, *shape: int, scale: float = 1.0) -> np.ndarray:
+    return rng.uniform(-scale, scale, shape).astype(np.float32)
+
+
+def gru(
+    rng: np.random.Generator,
+    input_size: int,
+    units: int,
+    *,
+    name: str = "gru",
+    source: str = "x",
+    scale: float = 1.0,
+    without: tuple[str, ...] = ("initial_state",),
+    **options: Any,
+) -> GRU:
+    """A GRU with every tensor but those named in `without`; weights shrink with the length of their sums."""
+    tensors = {
+        "kernel": uniform(rng, input_size, 3 * units, scale=scale / np.sqrt(input_size)),
+        "recurrent_kernel": uniform(rng, units, 3 * units, scale=scale / np.sqrt(units)),
+        "bias": uniform(rng, 3 * units, scale=0.5 * scale),
+        "recurrent_bias": uniform(rng, 3 * units, scale=0.5 * scale),
+        "initial_state": uniform(rng, units),
+    }
+    tensors = {key: value for key, value in tensors.items() if key not in without}
+    return GRU(**{"name": name, "inputs": (source,), "units": units} | tensors | options)
+
+
+def dense(rng: np.random.Generator, input_size: int, units: int, *, name: str, source: str, function: str) -> Dense:
+    kernel = uniform(rng, input_size, units, scale=2 / np.sqrt(input_size))
+    bias = uniform(rng, units)
+    return Dense(name=name, inputs=(source,), kernel=kernel, bias=bias, activation=Activation.of(function))
+
+
+def embedding(rng: np.random.Generator, vocabulary: int, features: int, **options: Any) -> Embedding:
+    return Embedding(name="embedding", inputs=("x",), table=uniform(rng, vocabulary, features), **options)
+
+
+def floats(features: int, time: int | None = None) -> TensorSpec:
+    """The input x: (batch, time, features)."""
+    return tensor_spec("x", time, (features,))
+
+
+def tokens() -> TensorSpec:
+    """The input x: (batch, time) token ids."""
+    return tensor_spec("x", None, (), "int32")
+
+
+def chain(spec: TensorSpec, *layers: Layer) -> Graph:
+    """A Graph of one input and of layers whose last one is the output."""
+    return Graph((spec,), layers, (layers[-1].name,))

@@ -1,0 +1,292 @@
+"""The definition of right: a Graph evaluated in float64 NumPy, one layer at a time, straight from the formulas.
+
+Nothing here is shared with the core, nothing is optimised, and every formula stands alone. Inputs are rounded to
+float32 first, because that is what a network receives; from there on everything is float64.
+
+>>> import numpy as np
+>>> from fastgru.graph import Activate, Activation, Graph, tensor_spec
+>>> x = tensor_spec("x", False, (2,))
+>>> graph = Graph((x,), (Activate(name="a", inputs=("x",), activation=Activation.of("relu")),), ("a",))
+>>> run(graph, {"x": [[-1.0, 2.0]]})
+(array([[0., 2.]]),)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fastgru import graph as g
+
+Array = np.ndarray
+
+# ---- activations ---------------------------------------------------------------------------------------------------
+
+
+def sigmoid(x: Array) -> Array:
+    """1 / (1 + e^-x), written so that neither branch overflows."""
+    e = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1 / (1 + e), e / (1 + e))
+
+
+def softplus(x: Array) -> Array:
+    """log(1 + e^x)."""
+    return np.logaddexp(x, 0.0)
+
+
+def relu(x: Array, max_value: float, negative_slope: float, threshold: float) -> Array:
+    """Keras' general one. At x = threshold its code gives 0, though its text says x."""
+    below = negative_slope * (x - threshold) if negative_slope else np.where(np.isnan(x), x, 0.0)
+    return np.where(x >= max_value, max_value, np.where(x > threshold, x, below))
+
+
+def hard_sigmoid(x: Array, slope: float = 1 / 6, offset: float = 0.5) -> Array:
+    return np.clip(slope * x + offset, 0.0, 1.0)
+
+
+def elu(x: Array, alpha: float) -> Array:
+    return np.where(x >= 0, x, alpha * np.expm1(np.minimum(x, 0.0)))
+
+
+def selu(x: Array) -> Array:
+    """Klambauer et al. 2017, equation 2, with the constants of its fixed point (0, 1)."""
+    return 1.0507009873554804934193349852946 * elu(x, 1.6732632423543772848170429916717)
+
+
+def celu(x: Array, alpha: float) -> Array:
+    return np.maximum(x, 0.0) + alpha * np.expm1(np.minimum(x, 0.0) / alpha)
+
+
+def gelu(x: Array) -> Array:
+    """x · Φ(x), Φ the normal distribution function."""
+    return x * 0.5 * np.vectorize(math.erfc, otypes=[np.float64])(-x / math.sqrt(2))
+
+
+def gelu_tanh(x: Array) -> Array:
+    return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+
+
+def soft_shrink(x: Array, threshold: float) -> Array:
+    return np.where(
+        x > threshold, x - threshold, np.where(x < -threshold, x + threshold, np.where(np.isnan(x), x, 0.0))
+    )
+
+
+def softmax(x: Array) -> Array:
+    e = np.exp(x - x.max(axis=-1, keepdims=True))
+    return e / e.sum(axis=-1, keepdims=True)
+
+
+def log_softmax(x: Array) -> Array:
+    shifted = x - x.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+
+
+def sparsemax(x: Array) -> Array:
+    """What Keras calls sparsemax.
+
+    Martins & Astudillo 2016, algorithm 1, has tau = (S_k - 1) / k with S_k the sum of the k largest values. Keras 3.15,
+    on every backend, has S_1 + … + S_k in its place. They differ where k > 1; networks were trained with the latter.
+    """
+    ordered = -np.sort(-x, axis=-1)
+    sums = np.cumsum(ordered, axis=-1)
+    support = 1 + np.arange(1, x.shape[-1] + 1) * ordered > sums
+    k = support.sum(axis=-1, keepdims=True)
+    tau = (np.where(support, sums, 0.0).sum(axis=-1, keepdims=True) - 1) / k
+    return np.maximum(x - tau, 0.0)
+
+
+def glu(x: Array) -> Array:
+    half = x.shape[-1] // 2
+    return x[..., :half] * sigmoid(x[..., half:])
+
+
+#: every activation of graph.py by name; parameters in the order of its tables
+ACTIVATIONS: dict[str, Callable[..., Array]] = {
+    "linear": lambda x: x,
+    "relu": relu,
+    "sigmoid": sigmoid,
+    "tanh": np.tanh,
+    "hard_sigmoid": hard_sigmoid,
+    "hard_silu": lambda x: x * hard_sigmoid(x),
+    "hard_tanh": lambda x: np.clip(x, -1.0, 1.0),
+    "softplus": softplus,
+    "softsign": lambda x: x / (1 + np.abs(x)),
+    "elu": elu,
+    "selu": selu,
+    "celu": celu,
+    "gelu": gelu,
+    "gelu_tanh": gelu_tanh,
+    "silu": lambda x: x * sigmoid(x),
+    "mish": lambda x: x * np.tanh(softplus(x)),
+    "exponential": np.exp,
+    "log_sigmoid": lambda x: -softplus(-x),
+    "squareplus": lambda x, b: (x + np.sqrt(x**2 + b)) / 2,
+    "soft_shrink": soft_shrink,
+    "hard_shrink": lambda x, threshold: np.where(np.abs(x) <= threshold, 0.0, x),
+    "tanh_shrink": lambda x: x - np.tanh(x),
+    "sparse_plus": lambda x: np.where(x <= -1, 0.0, np.where(x < 1, (x + 1) ** 2 / 4, x)),
+    "sparse_sigmoid": lambda x: np.clip((x + 1) / 2, 0.0, 1.0),
+    "threshold": lambda x, threshold, value: np.where(x <= threshold, value, x),
+    "softmax": softmax,
+    "log_softmax": log_softmax,
+    "sparsemax": sparsemax,
+    "glu": glu,
+}
+
+
+def activate(activation: g.Activation, x: Array) -> Array:
+    """Apply an activation in float64."""
+    return ACTIVATIONS[activation.name](x, *activation.params)
+
+
+# ---- one evaluation ------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Run:
+    """Values and masks by name as they come to be, and the states that the recurrent layers start from."""
+
+    values: dict[str, Array] = field(default_factory=dict)
+    states: Mapping[str, Array] = field(default_factory=dict)
+
+    def mask(self, name: str | None, like: Array) -> Array:
+        """The mask of that name; all true where a layer has none. (batch, time)"""
+        return np.ones(like.shape[:2], bool) if name is None else self.values[name]
+
+
+def float64(tensor: Array | None, *shape: int) -> Array:
+    """A weight in float64; zeros of `shape` where it is absent."""
+    return np.zeros(shape) if tensor is None else np.asarray(tensor, np.float64)
+
+
+# ---- layers --------------------------------------------------------------------------------------------------------
+
+
+def identity(layer: g.Identity, at: Run) -> None:
+    at.values[layer.name] = at.values[layer.inputs[0]]
+
+
+def embedding(layer: g.Embedding, at: Run) -> None:
+    ids = at.values[layer.inputs[0]]
+    at.values[layer.name] = float64(layer.table)[ids]
+    if ids.ndim == 2:
+        mask = at.mask(layer.mask, ids)
+        at.values[f"{layer.name}:mask"] = mask & (ids != 0) if layer.mask_zero else mask
+
+
+def masking(layer: g.Masking, at: Run) -> None:
+    x = at.values[layer.inputs[0]]
+    features = tuple(range(2, x.ndim))
+    kept = (x != np.float32(layer.mask_value)).any(axis=features)
+    at.values[layer.name] = np.where(np.expand_dims(kept, features), x, 0.0)
+    at.values[f"{layer.name}:mask"] = at.mask(layer.mask, x) & kept
+
+
+def gru_step(layer: g.GRU, x: Array, h: Array) -> Array:
+    """One step: x (batch, input_size), h (batch, units) → the next h."""
+    units = layer.units
+    Wz, Wr, Wn = np.split(float64(layer.kernel), 3, axis=1)
+    Rz, Rr, Rn = np.split(float64(layer.recurrent_kernel), 3, axis=1)
+    bz, br, bn = np.split(float64(layer.bias, 3 * units), 3)
+    cz, cr, cn = np.split(float64(layer.recurrent_bias, 3 * units), 3)
+
+    z = activate(layer.recurrent_activation, x @ Wz + bz + h @ Rz + cz)
+    r = activate(layer.recurrent_activation, x @ Wr + br + h @ Rr + cr)
+    if layer.reset_after:
+        n = activate(layer.activation, x @ Wn + bn + r * (h @ Rn + cn))
+    else:
+        n = activate(layer.activation, x @ Wn + bn + (r * h) @ Rn + cn)
+    return z * h + (1 - z) * n
+
+
+def gru(layer: g.GRU, at: Run) -> None:
+    x = at.values[layer.inputs[0]]
+    batch, steps = x.shape[:2]
+    mask = at.mask(layer.mask, x)
+
+    h = np.broadcast_to(float64(layer.initial_state, layer.units), (batch, layer.units))
+    if len(layer.inputs) == 2:
+        h = at.values[layer.inputs[1]]
+    h = np.asarray(at.states.get(f"{layer.name}/h", h), np.float64)
+    last_output = np.asarray(at.states.get(f"{layer.name}/last_output", np.zeros_like(h)), np.float64)
+
+    outputs = np.zeros((batch, steps, layer.units))
+    order = reversed(range(steps)) if layer.go_backwards else range(steps)
+    for position, t in enumerate(order):
+        kept = mask[:, t, None]
+        after = gru_step(layer, x[:, t], h)
+        h = np.where(kept, after, h)
+        last_output = np.where(kept, after, 0.0 if layer.zero_output_for_mask else last_output)
+        outputs[:, position] = last_output
+
+    at.values[layer.name] = outputs if layer.return_sequences else last_output
+    at.values[f"{layer.name}:state"] = h
+
+
+def dense(layer: g.Dense, at: Run) -> None:
+    x = at.values[layer.inputs[0]]
+    bias = float64(layer.bias, layer.kernel.shape[1])
+    at.values[layer.name] = activate(layer.activation, x @ float64(layer.kernel) + bias)
+
+
+def activation_layer(layer: g.Activate, at: Run) -> None:
+    at.values[layer.name] = activate(layer.activation, at.values[layer.inputs[0]])
+
+
+def reshape(layer: g.Reshape, at: Run) -> None:
+    x = at.values[layer.inputs[0]]
+    kept = x.shape[: 2 if layer.per_step else 1]
+    total = math.prod(x.shape[len(kept) :])
+    known = math.prod(size for size in layer.target if size != -1)
+    at.values[layer.name] = x.reshape(*kept, *(total // known if size == -1 else size for size in layer.target))
+
+
+LAYERS: dict[type[g.Layer], Callable[..., None]] = {
+    g.Identity: identity,
+    g.Embedding: embedding,
+    g.Masking: masking,
+    g.GRU: gru,
+    g.Dense: dense,
+    g.Activate: activation_layer,
+    g.Reshape: reshape,
+}
+
+
+def run(
+    graph: g.Graph,
+    inputs: Mapping[str, Array],
+    masks: Mapping[str, Array] | None = None,
+    initial_states: Mapping[str, Array] | None = None,
+) -> tuple[Array, ...]:
+    """Evaluate a Graph.
+
+    Parameters
+    ----------
+    graph : Graph
+    inputs : dict of array
+        By the input's name: (batch, time, features) floats or (batch, time) token ids.
+    masks : dict of bool array (batch, time), optional
+        By the input's name; what is absent is all true.
+    initial_states : dict of array (batch, units), optional
+        ``"layer/h"`` and ``"layer/last_output"``, as `Stream.get_state` names them; what is absent starts afresh.
+
+    Returns
+    -------
+    tuple of float64 arrays (bool where an output is a mask), in the order of ``graph.outputs``
+    """
+    at = Run(states=initial_states or {})
+    for spec in graph.inputs:
+        value = np.asarray(inputs[spec.name])
+        is_tokens = spec.dtype == "int32"
+        at.values[spec.name] = value.astype(np.int64) if is_tokens else value.astype(np.float32).astype(np.float64)
+        if spec.is_sequence:
+            mask = (masks or {}).get(spec.name, np.ones(value.shape[:2], bool))
+            at.values[f"{spec.name}:mask"] = np.asarray(mask, bool)
+    with np.errstate(all="ignore"):
+        for layer in graph.layers:
+            LAYERS[type(layer)](layer, at)
+    return tuple(at.values[name] for name in graph.outputs)

@@ -1,0 +1,53 @@
+"""The README's Python blocks run, in order, in one namespace; its commands are those of the command line and of .ci/run."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).parents[1] / "README.md"
+TEXT = README.read_text(encoding="utf-8")
+
+
+def fenced(language: str) -> list[tuple[int, str]]:
+    """Blocks of one language with the lines at which they begin."""
+    found = re.finditer(rf"^```{language}\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+    return [(TEXT[: match.start()].count("\n") + 1, match[1]) for match in found]
+
+
+def save_keras_model(path: Path) -> None:
+    os.environ.setdefault("KERAS_BACKEND", "numpy")
+    keras = pytest.importorskip("keras")
+    keras.utils.set_random_seed(0)
+    keras.Sequential([keras.Input((None, 8)), keras.layers.GRU(16), keras.layers.Dense(2)]).save(path)
+
+
+@pytest.mark.filterwarnings("ignore:.*HDF5 file via.*")
+def test_python_blocks_run(tmp_path, monkeypatch):
+    blocks = fenced("python")
+    assert len(blocks) >= 3
+    monkeypatch.chdir(tmp_path)
+    save_keras_model(tmp_path / "model.h5")
+    namespace: dict = {}
+    for line, block in blocks:
+        exec(compile("\n" * line + block, str(README), "exec"), namespace)
+
+
+def test_first_example_is_short():
+    lines = [line for line in fenced("python")[0][1].splitlines() if line.strip()]
+    assert len(lines) <= 10
+
+
+def test_test_command_is_marked_for_ci():
+    marked = re.search(r"^<!-- ci: test command -->\n```sh\n(.+)\n```$", TEXT, re.MULTILINE)
+    assert marked is not None
+    assert marked[1].endswith("-m pytest -q")
+
+
+def test_linked_files_exist():
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", TEXT)
+    assert links
+    assert [link for link in links if not (README.parent / link).is_file()] == []

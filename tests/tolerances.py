@@ -1,0 +1,33 @@
+"""The one table of tolerances. Every bound is absolute, times max(1, the largest magnitude of what is expected)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+TOLERANCES = {
+    "keras": 1e-5,  # against what Keras answered, in float32 or, where that is further off, in float64
+    "oracle": 2e-6,  # float32 against the float64 oracle
+    "rounding": 2e-7,  # float64 against a float64 answer that was stored in float32
+    "definition": 1e-8,  # the oracle against Keras in float64, where a few of TensorFlow's constants are float32
+}
+
+
+def error(actual: np.ndarray, expected: np.ndarray) -> float:
+    """The largest difference, relative to max(1, max|expected|); infinite where shapes or NaNs differ."""
+    actual, expected = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
+    if actual.shape != expected.shape or not np.array_equal(np.isnan(actual), np.isnan(expected)):
+        return np.inf
+    if not expected.size:
+        return 0.0
+    # equal infinities differ by NaN: they agree
+    difference = np.where(actual == expected, 0.0, np.abs(actual - expected))
+    finite = np.abs(expected[np.isfinite(expected)])
+    return float(np.nanmax(difference, initial=0.0) / max(1.0, finite.max(initial=0.0)))
+
+
+def check(actual: np.ndarray, expected: np.ndarray, against: str) -> None:
+    """Fail, with figures, where `actual` is further from `expected` than the table allows."""
+    actual, expected = np.asarray(actual), np.asarray(expected)
+    assert actual.shape == expected.shape, f"shape should be {expected.shape}, is {actual.shape}"
+    found, allowed = error(actual, expected), TOLERANCES[against]
+    assert found <= allowed, f"off from {against} by {found:.2e}, allowed {allowed:.0e}"
