@@ -1,4 +1,4 @@
-"""The README's Python blocks run, in order, in one namespace; its commands are those of the command line and of .ci/run."""
+"""The README: its Python blocks run in order in one namespace, its test command is marked, its links lead somewhere."""
 
 from __future__ import annotations
 

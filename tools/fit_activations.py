@@ -47,9 +47,10 @@ GELU_RANGE = 14.0
 GELU_STEP = 0.3
 
 
-def normal_ratio(t: mpmath.mpf) -> mpmath.mpf:
-    """Φ(−a) · e^(a²/2) / t for t = 1 / (1 + GELU_STEP·a)."""
-    a = (1 / t - 1) / mpmath.mpf(GELU_STEP)
+def normal_ratio(v: mpmath.mpf) -> mpmath.mpf:
+    """Φ(−a) · e^(a²/2) / t for t = 1 / (1 + GELU_STEP·a), v = 1 − t."""
+    t = 1 - v
+    a = v / t / mpmath.mpf(GELU_STEP)
     return mpmath.erfc(a / mpmath.sqrt(2)) / 2 * mpmath.exp(a * a / 2) / t
 
 
@@ -57,7 +58,7 @@ HALF_LN2 = float(mpmath.log(2)) / 2 * 1.001
 FITS = (
     Fit("EXP", "e^r = 1 + r + r²·P(r)", exp_tail, lambda r: abs(r**2 / mpmath.expm1(r)) if r else r, -HALF_LN2, HALF_LN2, 4),
     Fit("LOG", "log(1 + f) = f + f²·P(f)", log_tail, lambda f: abs(f**2 / mpmath.log1p(f)) if f else f, 0.5**0.5 - 1, 2**0.5 - 1, 8),
-    Fit("NORMAL", "Φ(−a) = e^(−a²/2)·t·P(t)", normal_ratio, lambda t: 1 / normal_ratio(t), 1 / (1 + GELU_STEP * GELU_RANGE), 1, 9),
+    Fit("NORMAL", "Φ(−a) = e^(−a²/2)·t·P(1 − t)", normal_ratio, lambda v: 1 / normal_ratio(v), 0, 1 - 1 / (1 + GELU_STEP * GELU_RANGE), 9),
 )
 
 

@@ -125,10 +125,9 @@ static double row_count(int64_t n, const float *x, float v)
     vec part[PARTS];
     for (int p = 0; p < PARTS; p++)
         part[p] = v_zero();
-    const vec other = v_set(v + 1.0f);
     EACH_VECTOR(n)
     {
-        const vmask same = v_eq(row_load(x + i, n - i, other), v_set(v));
+        const vmask same = v_eq(row_load(x + i, n - i, v_set(NAN)), v_set(v));
         part[p] = v_add(part[p], v_select(same, v_set(1.0f), v_zero()));
     }
     return fold_sum(part);

@@ -1,123 +1,22 @@
-# cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False, embedsignature=True
+# cython: boundscheck=False, cdivision=True, initializedcheck=False, embedsignature=True
 """The only door to the C core: checks arguments, releases the GIL where it pays, turns a status into an exception."""
 
-from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
-from cpython.mem cimport PyMem_Calloc, PyMem_Free
+
+from fastgru._native cimport *
 
 cimport numpy as cnp
+
+from collections.abc import Mapping
 
 import numpy as np
 
 from . import graph as _graph
-from .errors import BadInput, BadModelFile, Closed, FastGRUError, StateMismatch, StreamBusy
+from .errors import BadInput, BadModelFile, Closed, FastGRUError, StreamBusy
 
 cnp.import_array()
-
-cdef extern from "fastgru.h" nogil:
-    ctypedef enum fg_status:
-        FG_OK, FG_NO_MEMORY, FG_BAD_LAYER, FG_BAD_CALL, FG_NO_ISA, FG_NO_BLAS
-    ctypedef enum fg_function:
-        FG_LINEAR, FG_SOFTMAX, FG_FUNCTIONS
-    ctypedef enum fg_kind:
-        FG_INPUT, FG_TOKENS, FG_MASK, FG_EMBEDDING, FG_MASKING, FG_GRU, FG_DENSE, FG_ACTIVATE, FG_RESHAPE
-    ctypedef enum fg_matmul:
-        FG_MATMUL_AUTO, FG_MATMUL_BLAS
-    ctypedef int32_t fg_value
-    ctypedef unsigned char c_bool "bool"
-    const fg_value FG_NONE
-    ctypedef struct fg_activation:
-        fg_function function
-        float p[3]
-    ctypedef struct _input:
-        bint sequence
-        int64_t features
-    ctypedef struct _embedding:
-        const float *table
-        int64_t vocabulary
-        int64_t features
-        bint mask_zero
-    ctypedef struct _masking:
-        float mask_value
-    ctypedef struct _gru:
-        int64_t units
-        const float *kernel
-        const float *recurrent_kernel
-        const float *bias
-        const float *recurrent_bias
-        const float *initial_state
-        fg_activation activation
-        fg_activation recurrent_activation
-        bint reset_after
-        bint return_sequences
-        bint go_backwards
-        bint zero_output_for_mask
-    ctypedef struct _dense:
-        const float *kernel
-        const float *bias
-        int64_t inputs
-        int64_t units
-        fg_activation activation
-    ctypedef struct _activate:
-        fg_activation activation
-        int64_t row
-    ctypedef struct _reshape:
-        bint sequence
-        int64_t steps
-        int64_t features
-    ctypedef struct fg_layer:
-        fg_kind kind
-        fg_value x
-        fg_value mask
-        fg_value h0
-        fg_value y
-        fg_value y_mask
-        fg_value y_state
-        _input input
-        _embedding embedding
-        _masking masking
-        _gru gru
-        _dense dense
-        _activate activate
-        _reshape reshape
-    ctypedef struct fg_view:
-        void *data
-        int64_t batch_stride
-        int64_t time_stride
-    ctypedef struct fg_call:
-        int64_t batch
-        int64_t steps
-        int threads
-        const fg_view *inputs
-        const fg_view *outputs
-    ctypedef struct fg_plan:
-        pass
-    ctypedef struct fg_state:
-        pass
-    const char *fg_status_text(fg_status status)
-    fg_status fg_plan_new(int32_t n_values, const char *isa, fg_matmul matmul, fg_plan **plan)
-    fg_status fg_plan_add(fg_plan *plan, const fg_layer *layer)
-    fg_status fg_plan_finish(fg_plan *plan, const fg_value *outputs, int32_t n_outputs)
-    void fg_plan_free(fg_plan *plan)
-    const char *fg_plan_isa(const fg_plan *plan)
-    bint fg_plan_causal(const fg_plan *plan)
-    int64_t fg_plan_bytes(const fg_plan *plan)
-    double fg_plan_cost(const fg_plan *plan)
-    int64_t fg_plan_steps(const fg_plan *plan, fg_value v, int64_t steps)
-    fg_status fg_state_new(const fg_plan *plan, int64_t batch, fg_state **state)
-    void fg_state_free(fg_state *state)
-    void fg_state_reset(fg_state *state, int64_t first, int64_t count)
-    int64_t fg_state_bytes(const fg_state *state)
-    fg_status fg_state_get(const fg_plan *plan, const fg_state *state, fg_value gru, int64_t row, float *h, c_bool *started)
-    fg_status fg_state_set(const fg_plan *plan, fg_state *state, fg_value gru, int64_t row, const float *h, bint started)
-    fg_status fg_run(const fg_plan *plan, fg_state *state, const fg_call *call)
-    const char *fg_isa_name(int i)
-    bint fg_isa_available(const char *name)
-    int fg_cpu_count()
-    fg_status fg_blas_open(const char *path, const char *prefix)
-    const char *fg_blas_config()
-
 
 # ---- status and machine ----------------------------------------------------------------------------------------------
 
@@ -187,6 +86,35 @@ cdef const float *floats(object array, list keep) except? NULL:
     return <const float *>cnp.PyArray_DATA(dense)
 
 
+cdef enum:
+    MAX_AXES = 8
+
+
+cdef struct InputInfo:
+    # an input or output in the form that the fast path compares arrays with
+    bint ids
+    bint sequence
+    int inner                  # number of axes after batch and time
+    int64_t time               # -1: free
+    int64_t limit              # ids lie below it
+    int64_t sizes[MAX_AXES]    # of the inner axes
+
+
+cdef InputInfo info_of(object spec) except *:
+    cdef InputInfo info
+    cdef int axis
+    if len(spec.inner) > MAX_AXES:
+        raise BadModelFile(f"{spec.name!r}: more than {MAX_AXES} axes are not supported")
+    info.ids = spec.dtype == "int32"
+    info.sequence = spec.is_sequence
+    info.inner = len(spec.inner)
+    info.time = -1 if not spec.is_sequence or spec.shape[1] is None else spec.shape[1]
+    info.limit = 2**31
+    for axis in range(info.inner):
+        info.sizes[axis] = spec.inner[axis]
+    return info
+
+
 cdef class Plan:
     """A Graph compiled for this machine. Immutable; may be used by any number of Runners at once.
 
@@ -206,8 +134,10 @@ cdef class Plan:
     cdef readonly double cost
     cdef dict ids
     cdef list kept
-    cdef list limits
     cdef int n_views
+    cdef InputInfo *info        # of each input
+    cdef InputInfo output_info  # of the first output
+    cdef bint is_simple         # one sequence in, one float value out
 
     def __cinit__(self, graph, isa=None, blas=False):
         cdef bytes name = isa.encode() if isa is not None else b""
@@ -229,11 +159,16 @@ cdef class Plan:
 
     def __dealloc__(self):
         fg_plan_free(self.plan)
+        free(self.info)
 
     def _add_inputs(self):
         cdef fg_layer c
-        self.limits = [None] * len(self.inputs)
-        for spec in self.inputs:
+        cdef int i
+        self.info = <InputInfo *>calloc(len(self.inputs), sizeof(InputInfo))
+        if self.info == NULL:
+            raise MemoryError()
+        for i, spec in enumerate(self.inputs):
+            self.info[i] = info_of(spec)
             memset(&c, 0, sizeof(c))
             c.kind = FG_TOKENS if spec.dtype == "int32" else FG_INPUT
             c.y = self.ids[spec.name]
@@ -320,14 +255,14 @@ cdef class Plan:
 
     def _limit(self, layer):
         """Remember how large an input's token ids may be."""
+        cdef int i
         for i, spec in enumerate(self.inputs):
             if self.ids[spec.name] == self.ids[layer.inputs[0]]:
-                limit = layer.table.shape[0]
-                self.limits[i] = limit if self.limits[i] is None else min(limit, self.limits[i])
+                self.info[i].limit = min(self.info[i].limit, <int64_t>layer.table.shape[0])
 
     def _finish(self):
         cdef int n = len(self.outputs)
-        cdef fg_value *values = <fg_value *>PyMem_Calloc(n, sizeof(fg_value))
+        cdef fg_value *values = <fg_value *>calloc(n, sizeof(fg_value))
         if values == NULL:
             raise MemoryError()
         try:
@@ -335,7 +270,9 @@ cdef class Plan:
                 values[i] = self.ids[spec.name]
             check(fg_plan_finish(self.plan, values, n))
         finally:
-            PyMem_Free(values)
+            free(values)
+        self.output_info = info_of(self.outputs[0])
+        self.is_simple = len(self.inputs) == n == 1 and self.info[0].sequence and self.outputs[0].dtype == "float32"
 
     @property
     def isa(self):
@@ -349,6 +286,18 @@ cdef class Plan:
 
 
 # ---- checking arrays -------------------------------------------------------------------------------------------------
+
+def named_inputs(given, specs):
+    """Positional inputs, or one dict by name, as a dict that has exactly the names of `specs`."""
+    names = [spec.name for spec in specs]
+    if len(given) == 1 and isinstance(given[0], Mapping):
+        if set(given[0]) != set(names):
+            raise BadInput(f"expected inputs named {', '.join(map(repr, names))}; got {', '.join(map(repr, given[0])) or 'none'}")
+        return dict(given[0])
+    if len(given) != len(names):
+        raise BadInput(f"expected {len(names)} inputs ({', '.join(map(repr, names))}), got {len(given)}")
+    return dict(zip(names, given))
+
 
 def _shown(shape):
     return "(" + ", ".join("any" if size is None else str(size) for size in shape) + ("," if len(shape) == 1 else "") + ")"
@@ -402,7 +351,7 @@ cdef cnp.ndarray as_floats(cnp.ndarray array, object spec):
     return np.ascontiguousarray(array, dtype=np.float32)
 
 
-cdef cnp.ndarray as_ids(cnp.ndarray array, object limit, object spec, tuple shape):
+cdef cnp.ndarray as_ids(cnp.ndarray array, int64_t limit, object spec, tuple shape):
     """C-contiguous int32 token ids, all in the table."""
     if array.dtype.kind == "b":
         raise BadInput(f"{_expected(spec, shape)}; got dtype bool")
@@ -412,7 +361,6 @@ cdef cnp.ndarray as_ids(cnp.ndarray array, object limit, object spec, tuple shap
         if not np.isfinite(array).all() or (np.rint(array) != array).any():
             raise BadInput(f"{_expected(spec, shape)}; got {array.dtype} values that are not whole numbers")
     low, high = array.min(), array.max()
-    limit = 2**31 if limit is None else limit
     if low < 0 or high >= limit:
         bad = low if low < 0 else high
         where = tuple(int(i) for i in np.argwhere(np.asarray(array) == bad)[0])
@@ -441,6 +389,11 @@ cdef cnp.ndarray make_mask(object lengths, object mask, int64_t batch, int64_t s
 
 # ---- running ---------------------------------------------------------------------------------------------------------
 
+cdef inline bint is_plain(cnp.ndarray array, int type_number, int ndim) noexcept:
+    return (cnp.PyArray_TYPE(array) == type_number and cnp.PyArray_NDIM(array) == ndim
+            and cnp.PyArray_IS_C_CONTIGUOUS(array) and cnp.PyArray_ISBEHAVED_RO(array))
+
+
 cdef class Runner:
     """A Plan with a State: what a Stream is, and what a Model's plain call takes from its free list.
 
@@ -449,20 +402,36 @@ cdef class Runner:
     plan : Plan
     batch_size : int
         Rows to make room for; a call with more rows makes more room.
+    threads : int
+        Upper bound of the threads of `step` and `run`.
+    static : dict
+        Inputs without a time axis by name, for `step` and `run`.
+    mask_drop : str or None
+        Why `run` takes no lengths; None where it does.
     """
 
     cdef readonly Plan plan
+    cdef readonly int64_t batch_size
+    cdef readonly int threads
+    cdef dict static
+    cdef object mask_drop
     cdef fg_state *state
     cdef fg_view *views
     cdef fg_view *results
+    cdef int32_t *ids          # token ids of a step, converted
     cdef bint busy
     cdef bint closed
 
-    def __cinit__(self, Plan plan, batch_size=1, *args, **kwargs):
+    def __cinit__(self, Plan plan, int64_t batch_size=1, int threads=1, dict static=None, mask_drop=None):
         self.plan = plan
+        self.batch_size = batch_size
+        self.threads = threads
+        self.static = {} if static is None else static
+        self.mask_drop = mask_drop
         self.views = <fg_view *>calloc(plan.n_views, sizeof(fg_view))
         self.results = <fg_view *>calloc(len(plan.outputs), sizeof(fg_view))
-        if self.views == NULL or self.results == NULL:
+        self.ids = <int32_t *>calloc(batch_size, sizeof(int32_t))
+        if self.views == NULL or self.results == NULL or self.ids == NULL:
             raise MemoryError()
         check(fg_state_new(plan.plan, batch_size, &self.state))
 
@@ -470,6 +439,7 @@ cdef class Runner:
         fg_state_free(self.state)
         free(self.views)
         free(self.results)
+        free(self.ids)
 
     cdef int enter(self) except -1:
         if self.closed:
@@ -477,6 +447,250 @@ cdef class Runner:
         if self.busy:
             raise StreamBusy("another thread is inside this stream; a stream serves one thread at a time, so give each its own")
         return 0
+
+    # ---- what a Stream does ----
+
+    def step(self, x, out=None):
+        """One step of every row.
+
+        Parameters
+        ----------
+        x : array (batch, features) float, or (batch,) token ids
+            Of several sequence inputs: a dict by name or a tuple.
+        out : array or tuple of arrays, optional
+            Where to put the result; C-contiguous float32.
+
+        Returns
+        -------
+        array (batch, features) or tuple of arrays
+            Of a sequence output its newest step; of another what ``model(all steps so far)`` gives.
+
+        Raises
+        ------
+        BadInput
+            Wrong shape, dtype or token id. The state is unchanged.
+        Closed, StreamBusy
+
+        Examples
+        --------
+        >>> import fastgru, numpy as np
+        >>> model = fastgru.load(fastgru.demo_path())
+        >>> with model.stream() as stream:
+        ...     for token in (4, 8, 15):
+        ...         y = stream.step(np.array([token]))
+        >>> bool(np.array_equal(y, model(np.array([[4, 8, 15]]))))
+        True
+        """
+        self.enter()
+        if self.plan.is_simple and self._take_step(x):
+            return self._go_simple(out)
+        return self._call(x, None, out, True)
+
+    def run(self, x, lengths=None, out=None):
+        """A chunk of steps of every row; chunks one after the other give what the whole sequence gives, to the bit.
+
+        Parameters
+        ----------
+        x : array (batch, time, features) float, or (batch, time) token ids
+        lengths : array of int (batch,), optional
+            Steps of each row; what lies past them is masked.
+        out : array or tuple of arrays, optional
+            Where to put the result; C-contiguous float32.
+
+        Returns
+        -------
+        array or tuple of arrays
+            Sequence outputs (batch, time, …), others as after the last step.
+
+        Raises
+        ------
+        BadInput
+            As `step`; also where a layer drops the mask that `lengths` makes.
+        Closed, StreamBusy
+
+        Examples
+        --------
+        >>> import fastgru, numpy as np
+        >>> model = fastgru.load(fastgru.demo_path())
+        >>> stream = model.stream()
+        >>> _ = stream.run(np.array([[4, 8]]))
+        >>> bool(np.array_equal(stream.run(np.array([[15]])), model(np.array([[4, 8, 15]]))))
+        True
+        """
+        self.enter()
+        if lengths is not None and self.mask_drop is not None:
+            raise BadInput(self.mask_drop)
+        return self._call(x, lengths, out, False)
+
+    cdef object _call(self, object x, object lengths, object out, bint one_step):
+        cdef Plan plan = self.plan
+        if len(plan.inputs) == 1:
+            arrays = (x[plan.inputs[0].name] if isinstance(x, dict) and plan.inputs[0].name in x else x,)
+        else:
+            sequences = [spec for spec in plan.inputs if spec.is_sequence]
+            given = {**named_inputs(x if isinstance(x, tuple) else (x,), sequences), **self.static}
+            arrays = tuple(given[spec.name] for spec in plan.inputs)
+        shape = getattr(arrays[0], "shape", ())
+        if shape and shape[0] != self.batch_size:
+            raise BadInput(f"this stream has batch_size={self.batch_size}; got {shape[0]} rows (shape {tuple(shape)})")
+        results = self._run(arrays, lengths, None, self.threads, out, one_step)
+        return results[0] if len(results) == 1 else results
+
+    # ---- the fast path: one input, one output, one step ----
+
+    cdef bint _take_step(self, object x):
+        """Point the view at x if it needs neither conversion nor complaint."""
+        cdef InputInfo *info = &self.plan.info[0]
+        cdef fg_view *view = &self.views[0]
+        cdef cnp.ndarray array
+        cdef int axis
+        if not cnp.PyArray_CheckExact(x):
+            return False
+        array = <cnp.ndarray>x
+        if info.ids:
+            return self._take_ids(array, info.limit)
+        if not is_plain(array, cnp.NPY_FLOAT32, 1 + info.inner) or cnp.PyArray_DIM(array, 0) != self.batch_size:
+            return False
+        for axis in range(info.inner):
+            if cnp.PyArray_DIM(array, 1 + axis) != info.sizes[axis]:
+                return False
+        view.data = cnp.PyArray_DATA(array)
+        view.batch_stride = cnp.PyArray_STRIDE(array, 0) // 4
+        view.time_stride = 0
+        return True
+
+    cdef bint _take_ids(self, cnp.ndarray array, int64_t limit):
+        cdef int64_t row, token
+        cdef bint narrow = cnp.PyArray_TYPE(array) == cnp.NPY_INT32
+        if not is_plain(array, cnp.NPY_INT32 if narrow else cnp.NPY_INT64, 1) or cnp.PyArray_DIM(array, 0) != self.batch_size:
+            return False
+        for row in range(self.batch_size):
+            token = (<int32_t *>cnp.PyArray_DATA(array))[row] if narrow else (<int64_t *>cnp.PyArray_DATA(array))[row]
+            if token < 0 or token >= limit:
+                return False
+            self.ids[row] = <int32_t>token
+        self.views[0].data = self.ids
+        self.views[0].batch_stride = 1
+        self.views[0].time_stride = 0
+        return True
+
+    cdef object _go_simple(self, object out):
+        cdef Plan plan = self.plan
+        cdef cnp.npy_intp sizes[MAX_AXES + 1]
+        cdef cnp.ndarray array
+        cdef int axis
+        self.views[1].data = NULL  # no mask
+        if out is None:
+            sizes[0] = self.batch_size
+            for axis in range(plan.output_info.inner):
+                sizes[1 + axis] = plan.output_info.sizes[axis]
+            array = cnp.PyArray_EMPTY(1 + plan.output_info.inner, sizes, cnp.NPY_FLOAT32, 0)
+        else:
+            spec = plan.outputs[0]
+            array = _given_output(out, spec, (self.batch_size, *spec.inner), np.float32)
+            if overlaps(array, &self.views[0], self.batch_size, plan.info[0]):
+                raise BadInput("out= overlaps the input")
+        self.results[0].data = cnp.PyArray_DATA(array)
+        self.results[0].batch_stride = cnp.PyArray_STRIDE(array, 0) // 4
+        self.results[0].time_stride = 0
+        self._go(self.batch_size, 1, self.threads)
+        return array
+
+    cdef int _go(self, int64_t batch, int64_t steps, int threads) except -1:
+        cdef fg_call call
+        cdef fg_status status
+        call.batch, call.steps, call.threads = batch, steps, threads
+        call.inputs, call.outputs = self.views, self.results
+        if self.plan.cost * batch * steps > GIL_COST:
+            self.busy = True
+            with nogil:
+                status = fg_run(self.plan.plan, self.state, &call)
+            self.busy = False
+        else:
+            status = fg_run(self.plan.plan, self.state, &call)
+        return check(status)
+
+    # ---- any call ----
+
+    def _run_fresh(self, tuple arrays, lengths, mask, int threads, out):
+        """As _run, whole sequences, every row from its initial state."""
+        self.enter()
+        fg_state_reset(self.state, 0, 2**62)
+        return self._run(arrays, lengths, mask, threads, out, False)
+
+    def _run(self, tuple arrays, lengths, mask, int threads, out, bint one_step):
+        """Run the inputs, given in the order of the plan's, from where the state stands; returns a tuple of outputs.
+
+        With one_step sequence inputs and outputs have no time axis. `lengths` and `mask` hold for every sequence input.
+        """
+        self.enter()
+        cdef Plan plan = self.plan
+        cdef int64_t batch = -1, steps = -1, rows
+        cdef int i, view = 0
+        cdef cnp.ndarray array
+        cdef list alive = []
+        for i in range(len(plan.inputs)):
+            spec = plan.inputs[i]
+            array = checked_input(arrays[i], spec, one_step, plan.info[i].limit)
+            alive.append(array)
+            rows = cnp.PyArray_DIM(array, 0)
+            if batch >= 0 and rows != batch:
+                raise BadInput(f"input {spec.name!r} has {rows} rows, the inputs before it {batch}")
+            batch = rows
+            self.views[view].data = cnp.PyArray_DATA(array)
+            self.views[view].batch_stride = cnp.PyArray_STRIDE(array, 0) // 4
+            self.views[view].time_stride = 0
+            view += 1
+            if not plan.info[i].sequence:
+                continue
+            rows = 1 if one_step else cnp.PyArray_DIM(array, 1)
+            if steps >= 0 and rows != steps:
+                raise BadInput(f"input {spec.name!r} has {rows} steps, the sequence before it {steps}")
+            steps = rows
+            if not one_step:
+                self.views[view - 1].time_stride = cnp.PyArray_STRIDE(array, 1) // 4
+            self.views[view].data = NULL
+            if lengths is not None or mask is not None:
+                array = make_mask(lengths, mask, batch, steps)
+                alive.append(array)
+                self.views[view].data = cnp.PyArray_DATA(array)
+                self.views[view].batch_stride, self.views[view].time_stride = steps, 1
+            view += 1
+        steps = 1 if steps < 0 else steps
+        results = self._outputs(out, batch, steps, one_step, alive)
+        self._go(batch, steps, threads)
+        return results
+
+    cdef tuple _outputs(self, object out, int64_t batch, int64_t steps, bint one_step, list alive):
+        cdef Plan plan = self.plan
+        cdef int n = len(plan.outputs), i
+        cdef cnp.ndarray array
+        given = (None,) * n if out is None else (out,) if isinstance(out, np.ndarray) else tuple(out)
+        if len(given) != n:
+            raise BadInput(f"out= should hold {n} arrays, holds {len(given)}")
+        results = []
+        for i in range(n):
+            spec = plan.outputs[i]
+            timed = spec.is_sequence and not one_step
+            shape = (batch, *spec.inner)
+            if timed:
+                shape = (batch, fg_plan_steps(plan.plan, plan.ids[spec.name], steps), *spec.inner)
+            dtype = np.bool_ if spec.dtype == "bool" else np.float32
+            if given[i] is None:
+                array = np.empty(shape, dtype)
+            else:
+                array = _given_output(given[i], spec, shape, dtype)
+                if any(np.may_share_memory(array, other) for other in alive):
+                    raise BadInput(f"out= for {spec.name!r} overlaps another array of this call")
+            size = array.itemsize
+            self.results[i].data = cnp.PyArray_DATA(array)
+            self.results[i].batch_stride = cnp.PyArray_STRIDE(array, 0) // size
+            self.results[i].time_stride = cnp.PyArray_STRIDE(array, 1) // size if timed else 0
+            results.append(array)
+            alive.append(array)
+        return tuple(results)
+
+    # ---- the state ----
 
     def _close(self):
         self.enter()
@@ -507,115 +721,34 @@ cdef class Runner:
         cdef cnp.ndarray dense = np.ascontiguousarray(h, np.float32)
         check(fg_state_set(self.plan.plan, self.state, self.plan.ids[value], row, <const float *>cnp.PyArray_DATA(dense), started))
 
-    def _run_fresh(self, tuple arrays, object lengths, object mask, int threads, object out):
-        """As _run, every row from its initial state."""
-        self.enter()
-        fg_state_reset(self.state, 0, 2**62)
-        return self._run(arrays, lengths, mask, threads, out, False)
 
-    def _run(self, tuple arrays, object lengths, object mask, int threads, object out, bint one_step):
-        """Run the inputs, given in the order of the plan's, from where the state stands; returns a tuple of outputs.
-
-        With one_step sequence inputs and outputs have no time axis. `lengths` and `mask` hold for every sequence input.
-        """
-        self.enter()
-        cdef Plan plan = self.plan
-        cdef int64_t batch = -1, steps = 1
-        cdef fg_call call
-        cdef int view = 0, i
-        cdef cnp.ndarray array
-        cdef list alive = []
-        for i in range(len(plan.inputs)):
-            spec = plan.inputs[i]
-            sequence = spec.is_sequence
-            shape = spec.shape if not (sequence and one_step) else (spec.shape[0], *spec.shape[2:])
-            array = self._input(arrays[i], spec, shape, plan.limits[i])
-            alive.append(array)
-            if batch >= 0 and array.shape[0] != batch:
-                raise BadInput(f"input {spec.name!r} has {array.shape[0]} rows, the inputs before it {batch}")
-            batch = array.shape[0]
-            self.views[view].data = cnp.PyArray_DATA(array)
-            self.views[view].batch_stride = cnp.PyArray_STRIDE(array, 0) // 4
-            self.views[view].time_stride = 0
-            view += 1
-            if sequence:
-                if not one_step:
-                    if i and steps != array.shape[1] and any(s.is_sequence for s in plan.inputs[:i]):
-                        raise BadInput(f"input {spec.name!r} has {array.shape[1]} steps, the sequence before it {steps}")
-                    steps = array.shape[1]
-                    self.views[view - 1].time_stride = cnp.PyArray_STRIDE(array, 1) // 4
-                if lengths is not None or mask is not None:
-                    array = make_mask(lengths, mask, batch, steps)
-                    alive.append(array)
-                    self.views[view].data = cnp.PyArray_DATA(array)
-                    self.views[view].batch_stride, self.views[view].time_stride = steps, 1
-                else:
-                    self.views[view].data = NULL
-                view += 1
-        results = self._outputs(out, batch, steps, one_step, alive)
-        call.batch, call.steps, call.threads = batch, steps, threads
-        call.inputs, call.outputs = self.views, self.results
-        cdef fg_status status
-        if plan.cost * batch * steps > GIL_COST:
-            self.busy = True
-            try:
-                with nogil:
-                    status = fg_run(plan.plan, self.state, &call)
-            finally:
-                self.busy = False
-        else:
-            status = fg_run(plan.plan, self.state, &call)
-        check(status)
-        return results
-
-    cdef cnp.ndarray _input(self, object x, object spec, tuple shape, object limit):
-        cdef cnp.ndarray array
-        if isinstance(x, np.ndarray) and x.dtype.kind in "fiu":
-            array = x
-            if (<object>array).ndim == len(shape) and all(w is None or w == s for w, s in zip(shape, (<object>array).shape)):
-                if spec.dtype == "int32":
-                    return as_ids(array, limit, spec, shape)
-                return as_floats(array, spec)
-        expected = _expected(spec, shape)
-        array = as_array(x, expected)
-        _check_shape(array, shape, spec, expected)
-        if spec.dtype == "int32":
-            return as_ids(array, limit, spec, shape)
-        return as_floats(array, spec)
-
-    cdef tuple _outputs(self, object out, int64_t batch, int64_t steps, bint one_step, list alive):
-        cdef Plan plan = self.plan
-        cdef int n = len(plan.outputs), i
-        cdef cnp.ndarray array
-        given = (None,) * n if out is None else (out,) if n == 1 and isinstance(out, np.ndarray) else tuple(out)
-        if len(given) != n:
-            raise BadInput(f"out= should hold {n} arrays, holds {len(given)}")
-        results = []
-        for i in range(n):
-            spec = plan.outputs[i]
-            lead = (batch,)
-            if spec.is_sequence and not one_step:
-                lead = (batch, fg_plan_steps(plan.plan, plan.ids[spec.name], steps))
-            shape = (*lead, *spec.inner)
-            dtype = np.bool_ if spec.dtype == "bool" else np.float32
-            array = np.empty(shape, dtype) if given[i] is None else _given_output(given[i], spec, shape, dtype, alive)
-            size = array.itemsize
-            self.results[i].data = cnp.PyArray_DATA(array)
-            self.results[i].batch_stride = cnp.PyArray_STRIDE(array, 0) // size
-            self.results[i].time_stride = cnp.PyArray_STRIDE(array, 1) // size if len(lead) == 2 else 0
-            results.append(array)
-            alive.append(array)
-        return tuple(results)
+cdef bint overlaps(cnp.ndarray array, fg_view *view, int64_t batch, InputInfo info) noexcept:
+    """Whether the bytes of a C-contiguous array meet those of a step's input."""
+    cdef char *first = <char *>cnp.PyArray_DATA(array)
+    cdef char *last = first + cnp.PyArray_NBYTES(array)
+    cdef char *from_ = <char *>view.data
+    return from_ < last and first < from_ + batch * view.batch_stride * 4
 
 
-def _given_output(array, spec, shape, dtype, others):
+cdef cnp.ndarray checked_input(object x, object spec, bint one_step, int64_t limit):
+    """An input as the core takes it; the user's own array where nothing has to be converted."""
+    shape = spec.shape if not (spec.is_sequence and one_step) else (spec.shape[0], *spec.shape[2:])
+    if isinstance(x, np.ndarray) and x.dtype.kind in "fiu" and x.ndim == len(shape):
+        array = x
+        fits = all(want is None or want == size for want, size in zip(shape, x.shape))
+    else:
+        array, fits = as_array(x, _expected(spec, shape)), False
+    if not fits:
+        _check_shape(array, shape, spec, _expected(spec, shape))
+    return as_ids(array, limit, spec, shape) if spec.dtype == "int32" else as_floats(array, spec)
+
+
+def _given_output(array, spec, shape, dtype):
     if not isinstance(array, np.ndarray) or array.dtype != dtype or array.shape != shape or not array.flags.writeable:
         got = f"{array.dtype} of shape {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
         raise BadInput(f"out= for {spec.name!r} should be a writable {np.dtype(dtype).name} array of shape {shape}; got {got}")
     if not array.flags.c_contiguous:
         raise BadInput(f"out= for {spec.name!r} should be C-contiguous")
-    if any(np.may_share_memory(array, other) for other in others):
-        raise BadInput(f"out= for {spec.name!r} overlaps another array of this call")
     return array
 
 

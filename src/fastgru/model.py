@@ -13,7 +13,7 @@ from . import engine, passes
 from ._openmp import core
 from .errors import BadInput
 from .graph import GRU, Graph, Layer, TensorSpec
-from .stream import Stream, named_inputs, open_stream
+from .stream import Stream, open_stream
 
 #: states kept for later calls; as many as calls have run at once, at most this many
 _POOL = 64
@@ -97,7 +97,7 @@ class Model:
         """
         plan = self._plan
         if len(inputs) != len(plan.inputs) or isinstance(inputs[0], Mapping):
-            given = named_inputs(inputs, plan.inputs)
+            given = core.named_inputs(inputs, plan.inputs)
             inputs = tuple(given[spec.name] for spec in plan.inputs)
         if (lengths is not None or mask is not None) and self._mask_drop is not None:
             raise BadInput(self._mask_drop)

@@ -22,99 +22,13 @@ class Stream(core.Runner):
     Made by `Model.stream`. A Stream serves one thread at a time; a second one inside it is a StreamBusy error. It is a
     context manager; once closed every call raises Closed.
 
-    Parameters
+    Attributes
     ----------
-    plan : Plan
     batch_size : int
         Number of rows, each a sequence of its own.
     threads : int
         Upper bound of the threads of one call.
-    inputs : mapping
-        The network's inputs without a time axis, by name: arrays (batch_size, …).
-    mask_drop : str or None
-        The layer that drops a given mask (see `Model`), None where none does.
     """
-
-    def __init__(
-        self, plan: Any, batch_size: int, threads: int, inputs: Mapping[str, Any], mask_drop: str | None
-    ) -> None:
-        self.batch_size = batch_size
-        self.threads = threads
-        self._static = dict(inputs)
-        self._mask_drop = mask_drop
-        self._sequences = [spec for spec in plan.inputs if spec.is_sequence]
-        self._single = len(plan.inputs) == 1 and len(plan.outputs) == 1
-
-    def step(self, x: Any, out: Any = None) -> Any:
-        """One step of every row.
-
-        Parameters
-        ----------
-        x : array (batch, features) float, or (batch,) token ids
-            Of several sequence inputs: a dict by name or a tuple.
-        out : array, optional
-            Where to put the result; C-contiguous float32.
-
-        Returns
-        -------
-        array (batch, features) or tuple of arrays
-            What the network gives at this step: of a sequence output its newest step, of another what
-            ``model(all steps so far)`` would.
-
-        Raises
-        ------
-        BadInput
-            Wrong shape, dtype or token id. The state is unchanged.
-        Closed, StreamBusy
-
-        Examples
-        --------
-        >>> import fastgru, numpy as np
-        >>> model = fastgru.load(fastgru.demo_path())
-        >>> with model.stream() as stream:
-        ...     for token in (4, 8, 15):
-        ...         y = stream.step(np.array([token]))
-        >>> bool(np.array_equal(y, model(np.array([[4, 8, 15]]))))
-        True
-        """
-        return self._call(x, None, out, True)
-
-    def run(self, x: Any, lengths: Any = None, out: Any = None) -> Any:
-        """A chunk of steps of every row; chunks one after the other give what the whole sequence gives, to the bit.
-
-        Parameters
-        ----------
-        x : array (batch, time, features) float, or (batch, time) token ids
-        lengths : array of int (batch,), optional
-            Steps of each row; what lies past them is masked.
-        out : array, optional
-
-        Returns
-        -------
-        array or tuple of arrays
-            Sequence outputs (batch, time, …), others as after the last step.
-
-        Raises
-        ------
-        BadInput
-            As `step`; also where a layer drops the mask that `lengths` makes.
-        Closed, StreamBusy
-        """
-        if lengths is not None and self._mask_drop is not None:
-            raise BadInput(self._mask_drop)
-        return self._call(x, lengths, out, False)
-
-    def _call(self, x: Any, lengths: Any, out: Any, one_step: bool) -> Any:
-        if self._single:
-            arrays: tuple[Any, ...] = (x,)
-        else:
-            given = named_inputs((x,) if isinstance(x, dict) or not isinstance(x, tuple) else x, self._sequences)
-            arrays = tuple(self._static[s.name] if s.name in self._static else given[s.name] for s in self.plan.inputs)
-        rows = getattr(arrays[0], "shape", (self.batch_size,))
-        if rows and rows[0] != self.batch_size:
-            raise BadInput(f"this stream has batch_size={self.batch_size}; got {rows[0]} rows (shape {tuple(rows)})")
-        results = self._run(arrays, lengths, None, self.threads, out, one_step)
-        return results[0] if len(results) == 1 else results
 
     def reset(self, rows: Rows = None) -> None:
         """Set rows (all, if None) back to the network's own initial state."""
@@ -215,18 +129,6 @@ def streaming_obstacles(graph: Graph) -> list[str]:
         if isinstance(layer, Reshape) and not layer.per_step and graph.specs[layer.inputs[0]].is_sequence:
             reasons.append(f"Reshape layer {layer.name!r} merges the time axis: it needs the whole sequence, so it cannot stream")
     return reasons
-
-
-def named_inputs(given: tuple[Any, ...], specs: Sequence[Any]) -> dict[str, Any]:
-    """Positional inputs, or one dict by name, as a dict that has exactly the names of `specs`."""
-    names = [spec.name for spec in specs]
-    if len(given) == 1 and isinstance(given[0], Mapping):
-        if set(given[0]) != set(names):
-            raise BadInput(f"expected inputs named {', '.join(map(repr, names))}; got {', '.join(map(repr, given[0])) or 'none'}")
-        return dict(given[0])
-    if len(given) != len(names):
-        raise BadInput(f"expected {len(names)} inputs ({', '.join(map(repr, names))}), got {len(given)}")
-    return dict(zip(names, given, strict=True))
 
 
 def _grus(graph: Graph) -> list[GRU]:

@@ -85,7 +85,7 @@ def _read_npy(path: Path, spec: TensorSpec) -> Data:
 
 
 def _read_csv(path: Path, spec: TensorSpec) -> Data:
-    rows = _csv_rows(path, int if spec.dtype == "int32" else float)
+    rows = _csv_rows(path, _token if spec.dtype == "int32" else float)
     lengths = np.array([len(row) for row in rows])
     if spec.dtype == "int32":
         ids = np.zeros((len(rows), lengths.max()), np.int32)
@@ -109,16 +109,23 @@ def _csv_rows(path: Path, number: Callable[[str], float]) -> list[list[float]]:
         cells = line.split(",")
         try:
             rows.append([number(cell) for cell in cells] if line.strip() else [])
-        except (ValueError, OverflowError):
+        except ValueError:
             if place == 1 and not any(map(_is_number, cells)):
                 continue
-            kind = "whole numbers (token ids)" if number is int else "numbers"
+            kind = "whole numbers (token ids)" if number is _token else "numbers"
             raise BadInput(f"{path}, line {place}: expected {kind} with commas between, got {line[:60]!r}") from None
     while rows and not rows[-1]:
         rows.pop()
     if not rows:
         raise BadInput(f"{path}: holds no rows of numbers")
     return rows
+
+
+def _token(cell: str) -> int:
+    value = int(cell)
+    if abs(value) > np.iinfo(np.int32).max:
+        raise ValueError(f"{value} is no token id")
+    return value
 
 
 def _is_number(cell: str) -> bool:

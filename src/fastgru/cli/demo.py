@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from importlib import resources
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -31,11 +31,12 @@ def demo(
 
     The time is that of a whole answer on one thread, from the text to the probability: the median of many runs.
     """
-    with resources.as_file(resources.files("fastgru") / "data" / "demo.safetensors") as path:
-        model = load(path, threads=1)
+    import fastgru
+
+    model = load(fastgru.demo_path(), threads=1)
     encoder = text_encoder(model.graph)
     if encoder is None or len(encoder.labels) != 2:
-        raise BadModelFile(f"{path.name}: the shipped network has no text front end with two labels; reinstall fastgru")
+        raise BadModelFile("the shipped network has no text front end with two labels; reinstall fastgru")
 
     def answer(text: str) -> float:
         ids = encoder.encode(text)
@@ -55,10 +56,10 @@ def demo(
     out.print(encoder.about)
 
 
-def _median_time(call, *args) -> float:
+def _median_time(call: Callable[[str], float], text: str) -> float:
     times = []
     for _ in range(REPEATS):
         start = time.perf_counter()
-        call(*args)
+        call(text)
         times.append(time.perf_counter() - start)
     return statistics.median(times)

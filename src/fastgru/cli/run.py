@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from ..errors import BadInput
 from ._common import Config, ModelFile, Threads, console, load, only_input, text_encoder, time_text
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from ..model import Model
 
 
 def run(
@@ -52,26 +47,10 @@ def run(
         steps = read_lengths(lengths)
 
     start = time.perf_counter()
-    outputs = _run_batches(model, x, steps, batch_size)
+    answer = model.predict(x, batch_size=batch_size, lengths=steps)
     seconds = time.perf_counter() - start
+    outputs = answer if isinstance(answer, tuple) else (answer,)
     write_output(outputs, [spec.name for spec in model.outputs], output)
     if output is not None:
         shapes = ", ".join(f"{spec.name} {array.shape}" for spec, array in zip(model.outputs, outputs, strict=True))
         console().print(f"{x.shape} → {shapes} in {time_text(seconds)}: {output}")
-
-
-def _run_batches(model: Model, x: np.ndarray, lengths: np.ndarray | None, size: int) -> list[np.ndarray]:
-    """All rows, `size` at a time: a row's bits don't depend on the batch that it is in."""
-    import numpy as np
-
-    if x.ndim == 0:
-        raise BadInput("expected an array with a batch axis, got a single number")
-    if lengths is not None and lengths.shape != (len(x),):
-        raise BadInput(f"--lengths should name {len(x)} rows, got an array of shape {lengths.shape}")
-    parts = []
-    for first in range(0, max(1, len(x)), size):
-        rows = slice(first, first + size)
-        options: dict[str, Any] = {} if lengths is None else {"lengths": lengths[rows]}
-        answer = model(x[rows], **options)
-        parts.append(answer if isinstance(answer, tuple) else (answer,))
-    return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]

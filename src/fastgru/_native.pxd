@@ -1,0 +1,106 @@
+"""csrc/fastgru.h as Cython sees it; that header says what everything means."""
+
+from libc.stdint cimport int32_t, int64_t
+
+cdef extern from "fastgru.h" nogil:
+    ctypedef enum fg_status:
+        FG_OK, FG_NO_MEMORY, FG_BAD_LAYER, FG_BAD_CALL, FG_NO_ISA, FG_NO_BLAS
+    ctypedef enum fg_function:
+        FG_LINEAR, FG_SOFTMAX, FG_FUNCTIONS
+    ctypedef enum fg_kind:
+        FG_INPUT, FG_TOKENS, FG_MASK, FG_EMBEDDING, FG_MASKING, FG_GRU, FG_DENSE, FG_ACTIVATE, FG_RESHAPE
+    ctypedef enum fg_matmul:
+        FG_MATMUL_AUTO, FG_MATMUL_BLAS
+    ctypedef int32_t fg_value
+    ctypedef unsigned char c_bool "bool"
+    const fg_value FG_NONE
+    ctypedef struct fg_activation:
+        fg_function function
+        float p[3]
+    ctypedef struct _input:
+        bint sequence
+        int64_t features
+    ctypedef struct _embedding:
+        const float *table
+        int64_t vocabulary
+        int64_t features
+        bint mask_zero
+    ctypedef struct _masking:
+        float mask_value
+    ctypedef struct _gru:
+        int64_t units
+        const float *kernel
+        const float *recurrent_kernel
+        const float *bias
+        const float *recurrent_bias
+        const float *initial_state
+        fg_activation activation
+        fg_activation recurrent_activation
+        bint reset_after
+        bint return_sequences
+        bint go_backwards
+        bint zero_output_for_mask
+    ctypedef struct _dense:
+        const float *kernel
+        const float *bias
+        int64_t inputs
+        int64_t units
+        fg_activation activation
+    ctypedef struct _activate:
+        fg_activation activation
+        int64_t row
+    ctypedef struct _reshape:
+        bint sequence
+        int64_t steps
+        int64_t features
+    ctypedef struct fg_layer:
+        fg_kind kind
+        fg_value x
+        fg_value mask
+        fg_value h0
+        fg_value y
+        fg_value y_mask
+        fg_value y_state
+        _input input
+        _embedding embedding
+        _masking masking
+        _gru gru
+        _dense dense
+        _activate activate
+        _reshape reshape
+    ctypedef struct fg_view:
+        void *data
+        int64_t batch_stride
+        int64_t time_stride
+    ctypedef struct fg_call:
+        int64_t batch
+        int64_t steps
+        int threads
+        const fg_view *inputs
+        const fg_view *outputs
+    ctypedef struct fg_plan:
+        pass
+    ctypedef struct fg_state:
+        pass
+    const char *fg_status_text(fg_status status)
+    fg_status fg_plan_new(int32_t n_values, const char *isa, fg_matmul matmul, fg_plan **plan)
+    fg_status fg_plan_add(fg_plan *plan, const fg_layer *layer)
+    fg_status fg_plan_finish(fg_plan *plan, const fg_value *outputs, int32_t n_outputs)
+    void fg_plan_free(fg_plan *plan)
+    const char *fg_plan_isa(const fg_plan *plan)
+    bint fg_plan_causal(const fg_plan *plan)
+    int64_t fg_plan_bytes(const fg_plan *plan)
+    double fg_plan_cost(const fg_plan *plan)
+    int64_t fg_plan_steps(const fg_plan *plan, fg_value v, int64_t steps)
+    fg_status fg_state_new(const fg_plan *plan, int64_t batch, fg_state **state)
+    void fg_state_free(fg_state *state)
+    void fg_state_reset(fg_state *state, int64_t first, int64_t count)
+    int64_t fg_state_bytes(const fg_state *state)
+    fg_status fg_state_get(const fg_plan *plan, const fg_state *state, fg_value gru, int64_t row, float *h, c_bool *started)
+    fg_status fg_state_set(const fg_plan *plan, fg_state *state, fg_value gru, int64_t row, const float *h, bint started)
+    fg_status fg_run(const fg_plan *plan, fg_state *state, const fg_call *call)
+    const char *fg_isa_name(int i)
+    bint fg_isa_available(const char *name)
+    int fg_cpu_count()
+    fg_status fg_blas_open(const char *path, const char *prefix)
+    const char *fg_blas_config()
