@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +23,7 @@ from typer.testing import CliRunner
 from fastgru.cli._app import app
 
 DEMO = fastgru.demo_path()
+GOLDEN = Path(__file__).parent / "data" / "golden"
 FEATURES, UNITS, VOCABULARY = 3, 5, 11
 COMMANDS = ("demo", "inspect", "convert", "run", "bench")
 
@@ -67,10 +67,10 @@ def folder(tmp_path_factory) -> Path:
     made, rng = tmp_path_factory.mktemp("networks"), np.random.default_rng(5)
     x, tokens = tensor_spec("x", None, (FEATURES,)), tensor_spec("tokens", None, (), "int32")
     flat = tensor_spec("flat", False, (FEATURES,))
-    one, last = gru(rng, "gru", "x", FEATURES, return_sequences=True), gru(rng, "gru", "table", FEATURES)
-    table = Embedding(
-        name="table", inputs=("tokens",), table=rng.normal(size=(VOCABULARY, FEATURES)).astype(np.float32)
-    )
+    one = gru(rng, "gru", "x", FEATURES, return_sequences=True, mask="x:mask")
+    vectors = rng.normal(size=(VOCABULARY, FEATURES)).astype(np.float32)
+    table = Embedding(name="table", inputs=("tokens",), table=vectors, mask="tokens:mask")
+    last = gru(rng, "gru", "table", FEATURES, mask="table:mask")
     dense = Dense(
         name="dense", inputs=("flat",), kernel=np.eye(FEATURES, dtype=np.float32), activation=Activation("tanh")
     )
@@ -84,20 +84,6 @@ def folder(tmp_path_factory) -> Path:
     }.items():
         file.write(graph, made / f"{name}.safetensors")
     return made
-
-
-@pytest.fixture(scope="module")
-def keras_file(tmp_path_factory) -> Path:
-    pytest.importorskip("h5py")
-    os.environ.setdefault("KERAS_BACKEND", "numpy")
-    keras = pytest.importorskip("keras")
-    path = tmp_path_factory.mktemp("keras") / "model.h5"
-    keras.utils.set_random_seed(1)
-    model = keras.Sequential([keras.Input((None, FEATURES)), keras.layers.GRU(UNITS), keras.layers.Dense(2)])
-    model.save(path)
-    model.save_weights(path.with_name("weights.weights.h5"))
-    path.with_name("model.json").write_text(model.to_json())
-    return path
 
 
 def sequence(*shape: int) -> np.ndarray:
@@ -215,21 +201,20 @@ def test_damaged_text_front_end(tmp_path):
 # ---- convert ---------------------------------------------------------------------------------------------------------
 
 
-def test_convert_a_keras_file(keras_file, tmp_path):
+def test_convert_a_keras_file(tmp_path):
     target = tmp_path / "model.safetensors"
-    text = succeed("convert", keras_file, target)
-    x = sequence(2, 6, FEATURES)
-    np.testing.assert_array_equal(fastgru.load(target)(x), fastgru.load(keras_file)(x))
+    text = succeed("convert", GOLDEN / "regression.keras", target)
+    x = np.load(GOLDEN / "regression.npz")["x"]
+    np.testing.assert_array_equal(fastgru.load(target)(x), fastgru.load(GOLDEN / "regression.keras")(x))
     assert fastgru.load(target).fingerprint in text
 
 
-def test_convert_weights_with_config(keras_file, tmp_path):
-    target, weights = tmp_path / "model.safetensors", keras_file.with_name("weights.weights.h5")
+def test_convert_weights_with_config(tmp_path):
+    target, weights = tmp_path / "model.safetensors", GOLDEN / "relu.hdf5"
     assert "config" in fail("convert", weights, target)
     assert not target.exists()
-    succeed("convert", weights, target, "--config", keras_file.with_name("model.json"))
-    x = sequence(2, 6, FEATURES)
-    np.testing.assert_array_equal(fastgru.load(target)(x), fastgru.load(keras_file)(x))
+    succeed("convert", weights, target, "--config", GOLDEN / "relu.json")
+    assert fastgru.load(target).fingerprint == fastgru.load(weights, config=GOLDEN / "relu.json").fingerprint
 
 
 def test_convert_keeps_the_text_front_end(tmp_path):
@@ -258,11 +243,14 @@ def test_run_on_npy(folder, tmp_path, batch_size):
     np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), fastgru.load(model)(x))
 
 
-def test_run_on_a_keras_file(keras_file, tmp_path):
-    x = sequence(2, 4, FEATURES)
-    np.save(tmp_path / "x.npy", x)
-    succeed("run", keras_file, tmp_path / "x.npy", "-o", tmp_path / "y.npy")
-    np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), fastgru.load(keras_file)(x))
+def test_run_on_a_keras_file_gives_what_keras_gave(tmp_path):
+    with np.load(GOLDEN / "stock.npz") as golden:
+        np.save(tmp_path / "x.npy", golden["x"])
+        expected = golden["float64"]
+    succeed("run", GOLDEN / "stock.h5", tmp_path / "x.npy", "-o", tmp_path / "y.npy")
+    np.testing.assert_allclose(
+        np.load(tmp_path / "y.npy"), expected, rtol=0, atol=2e-6 * max(1, np.abs(expected).max())
+    )
 
 
 @pytest.mark.parametrize("given", ["1,4,2", "npy"])
@@ -272,7 +260,9 @@ def test_run_with_lengths(folder, tmp_path, given):
     np.save(tmp_path / "n.npy", np.array([1, 4, 2]))
     lengths = tmp_path / "n.npy" if given == "npy" else given
     succeed("run", model, tmp_path / "x.npy", "-o", tmp_path / "y.npy", "--lengths", lengths, "--batch-size", 2)
-    np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), fastgru.load(model)(x, lengths=[1, 4, 2]))
+    y = np.load(tmp_path / "y.npy")
+    np.testing.assert_array_equal(y, fastgru.load(model)(x, lengths=[1, 4, 2]))
+    np.testing.assert_array_equal(y[0, 1:], y[0, :1].repeat(3, axis=0), err_msg="masked steps repeat the last output")
 
 
 @pytest.mark.parametrize("heading", ["", "a,b,c\n"])

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import fastgru
 import oracle
 from building import ISAS, chain, dense, embedding, floats, gru, tokens
+from fastgru.errors import BadModelFile
 from fastgru.graph import (
     ELEMENTWISE,
     ROWWISE,
@@ -313,6 +314,30 @@ def test_one_value_read_by_many(isa: str) -> None:
     compare(Graph((floats(5),), layers, ("c", "a", "x", "b:state", "b", "a")), {"x": normal(3, 6, 5)})
 
 
+@both_variants
+def test_no_steps(reset_after: bool, isa: str) -> None:
+    """A state stays what it was at the start; the last output is zero, as there was none."""
+    layer = gru(np.random.default_rng(24), 5, 19, reset_after=reset_after, without=())
+    compare(Graph((floats(5),), (layer,), ("gru", "gru:state")), {"x": normal(3, 0, 5)})
+
+
+@pytest.mark.parametrize("time, target", [(10, (20, 1)), (None, (-1, 1))])
+def test_a_mask_of_another_number_of_steps_is_refused(time: int | None, target: tuple[int, ...]) -> None:
+    """It would be read past its end."""
+    layers = (
+        Reshape(name="reshape", inputs=("x",), target=target),
+        gru(np.random.default_rng(25), 1, 4, source="reshape", mask="x:mask"),
+    )
+    with pytest.raises(BadModelFile, match="'gru'"):
+        fastgru.Model(chain(floats(2, time), *layers))
+
+
+def test_an_activation_needs_something_to_look_at() -> None:
+    layer = Activate(name="alone", inputs=("x",), activation=Activation.of("softmax"))
+    with pytest.raises(BadModelFile, match="'alone'"):
+        fastgru.Model(chain(tensor_spec("x", None, ()), layer))
+
+
 def test_rows_of_an_empty_batch(isa: str) -> None:
     model = fastgru.Model(chain(floats(5), gru(np.random.default_rng(23), 5, 19, return_sequences=True)))
     assert model(np.zeros((0, 4, 5), np.float32)).shape == (0, 4, 19)
@@ -333,6 +358,7 @@ def networks(draw: st.DrawFn) -> tuple[Graph, dict[str, np.ndarray], np.ndarray 
     batch, steps = draw(st.integers(1, 20)), draw(st.integers(1, 12))
     layers: list[Layer] = []
     size, source, mask = draw(st.integers(1, 40)), "x", draw(st.sampled_from([None, "x:mask"]))
+    given_mask = rng.random((batch, steps)) < 0.7 if mask and draw(st.booleans()) else None
     if draw(st.booleans()):
         layers.append(embedding(rng, 9, size, mask_zero=draw(st.booleans()), mask=mask))
         spec, x, source = tokens(), rng.integers(0, 9, (batch, steps)).astype(np.int32), "embedding"
@@ -364,7 +390,7 @@ def networks(draw: st.DrawFn) -> tuple[Graph, dict[str, np.ndarray], np.ndarray 
         function = draw(st.sampled_from(HEADS))
         layers.append(dense(rng, size, draw(st.integers(1, 60)), name="head", source=source, function=function))
     graph = Graph((spec,), tuple(layers), (layers[-1].name, f"gru{count - 1}:state"))
-    return graph, {"x": x}, rng.random((batch, steps)) < 0.7 if draw(st.booleans()) else None
+    return graph, {"x": x}, given_mask
 
 
 @given(networks(), st.sampled_from(ISAS))

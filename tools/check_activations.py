@@ -1,8 +1,9 @@
 """Measures the errors of the activation kernels against float64: the figures in csrc/simd/activations.h.
 
-For every elementwise function with its default parameters and every ISA of this machine it walks all float32 bit patterns
-with a stride and prints the largest error in ulp of the true value y where |y| is at least ``--floor`` (a factor of y may
-have been flushed to zero below), the largest error relative to max(1, |y|), and where each occurs. ``--stride 1`` is exhaustive: a matter of minutes for each function and ISA.
+For every elementwise function with its default parameters and every ISA of this machine it walks all float32 bit
+patterns with a stride. It prints the largest error in ulp of the true value y where |y| is at least ``--floor`` (below,
+a factor of y may have been flushed to zero), the largest error relative to max(1, |y|), and where each occurs.
+``--stride 1`` is exhaustive: a matter of minutes for each function and ISA.
 
 Run: python tools/check_activations.py [--stride N] [--isa NAME] [function …]
 """
@@ -21,7 +22,7 @@ from fastgru import _core
 from fastgru.graph import ELEMENTWISE
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-import oracle  # noqa: E402
+import oracle
 
 BLOCK = 1 << 20
 

@@ -1,7 +1,7 @@
 """Fits the polynomials of csrc/simd/activations.h: prints their float32 coefficients and their relative errors.
 
-Each is a weighted minimax fit (Remez exchange on a dense grid). Coefficients are rounded to float32 one after the other,
-lowest power first, and what is left is fitted again, so that the later ones make up for the rounding of the earlier.
+Each is a weighted minimax fit (Remez exchange on a dense grid). Coefficients are rounded to float32 one after the
+other, lowest power first, and what is left is fitted again: later ones make up for the rounding of earlier ones.
 
 Run: python tools/fit_activations.py
 """
@@ -54,11 +54,17 @@ def normal_ratio(v: mpmath.mpf) -> mpmath.mpf:
     return mpmath.erfc(a / mpmath.sqrt(2)) / 2 * mpmath.exp(a * a / 2) / t
 
 
-HALF_LN2 = float(mpmath.log(2)) / 2 * 1.001
+def relative_to(y: Callable[[mpmath.mpf], mpmath.mpf]) -> Callable[[mpmath.mpf], mpmath.mpf]:
+    """The weight of x² · P(x) as a part of y(x), where y(0) = 0."""
+    return lambda x: abs(x * x / y(x)) if x else mpmath.mpf(0)
+
+
+HALF_LN2 = float(mpmath.log(2)) / 2 * 1.001  # a little more, as n = round(x / ln 2) is rounded itself
+GELU_LAST = 1 - 1 / (1 + GELU_STEP * GELU_RANGE)
 FITS = (
-    Fit("EXP", "e^r = 1 + r + r²·P(r)", exp_tail, lambda r: abs(r**2 / mpmath.expm1(r)) if r else r, -HALF_LN2, HALF_LN2, 4),
-    Fit("LOG", "log(1 + f) = f + f²·P(f)", log_tail, lambda f: abs(f**2 / mpmath.log1p(f)) if f else f, 0.5**0.5 - 1, 2**0.5 - 1, 8),
-    Fit("NORMAL", "Φ(−a) = e^(−a²/2)·t·P(1 − t)", normal_ratio, lambda v: 1 / normal_ratio(v), 0, 1 - 1 / (1 + GELU_STEP * GELU_RANGE), 9),
+    Fit("EXP", "e^r = 1 + r + r²·P(r)", exp_tail, relative_to(mpmath.expm1), -HALF_LN2, HALF_LN2, 4),
+    Fit("LOG", "log(1 + f) = f + f²·P(f)", log_tail, relative_to(mpmath.log1p), 0.5**0.5 - 1, 2**0.5 - 1, 8),
+    Fit("NORMAL", "Φ(−a) = e^(−a²/2)·t·P(1 − t)", normal_ratio, lambda v: 1 / normal_ratio(v), 0, GELU_LAST, 9),
 )
 
 

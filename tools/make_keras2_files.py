@@ -92,11 +92,10 @@ def main() -> None:
         pairs[f"{network.name}_x"], pairs[f"{network.name}_y"] = x, network(x).numpy()
         network.save(FOLDER / f"{network.name}.h5")
         network.save(FOLDER / f"{network.name}.keras")
-    network = tagging()
-    network.load_weights(FOLDER / "tagging.h5")
-    network.save_weights(FOLDER / "tagging_weights.hdf5")
-    network.save_weights(FOLDER / "tagging.weights.h5")
-    (FOLDER / "tagging.json").write_text(network.to_json())
+        if network.name == "tagging":
+            network.save_weights(FOLDER / "tagging_weights.hdf5")
+            network.save_weights(FOLDER / "tagging.weights.h5")
+            (FOLDER / "tagging.json").write_text(network.to_json())
     np.savez_compressed(FOLDER / "pairs.npz", **pairs)
 
 

@@ -26,7 +26,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from fastgru import importers
+from fastgru import importers, passes
 from fastgru.file import write
 from fastgru.text import SPLITTERS, TextEncoder
 
@@ -101,11 +101,11 @@ def build_network(vocabulary: int) -> keras.Model:
     network = keras.Sequential(
         [
             keras.Input((None,), dtype="int32", name="tokens"),
-            layers.Embedding(vocabulary, FEATURES, mask_zero=True),
+            layers.Embedding(vocabulary, FEATURES, mask_zero=True, name="embedding"),
             layers.SpatialDropout1D(FEATURE_DROPOUT),
-            layers.GRU(UNITS),
+            layers.GRU(UNITS, name="gru"),
             layers.Dropout(STATE_DROPOUT),
-            layers.Dense(1, activation="sigmoid"),
+            layers.Dense(1, activation="sigmoid", name="dense"),
         ],
         name="demo",
     )
@@ -141,7 +141,7 @@ def accuracy(network: keras.Model, ids: np.ndarray, ratings: np.ndarray) -> floa
 
 def convert(source: Path, encoder: TextEncoder, notes: tuple[str, ...], target: Path) -> None:
     """The Keras file as a fastgru file with its text front end."""
-    graph = importers.read(source)
+    graph = passes.apply(importers.read(source))
     write(dataclasses.replace(graph, text=encoder.to_json(), notes=(*graph.notes, *notes)), target)
 
 

@@ -30,7 +30,8 @@ def available_isas() -> list[str]:
 
 
 def thread_limit(threads: int | None = None) -> int:
-    """`threads`, else FASTGRU_NUM_THREADS, else OMP_NUM_THREADS, else the CPUs that affinity and the cgroup quota allow."""
+    """`threads`, else FASTGRU_NUM_THREADS, else OMP_NUM_THREADS, else the CPUs that affinity and the cgroup quota
+    allow."""
     if threads is not None:
         if not isinstance(threads, int) or isinstance(threads, bool) or threads < 1:
             raise BadInput(f"threads should be a positive whole number, got {threads!r}")
@@ -46,7 +47,8 @@ def thread_limit(threads: int | None = None) -> int:
 
 
 def open_blas() -> None:
-    """Open the library for ``matmul="blas"``: the one that FASTGRU_BLAS names, else OpenBLAS from scipy-openblas32."""
+    """Open the library for ``matmul="blas"``: the one that FASTGRU_BLAS names, else OpenBLAS from
+    scipy-openblas32."""
     if core.blas_config() is not None:
         return
     path = os.environ.get("FASTGRU_BLAS", "")
@@ -85,7 +87,8 @@ def cpu_info() -> dict[str, Any]:
     Returns
     -------
     dict
-        ``isa`` (the kernel set in use), ``isas`` (those that this CPU can run), ``threads`` (the default upper bound of a
+        ``isa`` (the kernel set in use), ``isas`` (those that this CPU can run), ``threads`` (the default upper bound
+        of a
         Model), ``cpus`` (allowed by affinity and cgroup), ``blas`` (description of the open library, or None).
 
     Examples

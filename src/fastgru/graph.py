@@ -1,22 +1,27 @@
 """The Graph: the one in-memory form of a network, whatever framework it came from.
 
-A Graph is frozen, typed and validated: importers build it, passes rewrite it, the fastgru file stores exactly it and the
+A Graph is frozen, typed and validated: importers build it, passes rewrite it, the fastgru file stores exactly it and
+the
 core compiles it. A layer reads named *values* and defines new ones; layers stand in an order in which every value is
 defined before it is read.
 
 Values and their names
 ----------------------
-- an input ``x`` defines the value ``x`` and, if it has a time axis, the mask ``x:mask`` (present when the caller gives
+- an input ``x`` defines the value ``x`` and, if it has a time axis, the mask ``x:mask`` (present when the caller
+gives
   ``mask=`` or ``lengths=``, otherwise all true);
-- a layer ``l`` defines the value ``l``; a GRU also ``l:state``, its last hidden state (batch, units); an Embedding and a
+- a layer ``l`` defines the value ``l``; a GRU also ``l:state``, its last hidden state (batch, units); an Embedding
+and a
   Masking also the mask ``l:mask``. Only those names may be used in ``mask``, ``inputs`` and ``outputs``.
 
 A value's shape is ``(batch, time, features, …)`` where it is a sequence, else ``(batch, features, …)``.
 
 The canonical GRU
 -----------------
-Gates stand in the order **z** (update), **r** (reset), **n** (candidate), side by side in the columns of every tensor:
-``kernel (input_size, 3·units)``, ``recurrent_kernel (units, 3·units)``, ``bias (3·units,)`` added to the input's product,
+Gates stand in the order **z** (update), **r** (reset), **n** (candidate), side by side in the columns of every
+tensor:
+``kernel (input_size, 3·units)``, ``recurrent_kernel (units, 3·units)``, ``bias (3·units,)`` added to the input's
+product,
 ``recurrent_bias (3·units,)`` added to the recurrent product; either bias may be absent (zero). With
 ``f = recurrent_activation`` and ``g = activation``::
 
@@ -152,7 +157,7 @@ class TensorSpec:
         return math.prod(self.inner)
 
 
-def tensor_spec(name: str, time: int | None | bool, inner: tuple[int, ...], dtype: str = "float32") -> TensorSpec:
+def tensor_spec(name: str, time: int | bool | None, inner: tuple[int, ...], dtype: str = "float32") -> TensorSpec:
     """A spec with the usual axes; `time` is False where the value is no sequence, None where its length is free."""
     lead: tuple[int | None, ...] = (None,) if time is False else (None, time)
     words = ("batch",) if time is False else ("batch", "time")
@@ -267,12 +272,15 @@ class Masking(Layer):
 class GRU(Layer):
     """A GRU layer in the canonical form of this module's docstring.
 
-    ``inputs`` is ``(x,)`` or ``(x, h0)``: x (batch, time, input_size), h0 (batch, units). Defines ``name``: (batch, time, units)
+    ``inputs`` is ``(x,)`` or ``(x, h0)``: x (batch, time, input_size), h0 (batch, units). Defines ``name``: (batch,
+    time, units)
     with `return_sequences`, else the last output (batch, units); and ``name:state``: (batch, units).
 
     Where the mask `mask` is false, the state stays and the output repeats the output before it (zero before the first
-    unmasked step, whatever the initial state) or, with `zero_output_for_mask`, is zero. `go_backwards` walks from the last
-    step to the first and returns outputs in the order of processing. `initial_state` (units,) is a constant used where no
+    unmasked step, whatever the initial state) or, with `zero_output_for_mask`, is zero. `go_backwards` walks from
+    the last
+    step to the first and returns outputs in the order of processing. `initial_state` (units,) is a constant used
+    where no
     h0 is given; absent means zero.
     """
 
@@ -312,7 +320,9 @@ class GRU(Layer):
         if len(self.inputs) == 2:
             initial = self._source(specs, 1)
             if initial.is_sequence or initial.inner != (self.units,):
-                raise self._fail(f"initial state should be (batch, {self.units}), but {initial.name!r} is {initial.shape}")
+                raise self._fail(
+                    f"initial state should be (batch, {self.units}), but {initial.name!r} is {initial.shape}"
+                )
         time = spec.shape[1] if self.return_sequences else False
         return (tensor_spec(self.name, time, (self.units,)), tensor_spec(f"{self.name}:state", False, (self.units,)))
 
@@ -337,7 +347,11 @@ class Dense(Layer):
         units = self.kernel.shape[1]
         self._check("kernel", spec.inner[-1], units)
         self._check("bias", units)
-        return (_activated(self, dataclasses.replace(spec, name=self.name, shape=(*spec.shape[:-1], units)), self.activation),)
+        return (
+            _activated(
+                self, dataclasses.replace(spec, name=self.name, shape=(*spec.shape[:-1], units)), self.activation
+            ),
+        )
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -356,8 +370,10 @@ class Activate(Layer):
 class Reshape(Layer):
     """Gives the axes after batch the sizes `target`, in row-major order.
 
-    With `per_step` the axes after time are reshaped and time stays. Otherwise time is one of the reshaped axes (one of
-    `target` may be −1, inferred) and the result is a sequence if it has two or more axes after batch: the first is time.
+    With `per_step` the axes after time are reshaped and time stays. Otherwise time is one of the reshaped axes (one
+    of
+    `target` may be −1, inferred) and the result is a sequence if it has two or more axes after batch: the first is
+    time.
     """
 
     target: tuple[int, ...]
@@ -501,7 +517,8 @@ class Graph:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 (hex) of structure and tensors: equal where two networks compute the same thing from the same numbers."""
+        """SHA-256 (hex) of structure and tensors: equal where two networks compute the same thing from the same
+        numbers."""
         digest = hashlib.sha256(json.dumps(self.structure(), sort_keys=True).encode())
         for name, value in self.tensors:
             digest.update(f"\n{name} {value.dtype.str} {value.shape}\n".encode())

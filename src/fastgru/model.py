@@ -28,7 +28,8 @@ class Model:
     dtype : {"float32"}
         What weights are held in.
     threads : int, optional
-        Upper bound of the threads of one call. Default: FASTGRU_NUM_THREADS, else OMP_NUM_THREADS, else the CPUs that affinity
+        Upper bound of the threads of one call. Default: FASTGRU_NUM_THREADS, else OMP_NUM_THREADS, else the CPUs
+        that affinity
         and the cgroup quota allow.
     matmul : {"auto", "blas"}
         Products by our own tiles, or the large ones by a BLAS library (then a row's bits may depend on its batch).
@@ -66,16 +67,21 @@ class Model:
         self._pool: list[Any] = []
         self._mask_drop = mask_drop(graph)
 
-    # ---- running ------------------------------------------------------------------------------------------------------
+    # ---- running
+    # ------------------------------------------------------------------------------------------------------
 
-    def __call__(self, *inputs: Any, lengths: Any = None, mask: Any = None, threads: int | None = None, out: Any = None) -> Any:
+    def __call__(
+        self, *inputs: Any, lengths: Any = None, mask: Any = None, threads: int | None = None, out: Any = None
+    ) -> Any:
         """Run whole sequences from a fresh state.
 
         Parameters
         ----------
         *inputs : array, or one dict of arrays by name
-            In the order of `inputs`: (batch, time, features) float, (batch, time) token ids, or (batch, …) without time.
-            C-contiguous float32 and int32 are the fast path; other dtypes, strides and whole-numbered float ids are converted.
+            In the order of `inputs`: (batch, time, features) float, (batch, time) token ids, or (batch, …) without
+            time.
+            C-contiguous float32 and int32 are the fast path; other dtypes, strides and whole-numbered float ids are
+            converted.
         lengths : array of int (batch,), optional
             Steps of each row; those at or past a row's length are masked.
         mask : array of bool (batch, time), optional
@@ -93,7 +99,8 @@ class Model:
         Raises
         ------
         BadInput
-            Wrong number of inputs, shape, dtype, length, or a token id outside the vocabulary; or a mask that a layer drops.
+            Wrong number of inputs, shape, dtype, length, or a token id outside the vocabulary; or a mask that a
+            layer drops.
         """
         plan = self._plan
         if len(inputs) != len(plan.inputs) or isinstance(inputs[0], Mapping):
@@ -168,9 +175,7 @@ class Model:
             return np.concatenate(results)
         return tuple(np.concatenate(parts) for parts in zip(*results, strict=True))
 
-    def stream(
-        self, batch_size: int = 1, threads: int = 1, inputs: Mapping[str, Any] | None = None
-    ) -> Stream:
+    def stream(self, batch_size: int = 1, threads: int = 1, inputs: Mapping[str, Any] | None = None) -> Stream:
         """A running batch of sequences with its own state.
 
         Parameters
@@ -190,7 +195,8 @@ class Model:
         """
         return open_stream(self._plan, batch_size, threads, inputs, self._mask_drop)
 
-    # ---- facts --------------------------------------------------------------------------------------------------------
+    # ---- facts
+    # --------------------------------------------------------------------------------------------------------
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -225,12 +231,11 @@ class Model:
             count = sum(value.size for value in layer.tensors.values())
             spec = self.graph.specs[layer.name]
             rows.append((layer.name, layer.kind, _shape(spec), f"{count:,}", f"{layer_cost(layer):,}"))
-        widths = [max(len(row[i]) for row in rows) for i in range(5)]
-        lines = ["  ".join(cell.ljust(w) if i < 3 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True)))
-                 for row in rows]  # fmt: skip
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = [_table_line(row, widths) for row in rows]
         lines.insert(1, "  ".join("─" * width for width in widths))
-        total = f"{self.graph.parameters:,} parameters, {int(self._plan.cost):,} multiply-adds per row and step, {self.isa} kernels"
-        return "\n".join([self.graph.name, *(line.rstrip() for line in lines), total]).lstrip("\n")
+        total = f"{self.graph.parameters:,} parameters, {int(self._plan.cost):,} multiply-adds per row and step"
+        return "\n".join([self.graph.name, *lines, f"{total}, {self.isa} kernels"]).lstrip("\n")
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the network as a portable fastgru file (safetensors); `load` reads it without any extra."""
@@ -239,7 +244,8 @@ class Model:
         file.write(self.graph, Path(path))
 
     def __repr__(self) -> str:
-        return f"<fastgru.Model {self.graph.name!r}: {len(self.graph.layers)} layers, {self.graph.parameters:,} parameters>"
+        layers, parameters = len(self.graph.layers), self.graph.parameters
+        return f"<fastgru.Model {self.graph.name!r}: {layers} layers, {parameters:,} parameters>"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (self.graph, self._options)
@@ -318,27 +324,35 @@ def layer_cost(layer: Layer) -> int:
 
 
 def mask_drop(graph: Graph) -> str | None:
-    """What to say to a caller who gives lengths or a mask that a layer drops before it reaches a GRU or the output."""
-    if not any(spec.is_sequence for spec in graph.inputs):
+    """What to say to a caller who gives lengths or a mask that does not reach every GRU, or without a GRU the
+    output."""
+    masks = {f"{spec.name}:mask" for spec in graph.inputs if spec.is_sequence}
+    if not masks:
         return "lengths and mask need an input with a time axis; this network has none"
-    tainted: dict[str, Layer] = {}  # values behind a layer that dropped the mask, with that layer
-    reached = False
+    behind: dict[str, Layer] = {}  # values behind a layer that drops the mask, with that layer
+    recurrent = False
     for layer in graph.layers:
-        source = next((tainted[value] for value in layer.inputs if value in tainted), None)
-        if layer.drops_mask and source is None:
-            source = layer
+        source = next((behind[value] for value in layer.inputs if value in behind), layer if layer.drops_mask else
+        None)
         if source is not None:
-            tainted[layer.name] = source
-        if isinstance(layer, GRU):
-            if source is not None:
-                return _drop_text(source)
-            reached = True
-    dropped = next((tainted[value] for value in graph.outputs if value in tainted), None)
-    return _drop_text(dropped) if dropped is not None and not reached else None
+            behind[layer.name] = source
+        if getattr(layer, "mask", None) in masks:
+            masks.add(f"{layer.name}:mask")
+        elif isinstance(layer, GRU):
+            return _drop_text(source or layer)
+        recurrent = recurrent or isinstance(layer, GRU)
+    dropped = next((behind[value] for value in graph.outputs if value in behind), None)
+    return _drop_text(dropped) if dropped is not None and not recurrent else None
 
 
 def _drop_text(layer: Layer) -> str:
     return f"lengths and mask would be without effect: {layer.kind} layer {layer.name!r} drops the mask"
+
+
+def _table_line(cells: tuple[str, ...], widths: list[int]) -> str:
+    """Three columns of words to the left, the numbers to the right."""
+    padded = (cell.ljust(w) if i < 3 else cell.rjust(w) for i, (cell, w) in enumerate(zip(cells, widths, strict=True)))
+    return "  ".join(padded).rstrip()
 
 
 def _shape(spec: TensorSpec) -> str:

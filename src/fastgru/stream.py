@@ -19,7 +19,8 @@ Rows = int | Sequence[int] | None
 class Stream(core.Runner):
     """A batch of sequences that run step by step or in chunks, each call going on where the last one ended.
 
-    Made by `Model.stream`. A Stream serves one thread at a time; a second one inside it is a StreamBusy error. It is a
+    Made by `Model.stream`. A Stream serves one thread at a time; a second one inside it is a StreamBusy error. It is
+    a
     context manager; once closed every call raises Closed.
 
     Attributes
@@ -63,7 +64,8 @@ class Stream(core.Runner):
         Raises
         ------
         StateMismatch
-            Where names or shapes are another network's, or the number of rows is not that of `rows`. Nothing is changed.
+            Where names or shapes are another network's, or the number of rows is not that of `rows`. Nothing is
+            changed.
         """
         chosen = self._rows(rows)
         expected = {}
@@ -100,7 +102,9 @@ class Stream(core.Runner):
         return [int(row) for row in chosen]
 
 
-def open_stream(plan: Any, batch_size: int, threads: int, inputs: Mapping[str, Any] | None, mask_drop: str | None) -> Stream:
+def open_stream(
+    plan: Any, batch_size: int, threads: int, inputs: Mapping[str, Any] | None, mask_drop: str | None
+) -> Stream:
     """A Stream, after the checks that a network can stream and that the inputs without time are all there."""
     reasons = streaming_obstacles(plan.graph)
     if reasons:
@@ -114,7 +118,9 @@ def open_stream(plan: Any, batch_size: int, threads: int, inputs: Mapping[str, A
     for spec in static:
         given[spec.name] = np.array(given[spec.name])
         if given[spec.name].shape[:1] != (batch_size,):
-            raise BadInput(f"input {spec.name!r} has shape {given[spec.name].shape}, the stream batch_size={batch_size}")
+            raise BadInput(
+                f"input {spec.name!r} has shape {given[spec.name].shape}, the stream batch_size={batch_size}"
+            )
     return Stream(plan, batch_size, engine.thread_limit(threads), given, mask_drop)
 
 
@@ -125,9 +131,13 @@ def streaming_obstacles(graph: Graph) -> list[str]:
     reasons = []
     for layer in graph.layers:
         if isinstance(layer, GRU) and layer.go_backwards:
-            reasons.append(f"GRU layer {layer.name!r} goes backwards: it starts from the last step, so it cannot stream")
+            reasons.append(
+                f"GRU layer {layer.name!r} goes backwards: it starts from the last step, so it cannot stream"
+            )
         if isinstance(layer, Reshape) and not layer.per_step and graph.specs[layer.inputs[0]].is_sequence:
-            reasons.append(f"Reshape layer {layer.name!r} merges the time axis: it needs the whole sequence, so it cannot stream")
+            reasons.append(
+                f"Reshape layer {layer.name!r} merges the time axis: it needs the whole sequence, so it cannot stream"
+            )
     return reasons
 
 

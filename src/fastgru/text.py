@@ -90,7 +90,10 @@ class TextEncoder:
         for fault, keys in (("has no key", foreign), ("lacks the key", missing)):
             if keys:
                 raise BadModelFile(f"text front end {fault} {', '.join(map(_shown, keys))}")
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+        given: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
+        }
+        return cls(**given)
 
     def to_json(self) -> dict[str, Any]:
         """All of it as plain values that JSON can hold."""

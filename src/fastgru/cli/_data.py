@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -47,29 +47,30 @@ def read_lengths(text: str) -> np.ndarray:
         raise BadInput(f"--lengths should be numbers with commas between, or a .npy file; got {text!r}") from None
 
 
+def check_output(path: Path | None, names: Sequence[str]) -> None:
+    """Refuse an output name that can't hold the outputs `names`, before any work is done."""
+    suffix = _suffix(path)
+    if suffix not in (".npy", ".npz", ".csv"):
+        raise BadInput(f"{path}: the output should end in .npy, .npz or .csv")
+    if len(names) > 1 and suffix != ".npz":
+        raise BadInput(f"the network has {len(names)} outputs ({', '.join(names)}): give -o a name that ends in .npz")
+    if path is not None and not path.parent.is_dir():
+        raise BadInput(f"{path}: there is no folder {path.parent}")
+
+
 def write_output(outputs: Sequence[np.ndarray], names: Sequence[str], path: Path | None) -> None:
     """Write the network's outputs as .npy, .npz or .csv; to stdout as .csv where `path` is None."""
-    suffix = ".csv" if path is None else path.suffix.lower()
-    if suffix == ".npz":
-        np.savez(path, **dict(zip(names, outputs, strict=True)))
-    elif len(outputs) > 1:
-        raise BadInput(f"the network has {len(outputs)} outputs ({', '.join(names)}): give -o a name that ends in .npz")
-    elif suffix == ".npy":
-        np.save(path, outputs[0])
-    elif suffix == ".csv":
+    if path is None or _suffix(path) == ".csv":
         _write_csv(outputs[0], path)
+    elif _suffix(path) == ".npy":
+        np.save(path, outputs[0])
     else:
-        raise BadInput(f"{path}: the output should end in .npy, .npz or .csv")
+        arrays: dict[str, Any] = dict(zip(names, outputs, strict=True))
+        np.savez(path, **arrays)
 
 
-def check_output(path: Path | None) -> None:
-    """Refuse a bad output name before any work is done."""
-    if path is None:
-        return
-    if path.suffix.lower() not in (".npy", ".npz", ".csv"):
-        raise BadInput(f"{path}: the output should end in .npy, .npz or .csv")
-    if not path.parent.is_dir():
-        raise BadInput(f"{path}: there is no folder {path.parent}")
+def _suffix(path: Path | None) -> str:
+    return ".csv" if path is None else path.suffix.lower()
 
 
 def _load_npy(path: Path) -> np.ndarray:

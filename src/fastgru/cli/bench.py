@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 PERCENTILES = (50.0, 90.0, 99.0, 99.9)
 BATCHES = (1, 8, 64, 256)
 FREE_STEPS = 100
+MOST_CALLS = 2_000_000  # of one measurement; each leaves a number in memory
 SEED = 0
 
 
@@ -49,6 +50,8 @@ def bench(
         "model": model_file.name,
         "fingerprint": model.fingerprint,
         "cpu": fastgru.cpu_info(),
+        "isa": model.isa,
+        "threads": model.threads,
         "steps": time_steps,
         "call": _latency(_call(model, 1, time_steps), seconds),
         "step": _step_latency(model, seconds),
@@ -86,7 +89,7 @@ def _call(model: Model, batch: int, steps: int) -> Callable[[], Any]:
     return lambda: model(x)
 
 
-def _step_latency(model: Model, seconds: float) -> dict[str, Any] | None:
+def _step_latency(model: Model, seconds: float) -> dict[str, Any]:
     """Latency of one `Stream.step`; why not, where the network can't be run step by step."""
     try:
         stream = model.stream(batch_size=1)
@@ -122,10 +125,11 @@ def _throughput(model: Model, batch: int, steps: int, seconds: float) -> dict[st
 
 
 def _times(call: Callable[[], Any], seconds: float) -> Sequence[float]:
-    """Durations of calls made one after the other for about `seconds`; at least one."""
-    clock, times = time.perf_counter, []
+    """Durations of calls made one after the other for about `seconds`: at least one, at most MOST_CALLS."""
+    clock = time.perf_counter
+    times: list[float] = []
     start = now = clock()
-    while now - start < seconds or not times:
+    while (now - start < seconds and len(times) < MOST_CALLS) or not times:
         before = clock()
         call()
         now = clock()
@@ -135,7 +139,10 @@ def _times(call: Callable[[], Any], seconds: float) -> Sequence[float]:
 
 def _print(result: dict[str, Any]) -> None:
     out = console()
-    out.print(f"{result['model']}, sequences of {result['steps']} steps, {result['cpu']}")
+    limit = "1 thread" if result["threads"] == 1 else f"at most {result['threads']} threads"
+    out.print(
+        f"{result['model']}: sequences of {result['steps']} steps, {result['isa']} kernels, {limit}; a step: 1 thread"
+    )
     names = [f"p{q:g}" for q in PERCENTILES]
     latency = table("latency, batch 1", *(f">{name}" for name in names), ">calls")
     for key in ("call", "step"):

@@ -17,7 +17,7 @@ SENTENCES = (
     "Two hours of my life that I will never get back.",
     "The plot is thin, but the cast is so charming that you won't mind.",
     "It looks expensive and feels empty.",
-    "Not bad at all: clever, quick and honest.",
+    "Clever, quick and honest: one of the happy surprises of the year.",
 )
 REPEATS = 101
 

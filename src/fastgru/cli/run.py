@@ -34,8 +34,9 @@ def run(
     """
     from ._data import check_output, read_input, read_lengths, read_texts, write_output
 
-    check_output(output)
     model = load(model_file, config, threads)
+    names = [spec.name for spec in model.outputs]
+    check_output(output, names)
     if text:
         encoder = text_encoder(model.graph)
         if encoder is None:
@@ -50,7 +51,7 @@ def run(
     answer = model.predict(x, batch_size=batch_size, lengths=steps)
     seconds = time.perf_counter() - start
     outputs = answer if isinstance(answer, tuple) else (answer,)
-    write_output(outputs, [spec.name for spec in model.outputs], output)
+    write_output(outputs, names, output)
     if output is not None:
-        shapes = ", ".join(f"{spec.name} {array.shape}" for spec, array in zip(model.outputs, outputs, strict=True))
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in zip(names, outputs, strict=True))
         console().print(f"{x.shape} → {shapes} in {time_text(seconds)}: {output}")

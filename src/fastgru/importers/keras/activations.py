@@ -98,7 +98,7 @@ def read(config: LayerConfig, key: str, default: str = "linear", *, gate: bool =
 
 def _is_layer(value: Any) -> bool:
     is_object = isinstance(value, Mapping) and isinstance(value.get("config"), Mapping)
-    return is_object and value["class_name"] != "__lambda__"
+    return is_object and value.get("class_name") not in ("__lambda__", "function")
 
 
 def _layer(config: LayerConfig, key: str, value: Mapping[str, Any]) -> Activation | None:

@@ -157,7 +157,7 @@ class LayerConfig:
             if policy.get("class_name") not in (None, "DTypePolicy", "Policy", "PolicyV1"):
                 break
             policy = mapping(policy.get("config"), "a dtype policy").get("name")
-        if policy in OTHER_FLOATS:
+        if isinstance(policy, str) and policy in OTHER_FLOATS:
             layers = self.report.policies.setdefault(policy, [])
             if self.name not in layers:
                 layers.append(self.name)
