@@ -118,7 +118,7 @@ static fg_status add(fg_plan *plan, fg_step *step, const fg_layer *layer)
     if (units < 1 || units > INT32_MAX || !x || !x->sequence || !layer->gru.kernel || !layer->gru.recurrent_kernel ||
         layer->gru.activation.function >= FG_SOFTMAX || layer->gru.recurrent_activation.function >= FG_SOFTMAX ||
         (layer->h0 != FG_NONE && (!h0 || h0->sequence || h0->features != units)) ||
-        (layer->mask != FG_NONE && !fg_read(plan, layer->mask, FG_BYTES)) || (layer->y == FG_NONE && layer->y_state == FG_NONE))
+        !fg_mask_fits(plan, layer->mask, layer->x) || (layer->y == FG_NONE && layer->y_state == FG_NONE))
         return FG_BAD_LAYER;
     gru_layer *own = calloc(1, sizeof *own);
     if (!own)

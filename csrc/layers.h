@@ -150,6 +150,9 @@ fg_grid fg_grid_of(const fg_context *c, fg_value v);
 uint8_t *fg_bytes_of(const fg_context *c, fg_value v, int64_t row, int64_t *time_stride);
 const int32_t *fg_ids_of(const fg_context *c, fg_value v, int64_t row, int64_t *time_stride);
 
+/* Whether `mask` may mask the steps of x: FG_NONE, or bytes over the same steps. */
+bool fg_mask_fits(const fg_plan *plan, fg_value mask, fg_value x);
+
 /* This member's share of n things: [first, last). */
 static inline void fg_share(const fg_context *c, int64_t n, int64_t *first, int64_t *last)
 {

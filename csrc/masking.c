@@ -12,7 +12,7 @@ static void release(fg_step *step)
 static fg_status add(fg_plan *plan, fg_step *step, const fg_layer *layer)
 {
     const fg_value_info *x = fg_read(plan, layer->x, FG_FLOATS);
-    if (!x || !x->sequence || layer->y == FG_NONE || (layer->mask != FG_NONE && !fg_read(plan, layer->mask, FG_BYTES)))
+    if (!x || !x->sequence || layer->y == FG_NONE || !fg_mask_fits(plan, layer->mask, layer->x))
         return FG_BAD_LAYER;
     float *own = malloc(sizeof *own);
     if (!own)

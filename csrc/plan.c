@@ -84,6 +84,12 @@ const fg_value_info *fg_read(const fg_plan *plan, fg_value v, fg_type type)
     return &plan->values[v];
 }
 
+bool fg_mask_fits(const fg_plan *plan, fg_value mask, fg_value x)
+{
+    const fg_value_info *info = fg_read(plan, mask, FG_BYTES);
+    return mask == FG_NONE || (info && info->sequence == plan->values[x].sequence && info->steps_of == plan->values[x].steps_of);
+}
+
 static fg_status add_input(fg_plan *plan, const fg_layer *layer)
 {
     const fg_type type = layer->kind == FG_INPUT ? FG_FLOATS : layer->kind == FG_TOKENS ? FG_IDS : FG_BYTES;
@@ -171,11 +177,14 @@ static bool same_steps(const fg_plan *plan, fg_value a, fg_value b)
     return plan->values[a].steps_of == plan->values[b].steps_of;
 }
 
+/* The sequence whose steps a layer walks; FG_NONE: it runs once. */
 static fg_value walked(const fg_plan *plan, const fg_step *step)
 {
+    if (step->ops == &fg_reshape_ops)
+        return FG_NONE;
     if (step->y != FG_NONE && plan->values[step->y].sequence)
         return step->y;
-    return !step->reads_whole && step->x != FG_NONE && plan->values[step->x].sequence ? step->x : FG_NONE;
+    return plan->values[step->x].sequence ? step->x : FG_NONE;
 }
 
 static bool stage_fits(const fg_plan *plan, int n, int stage, fg_value sequence)
@@ -193,7 +202,7 @@ static void choose_stage(fg_plan *plan, int index)
     int stage = readable(plan, step, step->x);
     stage = at_least(stage, readable(plan, step, step->mask));
     stage = at_least(stage, readable(plan, step, step->h0));
-    const int parity = sequence != FG_NONE && step->ops != &fg_reshape_ops;
+    const int parity = sequence != FG_NONE;
     stage += (stage & 1) != parity;
     while (parity && !stage_fits(plan, index, stage, sequence))
         stage += 2;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -141,7 +142,9 @@ def test_tensors_are_views_of_the_file(tmp_path: Path) -> None:
     """Reading touches the header only: pages of weights are loaded when somebody looks at them."""
     file.write(every_kind(), tmp_path / "model.safetensors")
     for _, tensor in file.read(tmp_path / "model.safetensors").tensors:
-        assert not tensor.flags.owndata and not tensor.flags.writeable and tensor.flags.aligned
+        assert not tensor.flags.owndata
+        assert not tensor.flags.writeable
+        assert tensor.flags.aligned
 
 
 def test_reading_imports_nothing_heavy(tmp_path: Path) -> None:
@@ -300,7 +303,7 @@ TENSOR_FAULTS: dict[str, tuple[Edit, str]] = {
 }
 
 
-@pytest.mark.parametrize("edit, says", TENSOR_FAULTS.values(), ids=TENSOR_FAULTS)
+@pytest.mark.parametrize(("edit", "says"), TENSOR_FAULTS.values(), ids=TENSOR_FAULTS)
 def test_faults_of_the_header(tmp_path: Path, sound: bytes, edit: Edit, says: str) -> None:
     header, tensors = split(sound)
     edit(header)
@@ -368,7 +371,7 @@ GRAPH_FAULTS: dict[str, tuple[Edit, str]] = {
 }
 
 
-@pytest.mark.parametrize("edit, says", GRAPH_FAULTS.values(), ids=GRAPH_FAULTS)
+@pytest.mark.parametrize(("edit", "says"), GRAPH_FAULTS.values(), ids=GRAPH_FAULTS)
 def test_faults_of_the_graph(tmp_path: Path, sound: bytes, edit: Edit, says: str) -> None:
     header, tensors = split(sound)
     structure = json.loads(header["__metadata__"]["graph"])
@@ -389,13 +392,11 @@ def test_every_attribute_of_every_layer_has_a_rule() -> None:
 
 
 def loads_or_is_refused(path: Path, data: bytes) -> None:
+    """A damaged file may by luck be sound; whatever else comes than BadModelFile is a fault of `read`."""
     path.write_bytes(data)
-    try:
+    with contextlib.suppress(BadModelFile):
         graph = file.read(path)
-    except BadModelFile as error:
-        assert str(path) in str(error)
-    else:
-        assert graph.fingerprint and graph.specs
+        assert graph.specs.keys() >= set(graph.outputs)
 
 
 @given(st.data())

@@ -112,7 +112,7 @@ def test_parameters_of_activations(activation: Activation, reset_after: bool, is
 
 
 @both_variants
-@pytest.mark.parametrize("bias, recurrent_bias", list(itertools.product([True, False], repeat=2)))
+@pytest.mark.parametrize(("bias", "recurrent_bias"), list(itertools.product([True, False], repeat=2)))
 def test_absent_biases(bias: bool, recurrent_bias: bool, reset_after: bool, isa: str) -> None:
     present = {"bias": bias, "recurrent_bias": recurrent_bias}
     without = ("initial_state", *(key for key, here in present.items() if not here))
@@ -127,7 +127,7 @@ def test_saturated_gates_stay_gates(reset_after: bool, isa: str) -> None:
     layer = gru(np.random.default_rng(6), 5, 19, reset_after=reset_after, return_sequences=True)
     x = normal(4, 12, 5) * np.float32([[[1e2]], [[1e4]], [[1e8]], [[1e30]]])
     y = fastgru.Model(chain(floats(5), layer))(x)
-    assert np.isfinite(y).all() and np.abs(y).max() <= 1
+    assert np.abs(y).max() <= 1  # NaN is not
     check(y[:2], oracle.run(chain(floats(5), layer), {"x": x[:2]})[0], "keras")
 
 
@@ -173,7 +173,7 @@ def test_a_state_starts_another_gru(reset_after: bool, isa: str) -> None:
 
 @both_variants
 @both_answers
-@pytest.mark.parametrize("go_backwards, zero_output", list(itertools.product([False, True], repeat=2)))
+@pytest.mark.parametrize(("go_backwards", "zero_output"), list(itertools.product([False, True], repeat=2)))
 def test_masks(go_backwards: bool, zero_output: bool, return_sequences: bool, reset_after: bool, isa: str) -> None:
     layer = gru(
         np.random.default_rng(10), 5, 19, reset_after=reset_after, return_sequences=return_sequences,
@@ -262,7 +262,7 @@ def test_masking(mask_value: float, isa: str) -> None:
     compare(graph, {"x": x}, np.flip(padded(12, 9), axis=0))
 
 
-@pytest.mark.parametrize("target, per_step", [((48,), False), ((8, 6), False), ((-1, 4, 3), False), ((3, 4), True)])
+@pytest.mark.parametrize(("target", "per_step"), [((48,), False), ((8, 6), False), ((-1, 4, 3), False), ((3, 4), True)])
 def test_reshape_of_known_steps(target: tuple[int, ...], per_step: bool, isa: str) -> None:
     first = gru(np.random.default_rng(17), 5, 12, return_sequences=True)
     reshape = Reshape(name="reshape", inputs=("gru",), target=target, per_step=per_step)
@@ -293,7 +293,7 @@ def test_activations_of_dense_and_alone(name: str, isa: str) -> None:
     compare(Graph((floats(6),), layers, ("dense", "alone")), {"x": 3 * normal(5, 4, 6)})
 
 
-@pytest.mark.parametrize("inputs, units", list(itertools.product((1, 3, 16, 33), (1, 2, 16, 47, 48, 49, 100))))
+@pytest.mark.parametrize(("inputs", "units"), list(itertools.product((1, 3, 16, 33), (1, 2, 16, 47, 48, 49, 100))))
 def test_dense(inputs: int, units: int, isa: str) -> None:
     layer = dense(np.random.default_rng(21), inputs, units, name="dense", source="x", function="linear")
     bare = dataclasses.replace(layer, name="bare", bias=None)
@@ -321,7 +321,7 @@ def test_no_steps(reset_after: bool, isa: str) -> None:
     compare(Graph((floats(5),), (layer,), ("gru", "gru:state")), {"x": normal(3, 0, 5)})
 
 
-@pytest.mark.parametrize("time, target", [(10, (20, 1)), (None, (-1, 1))])
+@pytest.mark.parametrize(("time", "target"), [(10, (20, 1)), (None, (-1, 1))])
 def test_a_mask_of_another_number_of_steps_is_refused(time: int | None, target: tuple[int, ...]) -> None:
     """It would be read past its end."""
     layers = (

@@ -166,7 +166,7 @@ def test_dense_works_on_the_last_axis() -> None:
 
 
 @pytest.mark.parametrize(
-    "target, per_step, shape",
+    ("target", "per_step", "shape"),
     [
         ((-1, 3), False, (2, 8, 3)),
         ((24,), False, (2, 24)),

@@ -109,7 +109,9 @@ def test_every_input_size(features: int, reset_after: bool, isa: str) -> None:
 
 
 @both_variants
-@pytest.mark.parametrize("units, batch, steps", [(17, 9, 9), (128, 64, 20), (256, 67, 12), (512, 1, 12), (300, 2, 9)])
+@pytest.mark.parametrize(
+    ("units", "batch", "steps"), [(17, 9, 9), (128, 64, 20), (256, 67, 12), (512, 1, 12), (300, 2, 9)]
+)
 def test_threads(units: int, batch: int, steps: int, reset_after: bool, isa: str) -> None:
     model = fastgru.Model(stack(units, reset_after))
     x = np.random.default_rng(11).normal(size=(batch, steps, 5)).astype(np.float32)

@@ -27,7 +27,8 @@ static inline void row_store(float *p, vec a, int64_t n)
 }
 
 /* Inlined into each case below, so that the switch of v_activate is decided once for all n elements. */
-static inline __attribute__((always_inline)) void activate_all(const fg_activation f, int64_t n, const float *x, float *y)
+static inline __attribute__((always_inline)) void activate_all(const fg_activation f, int64_t n, const float *x,
+                                                               float *y)
 {
     for (int64_t i = 0; i < n; i += V_LANES)
         row_store(y + i, v_activate(&f, row_load(x + i, n - i, v_zero())), n - i);
@@ -133,9 +134,9 @@ static double row_count(int64_t n, const float *x, float v)
     return fold_sum(part);
 }
 
-/* max(x − tau, 0) with Keras' tau. Let S_j be the sum of the j largest elements and k the last j with 1 + j · x_j > S_j;
- * then tau = (S_1 + … + S_k − 1) / k, where Martins & Astudillo 2016 have S_k alone. The k largest are found one value
- * after the other: n·k comparisons, nothing allocated, nothing sorted. */
+/* max(x − tau, 0) with Keras' tau. With x_j the j-th largest element, S_j = x_1 + … + x_j and k the last j with
+ * 1 + j · x_j > S_j; then tau = (S_1 + … + S_k − 1) / k, where Martins & Astudillo 2016 have S_k alone. The largest are
+ * found one value after the other: n · k comparisons, nothing allocated, nothing sorted. */
 static void row_sparsemax(int64_t n, const float *x, float *y)
 {
     double sum = 0.0, sums = 0.0, k = 0.0;

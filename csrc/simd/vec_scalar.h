@@ -1,7 +1,7 @@
 /* The vector names over one float: the reference for what they mean, and the kernels of any machine.
  *
- * Every vec_*.h gives the same names the same meaning, bit for bit, with one exception: v_fma and v_fnma round twice here
- * and once elsewhere. Masks come from ordered comparisons: false where an operand is NaN.
+ * Every vec_*.h gives the same names the same meaning, bit for bit, with one exception: v_fma and v_fnma round twice
+ * here and once elsewhere. Masks come from ordered comparisons: false where an operand is NaN.
  */
 #ifndef FG_VEC_H
 #define FG_VEC_H
@@ -33,8 +33,8 @@ static inline vec v_load(const float *p) { return *p; }
 static inline vec v_loadu(const float *p) { return *p; }
 static inline void v_store(float *p, vec a) { *p = a; }
 static inline void v_storeu(float *p, vec a) { *p = a; }
-/* The first n lanes, 0 <= n <= V_LANES: the others load as zero or as those of `rest`, and are not stored. No memory past
- * them is touched. */
+/* The first n lanes, 0 <= n <= V_LANES: the others load as zero or as those of `rest`, and are not stored. No memory
+ * past them is touched. */
 static inline vec v_load_n(const float *p, int64_t n) { return n ? *p : 0.0f; }
 static inline vec v_load_or(const float *p, int64_t n, vec rest) { return n ? *p : rest; }
 static inline void v_store_n(float *p, vec a, int64_t n) { if (n) *p = a; }
@@ -79,7 +79,7 @@ static inline vec v_round(vec a)
     return size < 8388608.0f ? v_copysign((size + 8388608.0f) - 8388608.0f, a) : a;
 }
 
-/* a · 2^n for a normal a and an integral n whose result is normal too. Two NaN give NaN; anything else gives anything. */
+/* a · 2^n for a normal a and an integral n whose result is normal too. Two NaN give NaN. All else is undefined. */
 static inline vec v_scale(vec a, vec n)
 {
     int32_t exponent = v_abs(n) < 512.0f ? (int32_t)n : 0;

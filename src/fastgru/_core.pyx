@@ -1,4 +1,4 @@
-# cython: boundscheck=False, cdivision=True, initializedcheck=False, embedsignature=True
+# cython: cdivision=True, initializedcheck=False, embedsignature=True
 """The only door to the C core: checks arguments, releases the GIL where it pays, turns a status into an exception."""
 
 from libc.stdint cimport int32_t, int64_t

@@ -1,7 +1,8 @@
 """Loads the core with an OpenMP runtime that sleeps between runs.
 
 libgomp's threads poll for milliseconds after a parallel region, burning a CPU that a server's other work could use. Its
-own switch for that is an environment variable that it reads once, when it is loaded; a value that the user has set stays.
+own switch for that is an environment variable that it reads once, when it is loaded; a value that the user has set
+stays.
 """
 
 from __future__ import annotations

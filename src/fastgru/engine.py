@@ -88,8 +88,7 @@ def cpu_info() -> dict[str, Any]:
     -------
     dict
         ``isa`` (the kernel set in use), ``isas`` (those that this CPU can run), ``threads`` (the default upper bound
-        of a
-        Model), ``cpus`` (allowed by affinity and cgroup), ``blas`` (description of the open library, or None).
+        of a Model), ``cpus`` (allowed by affinity and cgroup), ``blas`` (description of the open library, or None).
 
     Examples
     --------

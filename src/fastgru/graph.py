@@ -1,18 +1,15 @@
 """The Graph: the one in-memory form of a network, whatever framework it came from.
 
 A Graph is frozen, typed and validated: importers build it, passes rewrite it, the fastgru file stores exactly it and
-the
-core compiles it. A layer reads named *values* and defines new ones; layers stand in an order in which every value is
-defined before it is read.
+the core compiles it. A layer reads named *values* and defines new ones; layers stand in an order in which every value
+is defined before it is read.
 
 Values and their names
 ----------------------
 - an input ``x`` defines the value ``x`` and, if it has a time axis, the mask ``x:mask`` (present when the caller
-gives
-  ``mask=`` or ``lengths=``, otherwise all true);
+  gives ``mask=`` or ``lengths=``, otherwise all true);
 - a layer ``l`` defines the value ``l``; a GRU also ``l:state``, its last hidden state (batch, units); an Embedding
-and a
-  Masking also the mask ``l:mask``. Only those names may be used in ``mask``, ``inputs`` and ``outputs``.
+  and a Masking also the mask ``l:mask``. Only those names may be used in ``mask``, ``inputs`` and ``outputs``.
 
 A value's shape is ``(batch, time, features, …)`` where it is a sequence, else ``(batch, features, …)``.
 
@@ -21,8 +18,7 @@ The canonical GRU
 Gates stand in the order **z** (update), **r** (reset), **n** (candidate), side by side in the columns of every
 tensor:
 ``kernel (input_size, 3·units)``, ``recurrent_kernel (units, 3·units)``, ``bias (3·units,)`` added to the input's
-product,
-``recurrent_bias (3·units,)`` added to the recurrent product; either bias may be absent (zero). With
+product, ``recurrent_bias (3·units,)`` added to the recurrent product; either bias may be absent (zero). With
 ``f = recurrent_activation`` and ``g = activation``::
 
     z  = f(x Wz + bz + h Rz + cz)
@@ -37,7 +33,6 @@ Keras stores exactly this order and layout. Every other source is permuted into 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping
@@ -52,7 +47,7 @@ from .errors import BadModelFile
 Array = np.ndarray
 
 #: Activations by their canonical name, each with its parameters and their defaults. `relu` is Keras' general one:
-#: max_value where x ≥ max_value, x where x ≥ threshold, else negative_slope · (x − threshold).
+#: max_value where x ≥ max_value, x where x > threshold, else negative_slope · (x − threshold).
 #: `hard_sigmoid` is clip(slope · x + offset, 0, 1): Keras 2 means (0.2, 0.5), Keras 3 means (1/6, 0.5).
 ELEMENTWISE: dict[str, dict[str, float]] = {
     "linear": {},
@@ -176,6 +171,8 @@ class Layer:
     drops_mask: bool = False
 
     kind: ClassVar[str] = "Layer"
+    #: fewest and most values that `inputs` may name
+    arity: ClassVar[tuple[int, int]] = (1, 1)
     #: names of the fields that hold arrays, None among them where an array is optional and absent
     tensor_fields: ClassVar[tuple[str, ...]] = ()
 
@@ -277,11 +274,9 @@ class GRU(Layer):
     with `return_sequences`, else the last output (batch, units); and ``name:state``: (batch, units).
 
     Where the mask `mask` is false, the state stays and the output repeats the output before it (zero before the first
-    unmasked step, whatever the initial state) or, with `zero_output_for_mask`, is zero. `go_backwards` walks from
-    the last
-    step to the first and returns outputs in the order of processing. `initial_state` (units,) is a constant used
-    where no
-    h0 is given; absent means zero.
+    unmasked step, whatever the initial state) or, with `zero_output_for_mask`, is zero. `go_backwards` walks from the
+    last step to the first and returns outputs in the order of processing. `initial_state` (units,) is a constant used
+    where no h0 is given; absent means zero.
     """
 
     units: int
@@ -299,6 +294,7 @@ class GRU(Layer):
     mask: str | None = None
 
     kind: ClassVar[str] = "GRU"
+    arity: ClassVar[tuple[int, int]] = (1, 2)
     tensor_fields: ClassVar[tuple[str, ...]] = (
         "kernel", "recurrent_kernel", "bias", "recurrent_bias", "initial_state",
     )  # fmt: skip
@@ -363,7 +359,10 @@ class Activate(Layer):
     kind: ClassVar[str] = "Activate"
 
     def infer(self, specs: Mapping[str, TensorSpec]) -> tuple[TensorSpec, ...]:
-        return (_activated(self, dataclasses.replace(self._source(specs), name=self.name), self.activation),)
+        spec = self._source(specs)
+        if not spec.inner:
+            raise self._fail(f"needs a features axis, but {spec.name!r} is {spec.shape}")
+        return (_activated(self, dataclasses.replace(spec, name=self.name), self.activation),)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -371,8 +370,7 @@ class Reshape(Layer):
     """Gives the axes after batch the sizes `target`, in row-major order.
 
     With `per_step` the axes after time are reshaped and time stays. Otherwise time is one of the reshaped axes (one
-    of
-    `target` may be −1, inferred) and the result is a sequence if it has two or more axes after batch: the first is
+    of `target` may be −1, inferred) and the result is a sequence if it has two or more axes after batch: the first is
     time.
     """
 
@@ -480,6 +478,8 @@ class Graph:
         for layer in self.layers:
             owner = f"{layer.kind} layer {layer.name!r}"
             mask = getattr(layer, "mask", None)
+            if not layer.arity[0] <= len(layer.inputs) <= layer.arity[1]:
+                raise BadModelFile(f"{owner} should have {_counted(layer.arity)} inputs, has {len(layer.inputs)}")
             for value in (*layer.inputs, *((mask,) if mask is not None else ())):
                 if value not in specs:
                     raise BadModelFile(f"{owner} reads {value!r}, which nothing before it defines")
@@ -490,6 +490,8 @@ class Graph:
         for value in self.outputs:
             if value not in specs:
                 raise BadModelFile(f"output {value!r} is not defined by any layer")
+            if specs[value].dtype == "int32":
+                raise BadModelFile(f"output {value!r} is an input of token ids; outputs are computed values or masks")
         if not self.inputs or not self.outputs:
             raise BadModelFile("a network needs at least one input and one output")
         return specs
@@ -517,8 +519,9 @@ class Graph:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 (hex) of structure and tensors: equal where two networks compute the same thing from the same
-        numbers."""
+        """SHA-256 (hex) of structure and tensors: equal where two networks compute the same from the same numbers."""
+        import hashlib  # takes milliseconds that a first answer need not wait for
+
         digest = hashlib.sha256(json.dumps(self.structure(), sort_keys=True).encode())
         for name, value in self.tensors:
             digest.update(f"\n{name} {value.dtype.str} {value.shape}\n".encode())
@@ -545,6 +548,10 @@ def layer_from(kind: str, attributes: Mapping[str, Any], tensors: Mapping[str, A
         return cls(**values)
     except TypeError as error:
         raise BadModelFile(f"{kind} layer: {error}") from None
+
+
+def _counted(bounds: tuple[int, int]) -> str:
+    return str(bounds[0]) if bounds[0] == bounds[1] else f"{bounds[0]} to {bounds[1]}"
 
 
 def _activated(layer: Layer, spec: TensorSpec, activation: Activation) -> TensorSpec:

@@ -28,9 +28,8 @@ class Model:
     dtype : {"float32"}
         What weights are held in.
     threads : int, optional
-        Upper bound of the threads of one call. Default: FASTGRU_NUM_THREADS, else OMP_NUM_THREADS, else the CPUs
-        that affinity
-        and the cgroup quota allow.
+        Upper bound of the threads of one call. Default: FASTGRU_NUM_THREADS, else OMP_NUM_THREADS, else the CPUs that
+        affinity and the cgroup quota allow.
     matmul : {"auto", "blas"}
         Products by our own tiles, or the large ones by a BLAS library (then a row's bits may depend on its batch).
 
@@ -79,9 +78,8 @@ class Model:
         ----------
         *inputs : array, or one dict of arrays by name
             In the order of `inputs`: (batch, time, features) float, (batch, time) token ids, or (batch, …) without
-            time.
-            C-contiguous float32 and int32 are the fast path; other dtypes, strides and whole-numbered float ids are
-            converted.
+            time. C-contiguous float32 and int32 are the fast path; other dtypes, strides and whole-numbered float ids
+            are converted.
         lengths : array of int (batch,), optional
             Steps of each row; those at or past a row's length are masked.
         mask : array of bool (batch, time), optional
@@ -99,8 +97,8 @@ class Model:
         Raises
         ------
         BadInput
-            Wrong number of inputs, shape, dtype, length, or a token id outside the vocabulary; or a mask that a
-            layer drops.
+            Wrong number of inputs, shape, dtype, length, or a token id outside the vocabulary; or a mask that a layer
+            drops.
         """
         plan = self._plan
         if len(inputs) != len(plan.inputs) or isinstance(inputs[0], Mapping):

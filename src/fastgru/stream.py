@@ -20,8 +20,7 @@ class Stream(core.Runner):
     """A batch of sequences that run step by step or in chunks, each call going on where the last one ended.
 
     Made by `Model.stream`. A Stream serves one thread at a time; a second one inside it is a StreamBusy error. It is
-    a
-    context manager; once closed every call raises Closed.
+    a context manager; once closed every call raises Closed.
 
     Attributes
     ----------

@@ -6,8 +6,7 @@
 Needs tensorflow-cpu, keras 3 and h5py beside fastgru. Each network is built by Keras with its default initialisers,
 saved, and loaded by fastgru; the
 outputs are compared (1e-4) before anything is timed. The three runners take turns, repetition by repetition; the
-median of each
-counts. TensorFlow is held to one thread within and between operators, fastgru to threads=1.
+median of each counts. TensorFlow is held to one thread within and between operators, fastgru to threads=1.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ app = typer.Typer(
     cls=Group,
     add_completion=False,
     rich_markup_mode="rich",
-    epilog='Example: [bold]fastgru demo[/bold] [green]"A film that I\'d gladly see twice."[/green]',
+    epilog='Example: [bold]fastgru demo[/bold] [green]"Funny and warm from start to finish."[/green]',
 )
 
 
@@ -76,7 +76,7 @@ def fastgru(
 
 
 for command, example in (
-    (demo, 'fastgru demo "A film that I\'d gladly see twice."'),
+    (demo, 'fastgru demo "Funny and warm from start to finish."'),
     (inspect, "fastgru inspect model.h5"),
     (convert, "fastgru convert model.h5 model.safetensors"),
     (run, "fastgru run model.h5 input.npy -o output.npy"),

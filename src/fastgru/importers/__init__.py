@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -122,7 +123,7 @@ def _is_safetensors(head: bytes, size: int) -> bool:
 
 def _is_text(head: bytes) -> bool:
     try:
-        head[: max(len(head) - 3, 1)].decode("utf-8")  # the last character may be cut
+        codecs.getincrementaldecoder("utf-8")().decode(head)  # its last character may be cut
     except UnicodeDecodeError:
         return False
     return b"\0" not in head

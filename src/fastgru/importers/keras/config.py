@@ -18,6 +18,8 @@ TRAINING = ("_initializer", "_regularizer", "_constraint")
 OTHER_FLOATS = frozenset({"float16", "bfloat16", "float64", "mixed_float16", "mixed_bfloat16"})
 #: where Keras' own classes live
 KERAS_MODULES = ("keras", "tf_keras", "tensorflow.keras", "tensorflow.python.keras")
+#: no float32 is larger
+LARGEST = 2.0**128
 
 _REQUIRED = object()
 
@@ -104,7 +106,8 @@ class LayerConfig:
     def size(self, key: str) -> int:
         """A positive whole number."""
         value = self.take(key)
-        if not isinstance(value, numbers.Real) or isinstance(value, bool) or value < 1 or value != int(value):
+        is_whole = isinstance(value, numbers.Integral) or (isinstance(value, float) and value.is_integer())
+        if not is_whole or isinstance(value, bool) or value < 1:
             raise self._wrong(key, "a positive whole number", value)
         return int(value)
 
@@ -115,7 +118,7 @@ class LayerConfig:
             value = value.get("value", value.get("config"))
         if value is None:
             return default
-        if not isinstance(value, numbers.Real) or math.isnan(value):
+        if not isinstance(value, numbers.Real) or math.isnan(value) or abs(value) > LARGEST and not math.isinf(value):
             raise self._wrong(key, "a number", value)
         return float(value)
 
@@ -135,20 +138,22 @@ class LayerConfig:
         """A layer inside this one; it is named after this one in messages."""
         return LayerConfig(self.take(key), self.report, self)
 
-    def finish(self, ignored: Collection[str] = ()) -> None:
+    def finish(self, ignored: Collection[str] = (), any_dtype: bool = False) -> None:
         """Refuse the keys that nobody read.
 
         Parameters
         ----------
         ignored : collection of str
             Keys of this class that say nothing about what it computes at inference.
+        any_dtype : bool
+            Its dtype does not matter either.
         """
-        self._read_policy()
+        if not any_dtype:
+            self._read_policy()
         for key, value in self._values.items():
             known = key in self._taken or key in COMMON or key in ignored or key.endswith(TRAINING)
-            if key == "quantization_config" and value is None:
-                continue
-            if not known:
+            unused = key == "quantization_config" and value is None
+            if not (known or unused):
                 self.refuse(f"the option {key}={short(value)} is not known to fastgru")
 
     def _read_policy(self) -> None:

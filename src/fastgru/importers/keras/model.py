@@ -134,8 +134,7 @@ def _input_shape(layer: LayerConfig) -> tuple[int | None, ...] | None:
 def _check_input(layer: LayerConfig) -> None:
     for key in ("sparse", "ragged", "optional"):
         layer.only(key, False, None, why="a dense array is expected")
-    layer.take("dtype", None)  # any: the layer that reads the input says what it takes
-    layer.finish()
+    layer.finish({"dtype"}, any_dtype=True)  # the layer that reads the input says what it takes
 
 
 # ---- functional models -----------------------------------------------------------------------------------------------
