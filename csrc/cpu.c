@@ -31,7 +31,8 @@ static bool has_avx512(void)
 static const struct {
     const fg_kernels *kernels;
     bool (*available)(void);
-} sets[] = { /* worst first */
+} sets[] = {
+    /* worst first */
     {&fg_kernels_scalar, has_scalar},
 #if defined(__x86_64__)
     {&fg_kernels_avx2, has_avx2},

@@ -6,9 +6,9 @@
 
 typedef struct dense_layer {
     fg_matrix matrix;
-    int64_t inner;               /* rows of the last axis per (row, step) */
-    int64_t outputs;             /* of one row, after a halving glu */
-    fg_activation rowwise;       /* FG_LINEAR: none */
+    int64_t inner;         /* rows of the last axis per (row, step) */
+    int64_t outputs;       /* of one row, after a halving glu */
+    fg_activation rowwise; /* FG_LINEAR: none */
 } dense_layer;
 
 static void release(fg_step *step)
@@ -35,8 +35,8 @@ static fg_status add(fg_plan *plan, fg_step *step, const fg_layer *layer)
     own->inner = x->features / inputs;
     own->outputs = f.function == FG_GLU ? units / 2 : units;
     own->rowwise = rowwise ? f : linear;
-    const fg_status status = fg_matrix_init(&own->matrix, plan->kernels, plan->matmul, layer->dense.kernel, layer->dense.bias,
-                                            inputs, units, false, rowwise ? linear : f);
+    const fg_status status = fg_matrix_init(&own->matrix, plan->kernels, plan->matmul, layer->dense.kernel,
+                                            layer->dense.bias, inputs, units, false, rowwise ? linear : f);
     if (status)
         return status;
     step->cost = (double)inputs * (double)units * (double)own->inner;
@@ -51,8 +51,8 @@ static int64_t scratch(const fg_step *step, int64_t rows, int64_t steps)
     return own->rowwise.function == FG_GLU ? rows * steps * own->inner * own->outputs * 2 : 0;
 }
 
-static void activate_rows(const fg_context *c, const dense_layer *own, const fg_grid *from, const fg_grid *to, int64_t first,
-                          int64_t last)
+static void activate_rows(const fg_context *c, const dense_layer *own, const fg_grid *from, const fg_grid *to,
+                          int64_t first, int64_t last)
 {
     for (int64_t i = first; i < last; i++) {
         float *x, *y;

@@ -11,11 +11,11 @@
 
 typedef enum fg_status {
     FG_OK = 0,
-    FG_NO_MEMORY,    /* an allocation failed; nothing was changed */
-    FG_BAD_LAYER,    /* fg_plan_add: sizes or values do not fit each other */
-    FG_BAD_CALL,     /* fg_run: batch, steps or a view do not fit the plan */
-    FG_NO_ISA,       /* the kernel set asked for is unknown or this CPU lacks it */
-    FG_NO_BLAS       /* the BLAS library could not be opened or lacks cblas_sgemm */
+    FG_NO_MEMORY, /* an allocation failed; nothing was changed */
+    FG_BAD_LAYER, /* fg_plan_add: sizes or values do not fit each other */
+    FG_BAD_CALL,  /* fg_run: batch, steps or a view do not fit the plan */
+    FG_NO_ISA,    /* the kernel set asked for is unknown or this CPU lacks it */
+    FG_NO_BLAS    /* the BLAS library could not be opened or lacks cblas_sgemm */
 } fg_status;
 
 /* A sentence for a status; never NULL. */
@@ -24,6 +24,7 @@ const char *fg_status_text(fg_status status);
 /* ---- activations ------------------------------------------------------------------------------------------------- */
 
 /* In the order of graph.py's tables; p[] holds the parameters in the order given there. */
+// clang-format off
 typedef enum fg_function {
     FG_LINEAR, FG_RELU, FG_SIGMOID, FG_TANH, FG_HARD_SIGMOID, FG_HARD_SILU, FG_HARD_TANH, FG_SOFTPLUS, FG_SOFTSIGN,
     FG_ELU, FG_SELU, FG_CELU, FG_GELU, FG_GELU_TANH, FG_SILU, FG_MISH, FG_EXPONENTIAL, FG_LOG_SIGMOID, FG_SQUAREPLUS,
@@ -31,6 +32,7 @@ typedef enum fg_function {
     FG_SOFTMAX, FG_LOG_SOFTMAX, FG_SPARSEMAX, FG_GLU, /* these four look at a whole row */
     FG_FUNCTIONS
 } fg_function;
+// clang-format on
 
 typedef struct fg_activation {
     fg_function function;
@@ -44,32 +46,56 @@ typedef int32_t fg_value;
 #define FG_NONE ((fg_value)-1)
 
 typedef enum fg_kind {
-    FG_INPUT,     /* features float32 per row and step */
-    FG_TOKENS,    /* one int32 per row and step */
-    FG_MASK,      /* one byte per row and step; may be absent in a call */
-    FG_EMBEDDING, FG_MASKING, FG_GRU, FG_DENSE, FG_ACTIVATE, FG_RESHAPE
+    FG_INPUT,  /* features float32 per row and step */
+    FG_TOKENS, /* one int32 per row and step */
+    FG_MASK,   /* one byte per row and step; may be absent in a call */
+    FG_EMBEDDING,
+    FG_MASKING,
+    FG_GRU,
+    FG_DENSE,
+    FG_ACTIVATE,
+    FG_RESHAPE
 } fg_kind;
 
 /* One layer. Weight pointers are read by fg_plan_add and not kept, but for an embedding's table, which must outlive the
  * plan: it is read in place. All matrices are row-major float32. Absent biases are NULL. */
 typedef struct fg_layer {
     fg_kind kind;
-    fg_value x, mask, h0;           /* inputs; mask and h0 may be FG_NONE */
-    fg_value y, y_mask, y_state;    /* outputs; FG_NONE where nobody reads them */
+    fg_value x, mask, h0;        /* inputs; mask and h0 may be FG_NONE */
+    fg_value y, y_mask, y_state; /* outputs; FG_NONE where nobody reads them */
     union {
-        struct { bool sequence; int64_t features; } input;
-        struct { const float *table; int64_t vocabulary, features; bool mask_zero; } embedding;
-        struct { float mask_value; } masking;
+        struct {
+            bool sequence;
+            int64_t features;
+        } input;
+        struct {
+            const float *table;
+            int64_t vocabulary, features;
+            bool mask_zero;
+        } embedding;
+        struct {
+            float mask_value;
+        } masking;
         struct {
             int64_t units;
             const float *kernel, *recurrent_kernel, *bias, *recurrent_bias, *initial_state; /* layouts: graph.py */
             fg_activation activation, recurrent_activation;
             bool reset_after, return_sequences, go_backwards, zero_output_for_mask;
         } gru;
-        struct { const float *kernel, *bias; int64_t inputs, units; fg_activation activation; } dense;
-        struct { fg_activation activation; int64_t row; /* length of the last axis */ } activate;
+        struct {
+            const float *kernel, *bias;
+            int64_t inputs, units;
+            fg_activation activation;
+        } dense;
+        struct {
+            fg_activation activation;
+            int64_t row; /* length of the last axis */
+        } activate;
         /* time is merged into the row: (batch, time, features) -> (batch, [time',] features'); steps 0: what fits */
-        struct { bool sequence; int64_t steps, features; } reshape;
+        struct {
+            bool sequence;
+            int64_t steps, features;
+        } reshape;
     };
 } fg_layer;
 
@@ -88,9 +114,9 @@ void fg_plan_free(fg_plan *plan); /* NULL is fine */
 
 /* Facts of a finished plan. */
 const char *fg_plan_isa(const fg_plan *plan);
-bool fg_plan_causal(const fg_plan *plan);                         /* output at t needs no input after t */
-int64_t fg_plan_bytes(const fg_plan *plan);                       /* packed weights */
-double fg_plan_cost(const fg_plan *plan);                         /* multiply-adds per row and step */
+bool fg_plan_causal(const fg_plan *plan);                              /* output at t needs no input after t */
+int64_t fg_plan_bytes(const fg_plan *plan);                            /* packed weights */
+double fg_plan_cost(const fg_plan *plan);                              /* multiply-adds per row and step */
 int64_t fg_plan_steps(const fg_plan *plan, fg_value v, int64_t steps); /* v's steps, given those of the input */
 
 /* ---- running ----------------------------------------------------------------------------------------------------- */
@@ -103,22 +129,23 @@ typedef struct fg_view {
 } fg_view;
 
 typedef struct fg_call {
-    int64_t batch, steps;      /* steps: of the sequence inputs; 1 where a network has none */
-    int threads;               /* upper bound, at least 1 */
-    const fg_view *inputs;     /* for each FG_INPUT / FG_TOKENS / FG_MASK layer, in the order of fg_plan_add */
-    const fg_view *outputs;    /* for each output */
+    int64_t batch, steps;   /* steps: of the sequence inputs; 1 where a network has none */
+    int threads;            /* upper bound, at least 1 */
+    const fg_view *inputs;  /* for each FG_INPUT / FG_TOKENS / FG_MASK layer, in the order of fg_plan_add */
+    const fg_view *outputs; /* for each output */
 } fg_call;
 
-/* A State for up to `batch` rows, every row at the network's initial state. Grows by itself in fg_run where a call has more
- * rows; for causal networks nothing in it depends on the number of steps. */
+/* A State for up to `batch` rows, every row at the network's initial state. Grows by itself in fg_run where a call has
+ * more rows; for causal networks nothing in it depends on the number of steps. */
 fg_status fg_state_new(const fg_plan *plan, int64_t batch, fg_state **state);
 void fg_state_free(fg_state *state);
 /* Rows [first, first + count) start afresh with their next step. */
 void fg_state_reset(fg_state *state, int64_t first, int64_t count);
 int64_t fg_state_bytes(const fg_state *state);
 
-/* Hidden state of a GRU layer (named by its y or y_state value), one row. `started` is false while the row has seen no unmasked
- * step: its last output is then zero, afterwards it equals h. h has `units` floats. FG_BAD_CALL where there is no such layer or row. */
+/* Hidden state of a GRU layer (named by its y or y_state value), one row. `started` is false while the row has seen no
+ * unmasked step: its last output is then zero, afterwards it equals h. h has `units` floats. FG_BAD_CALL where there is
+ * no such layer or row. */
 fg_status fg_state_get(const fg_plan *plan, const fg_state *state, fg_value gru, int64_t row, float *h, bool *started);
 fg_status fg_state_set(const fg_plan *plan, fg_state *state, fg_value gru, int64_t row, const float *h, bool started);
 

@@ -66,20 +66,21 @@ const char *fg_blas_config(void)
 }
 
 /* One sgemm over rows that lie at one stride. */
-static void blas_rows(const fg_kernels *kernels, const fg_matrix *m, int64_t rows, const float *x, int64_t ldx, float *y,
-                      int64_t ldy)
+static void blas_rows(const fg_kernels *kernels, const fg_matrix *m, int64_t rows, const float *x, int64_t ldx,
+                      float *y, int64_t ldy)
 {
     const fg_product *p = &m->product;
     for (int64_t r = 0; r < rows; r++)
         memcpy(y + r * ldy, p->bias, (size_t)p->columns * sizeof(float));
-    atomic_load(&blas.sgemm)(ROW_MAJOR, NO_TRANS, NO_TRANS, (int)rows, (int)p->columns, (int)p->k, 1.0f, x, (int)ldx, m->plain,
-                             (int)p->columns, 1.0f, y, (int)ldy);
+    atomic_load (&blas.sgemm)(ROW_MAJOR, NO_TRANS, NO_TRANS, (int)rows, (int)p->columns, (int)p->k, 1.0f, x, (int)ldx,
+                              m->plain, (int)p->columns, 1.0f, y, (int)ldy);
     if (p->f.function != FG_LINEAR)
         for (int64_t r = 0; r < rows; r++)
             kernels->activate(&p->f, p->columns, y + r * ldy, y + r * ldy);
 }
 
-/* The whole grid by BLAS, one call per run of rows at one stride; false where it would not pay or strides do not fit. */
+/* The whole grid by BLAS, one call per run of rows at one stride; false where it would not pay or strides do not fit.
+ */
 static bool blas_multiply(const fg_kernels *kernels, const fg_matrix *m, const fg_grid *x, const fg_grid *y)
 {
     const fg_product *p = &m->product;
@@ -96,8 +97,8 @@ static bool blas_multiply(const fg_kernels *kernels, const fg_matrix *m, const f
 
 /* ---- matrices ---------------------------------------------------------------------------------------------------- */
 
-fg_status fg_matrix_init(fg_matrix *m, const fg_kernels *kernels, fg_matmul matmul, const float *matrix, const float *bias,
-                         int64_t k, int64_t columns, bool padded, fg_activation f)
+fg_status fg_matrix_init(fg_matrix *m, const fg_kernels *kernels, fg_matmul matmul, const float *matrix,
+                         const float *bias, int64_t k, int64_t columns, bool padded, fg_activation f)
 {
     memset(m, 0, sizeof *m);
     const int64_t width = (columns + kernels->lanes - 1) / kernels->lanes * kernels->lanes;
@@ -151,8 +152,8 @@ void fg_grid_rows(const fg_grid *grid, int64_t first, int count, float **out)
     }
 }
 
-static void multiply_panels(const fg_kernels *kernels, const fg_product *p, const fg_grid *x, const fg_grid *y, int64_t first,
-                            int64_t last, int64_t from, int64_t to)
+static void multiply_panels(const fg_kernels *kernels, const fg_product *p, const fg_grid *x, const fg_grid *y,
+                            int64_t first, int64_t last, int64_t from, int64_t to)
 {
     float *xs[FG_MAX_ROWS], *ys[FG_MAX_ROWS];
     for (int64_t i = first; i < last; i += kernels->rows) {
@@ -163,8 +164,8 @@ static void multiply_panels(const fg_kernels *kernels, const fg_product *p, cons
     }
 }
 
-void fg_multiply(const fg_kernels *kernels, const fg_matrix *m, const fg_grid *x, const fg_grid *y, int64_t first, int64_t last,
-                 int64_t from, int64_t to)
+void fg_multiply(const fg_kernels *kernels, const fg_matrix *m, const fg_grid *x, const fg_grid *y, int64_t first,
+                 int64_t last, int64_t from, int64_t to)
 {
     const fg_product *p = &m->product;
     const bool all = first == 0 && last == fg_grid_size(x) && from == 0 && to == fg_matrix_panels(m, kernels);
@@ -173,7 +174,8 @@ void fg_multiply(const fg_kernels *kernels, const fg_matrix *m, const fg_grid *x
     /* Weights beyond half of L2 are swept once, panels outside: each stays in cache for all rows. */
     const int64_t panel_bytes = 3 * kernels->lanes * p->k * (int64_t)sizeof(float);
     const int64_t budget = fg_cpu_l2_bytes() / 2;
-    int64_t at_once = (to - from) * panel_bytes <= budget || last - first <= kernels->rows ? to - from : budget / panel_bytes;
+    int64_t at_once =
+        (to - from) * panel_bytes <= budget || last - first <= kernels->rows ? to - from : budget / panel_bytes;
     if (at_once < 1)
         at_once = 1;
     for (int64_t panel = from; panel < to; panel += at_once)

@@ -24,20 +24,20 @@ void fg_grid_rows(const fg_grid *grid, int64_t first, int count, float **out);
 /* A weight matrix ready for products. */
 typedef struct fg_matrix {
     fg_product product;
-    float *packed, *bias;   /* owned; what product points to */
-    float *plain;           /* row-major (k, columns), only where BLAS may use it; else NULL */
+    float *packed, *bias; /* owned; what product points to */
+    float *plain;         /* row-major (k, columns), only where BLAS may use it; else NULL */
     int64_t bytes;
 } fg_matrix;
 
 /* Packs matrix (k, columns) and bias (columns, or NULL). `padded`: products write whole vectors. FG_NO_MEMORY. */
-fg_status fg_matrix_init(fg_matrix *m, const fg_kernels *kernels, fg_matmul matmul, const float *matrix, const float *bias,
-                         int64_t k, int64_t columns, bool padded, fg_activation f);
+fg_status fg_matrix_init(fg_matrix *m, const fg_kernels *kernels, fg_matmul matmul, const float *matrix,
+                         const float *bias, int64_t k, int64_t columns, bool padded, fg_activation f);
 void fg_matrix_release(fg_matrix *m);
 /* Number of panels. */
 int64_t fg_matrix_panels(const fg_matrix *m, const fg_kernels *kernels);
 
 /* y = f(x · m + bias) for the grid rows [first, last) and the panels [from, to). The grids have equal shape. */
-void fg_multiply(const fg_kernels *kernels, const fg_matrix *m, const fg_grid *x, const fg_grid *y, int64_t first, int64_t last,
-                 int64_t from, int64_t to);
+void fg_multiply(const fg_kernels *kernels, const fg_matrix *m, const fg_grid *x, const fg_grid *y, int64_t first,
+                 int64_t last, int64_t from, int64_t to);
 
 #endif

@@ -6,9 +6,9 @@
 
 typedef struct gru_layer {
     fg_gru_weights weights;
-    fg_matrix input;               /* what weights.input is a copy of */
+    fg_matrix input; /* what weights.input is a copy of */
     float *recurrent, *candidate, *candidate_bias, *initial;
-    int64_t stride;                /* floats of one row of state */
+    int64_t stride; /* floats of one row of state */
     bool return_sequences, go_backwards, zero_output_for_mask;
 } gru_layer;
 
@@ -28,7 +28,8 @@ static void release(fg_step *step)
     step->own = NULL;
 }
 
-/* The bias that the x-projection starts from, in z r n: all of both biases but for reset_after's cn, which stays inside r·(…). */
+/* The bias that the x-projection starts from, in z r n: all of both biases but for reset_after's cn, which stays inside
+ * r·(…). */
 static void merge_biases(float *out, const fg_layer *layer)
 {
     const int64_t units = layer->gru.units;
@@ -66,7 +67,8 @@ static float *pack_recurrent(const fg_plan *plan, const fg_layer *layer, int64_t
 {
     const int lanes = plan->kernels->lanes;
     const int64_t units = layer->gru.units, width = groups * vectors * lanes;
-    float *matrix = fg_alloc(fg_size(units, width, sizeof(float))), *packed = fg_alloc(fg_size(units, width, sizeof(float)));
+    float *matrix = fg_alloc(fg_size(units, width, sizeof(float))),
+          *packed = fg_alloc(fg_size(units, width, sizeof(float)));
     if (matrix && packed) {
         fg_group_columns(matrix, layer->gru.recurrent_kernel, units, units, lanes, gates, vectors);
         fg_pack_panels(packed, matrix, units, width, lanes, vectors);
@@ -83,8 +85,12 @@ static fg_status pack(gru_layer *own, const fg_plan *plan, const fg_layer *layer
     static const int all[] = {0, 1, 2}, update_reset[] = {0, 1}, candidate[] = {2};
     const int64_t units = layer->gru.units;
     fg_gru_weights *w = &own->weights;
-    *w = (fg_gru_weights){.inputs = inputs, .units = units, .groups = (units + plan->kernels->lanes - 1) / plan->kernels->lanes,
-                          .f = layer->gru.recurrent_activation, .g = layer->gru.activation, .reset_after = layer->gru.reset_after};
+    *w = (fg_gru_weights){.inputs = inputs,
+                          .units = units,
+                          .groups = (units + plan->kernels->lanes - 1) / plan->kernels->lanes,
+                          .f = layer->gru.recurrent_activation,
+                          .g = layer->gru.activation,
+                          .reset_after = layer->gru.reset_after};
     own->stride = fg_round_up(units, FG_MAX_LANES);
     own->return_sequences = layer->gru.return_sequences;
     own->go_backwards = layer->gru.go_backwards;
@@ -144,16 +150,16 @@ typedef struct walk {
     const gru_layer *own;
     fg_context *c;
     fg_memory *memory;
-    fg_grid x;                 /* the layer's input, in order of processing */
-    bool direct;               /* steps multiply the input themselves */
-    float *projected;          /* x-projections: row (b, t) at (t·rows + b)·width */
+    fg_grid x;        /* the layer's input, in order of processing */
+    bool direct;      /* steps multiply the input themselves */
+    float *projected; /* x-projections: row (b, t) at (t·rows + b)·width */
     int64_t width;
     float *z, *rh;
-    float *y;                  /* NULL: the sequence is not asked for */
+    float *y; /* NULL: the sequence is not asked for */
     int64_t y_row, y_time;
-    const uint8_t *mask;       /* NULL: nothing is masked */
+    const uint8_t *mask; /* NULL: nothing is masked */
     int64_t mask_row, mask_time;
-    int64_t first, last;       /* this member's groups */
+    int64_t first, last; /* this member's groups */
 } walk;
 
 static bool is_masked(const walk *w, int64_t b, int64_t t)
@@ -189,7 +195,8 @@ static void set_row(const walk *w, fg_gru_rows *rows, int i, int64_t b, int64_t 
 {
     rows->h[i] = state_row(w, b, t, 0);
     rows->out[i] = state_row(w, b, t, 1);
-    rows->x[i] = w->direct ? w->x.data + b * w->x.row_stride + t * w->x.time_stride : w->projected + (t * w->c->rows + b) * w->width;
+    rows->x[i] = w->direct ? w->x.data + b * w->x.row_stride + t * w->x.time_stride
+                           : w->projected + (t * w->c->rows + b) * w->width;
     rows->y[i] = w->y ? w->y + b * w->y_row + t * w->y_time : NULL;
     if (!w->own->weights.reset_after) {
         rows->z[i] = w->z + b * w->own->stride;
@@ -234,7 +241,8 @@ static void each_panel(const walk *w, int64_t t, tile_fn *kernel, bool hold)
 {
     const int64_t at_once = groups_at_once(w, w->own->weights.units + (w->direct ? w->own->weights.inputs : 0));
     for (int64_t first = w->first; first < w->last; first += at_once)
-        each_tile(w, t, kernel, hold && first == w->first, first, first + at_once < w->last ? first + at_once : w->last);
+        each_tile(w, t, kernel, hold && first == w->first, first,
+                  first + at_once < w->last ? first + at_once : w->last);
 }
 
 /* Held rows read `started`, so with a mask every step writes it, between two barriers. */
@@ -288,8 +296,8 @@ static void begin_rows(const fg_step *step, fg_context *c, fg_memory *memory)
     }
 }
 
-/* After the last step: the state, and the last output where no sequence is returned. A last step that was masked gives what it
- * would give in a sequence. */
+/* After the last step: the state, and the last output where no sequence is returned. A last step that was masked gives
+ * what it would give in a sequence. */
 static void deliver(const walk *w)
 {
     const fg_step *step = w->step;
@@ -328,7 +336,8 @@ static void reverse(walk *w)
 static walk walk_of(const fg_step *step, fg_context *c)
 {
     const gru_layer *own = step->own;
-    walk w = {.step = step, .own = own, .c = c, .memory = &c->state->memories[step->memory], .x = fg_grid_of(c, step->x)};
+    walk w = {
+        .step = step, .own = own, .c = c, .memory = &c->state->memories[step->memory], .x = fg_grid_of(c, step->x)};
     w.width = own->input.product.columns;
     w.projected = c->scratch;
     w.z = c->scratch + c->rows * c->state->block * w.width;
@@ -352,7 +361,11 @@ static walk walk_of(const fg_step *step, fg_context *c)
 
 static void project(const walk *w)
 {
-    const fg_grid out = {.data = w->projected, .rows = w->c->rows, .steps = w->c->steps, .inner = 1, .row_stride = w->width,
+    const fg_grid out = {.data = w->projected,
+                         .rows = w->c->rows,
+                         .steps = w->c->steps,
+                         .inner = 1,
+                         .row_stride = w->width,
                          .time_stride = w->c->rows * w->width};
     /* a member projects the columns of its own groups (a group is a panel), so nobody waits */
     fg_multiply(w->c->kernels, &w->own->input, &w->x, &out, 0, fg_grid_size(&out), w->first, w->last);

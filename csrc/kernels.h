@@ -18,46 +18,47 @@
 
 #include "fastgru.h"
 
-#define FG_MAX_ROWS 8     /* most rows in any tile, of any ISA */
-#define FG_MAX_LANES 16   /* most floats in a vector, of any ISA; states are padded to a multiple of it */
-#define FG_ALIGN 64       /* bytes */
+#define FG_MAX_ROWS 8   /* most rows in any tile, of any ISA */
+#define FG_MAX_LANES 16 /* most floats in a vector, of any ISA; states are padded to a multiple of it */
+#define FG_ALIGN 64     /* bytes */
 
 /* rows × columns of one product: y[i][j] = f(bias[j] + Σk x[i][k] · w[k][j]). */
 typedef struct fg_product {
-    const float *w;        /* packed panels, three vectors each, the last one shorter if columns allow */
-    const float *bias;     /* packed like a row of w: padded columns are zero; never NULL */
-    int64_t k;             /* depth */
-    int64_t columns;       /* true number of columns */
-    fg_activation f;       /* elementwise; applied to the sum */
-    bool padded;           /* y rows may be written up to the padded width (workspace), else exactly `columns` floats */
+    const float *w;    /* packed panels, three vectors each, the last one shorter if columns allow */
+    const float *bias; /* packed like a row of w: padded columns are zero; never NULL */
+    int64_t k;         /* depth */
+    int64_t columns;   /* true number of columns */
+    fg_activation f;   /* elementwise; applied to the sum */
+    bool padded;       /* y rows may be written up to the padded width (workspace), else exactly `columns` floats */
 } fg_product;
 
-/* One GRU layer's weights, packed for the recurrent part. A *group* is the `lanes` units of one vector; the x-projection
- * row of a GRU holds, group after group, lanes z, lanes r, lanes n: the column order of `input` below. */
+/* One GRU layer's weights, packed for the recurrent part. A *group* is the `lanes` units of one vector; the
+ * x-projection row of a GRU holds, group after group, lanes z, lanes r, lanes n: the column order of `input` below. */
 typedef struct fg_gru_weights {
-    int64_t inputs, units, groups;   /* groups = ceil(units / lanes) */
-    fg_product input;                /* x W + b, columns in group order; reset_after: b = bz+cz, br+cr, bn; else all summed */
-    const float *recurrent;          /* reset_after: per group K=units rows of [z r n]; else per group rows of [z r] */
-    const float *candidate;          /* reset_after false: per group K=units rows of [n]; else NULL */
-    const float *candidate_bias;     /* reset_after: cn, padded to groups·lanes */
-    fg_activation f, g;              /* recurrent_activation, activation; elementwise */
+    int64_t inputs, units, groups; /* groups = ceil(units / lanes) */
+    fg_product input;       /* x W + b, columns in group order; reset_after: b = bz+cz, br+cr, bn; else all summed */
+    const float *recurrent; /* reset_after: per group K=units rows of [z r n]; else per group rows of [z r] */
+    const float *candidate; /* reset_after false: per group K=units rows of [n]; else NULL */
+    const float *candidate_bias; /* reset_after: cn, padded to groups·lanes */
+    fg_activation f, g;          /* recurrent_activation, activation; elementwise */
     bool reset_after;
 } fg_gru_weights;
 
-/* The rows of one tile of one step. Entries past the number of rows are not read. h and out rows are padded to groups·lanes. */
+/* The rows of one tile of one step. Entries past the number of rows are not read. h and out rows are padded to
+ * groups·lanes. */
 typedef struct fg_gru_rows {
-    const float *h[FG_MAX_ROWS];     /* state before the step */
-    const float *x[FG_MAX_ROWS];     /* x-projection in group order; or, for `gru_step_x`, the layer's input itself */
-    float *out[FG_MAX_ROWS];         /* state after the step */
-    float *y[FG_MAX_ROWS];           /* also store exactly `units` floats here; NULL: do not */
-    float *z[FG_MAX_ROWS];           /* reset_after false: scratch of groups·lanes floats between the two halves */
-    float *rh[FG_MAX_ROWS];          /* likewise: r · h */
+    const float *h[FG_MAX_ROWS]; /* state before the step */
+    const float *x[FG_MAX_ROWS]; /* x-projection in group order; or, for `gru_step_x`, the layer's input itself */
+    float *out[FG_MAX_ROWS];     /* state after the step */
+    float *y[FG_MAX_ROWS];       /* also store exactly `units` floats here; NULL: do not */
+    float *z[FG_MAX_ROWS];       /* reset_after false: scratch of groups·lanes floats between the two halves */
+    float *rh[FG_MAX_ROWS];      /* likewise: r · h */
 } fg_gru_rows;
 
 typedef struct fg_kernels {
     const char *name;
-    int lanes;       /* floats in a vector */
-    int rows;        /* rows of a full tile */
+    int lanes; /* floats in a vector */
+    int rows;  /* rows of a full tile */
 
     /* Rows 0..rows-1 (1 ≤ rows ≤ this->rows) of a product, panels [first, last). */
     void (*product)(const fg_product *p, int rows, const float *const *x, float *const *y, int64_t first, int64_t last);
@@ -73,7 +74,8 @@ typedef struct fg_kernels {
 
     /* y[i] = f(x[i]) for i < n; any alignment, in place allowed. Elementwise functions. */
     void (*activate)(const fg_activation *f, int64_t n, const float *x, float *y);
-    /* The same for one row of n under a row-wise function; glu writes n/2. Reductions use FG_MAX_LANES virtual lanes. */
+    /* The same for one row of n under a row-wise function; glu writes n/2. Reductions use FG_MAX_LANES virtual lanes.
+     */
     void (*activate_row)(const fg_activation *f, int64_t n, const float *x, float *y);
 } fg_kernels;
 

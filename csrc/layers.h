@@ -1,11 +1,11 @@
-/* What the parts of the core know of each other: the Plan, the State, one thread's view of a run, and what a layer family
- * (gru.c, dense.c, …) gives the plan. Not part of the native API.
+/* What the parts of the core know of each other: the Plan, the State, one thread's view of a run, and what a layer
+ * family (gru.c, dense.c, …) gives the plan. Not part of the native API.
  *
- * How a network runs. The layers of a plan stand in *stages*: even ones run once, odd ones walk a sequence in blocks of steps,
- * so that a block's intermediate values stay in cache and a causal network's memory does not grow with time. A layer joins
- * the stage of the sequence that it reads step by step; what it must see whole (go_backwards, a reshape over time) or what
- * stands only after the last step (a GRU's last output) puts it into a later one. A value read in a later stage than its own
- * is kept *whole*, all others for one block. */
+ * How a network runs. The layers of a plan stand in *stages*: even ones run once, odd ones walk a sequence in blocks of
+ * steps, so that a block's intermediate values stay in cache and a causal network's memory does not grow with time. A
+ * layer joins the stage of the sequence that it reads step by step; what it must see whole (go_backwards, a reshape
+ * over time) or what stands only after the last step (a GRU's last output) puts it into a later one. A value read in a
+ * later stage than its own is kept *whole*, all others for one block. */
 #ifndef FASTGRU_LAYERS_H
 #define FASTGRU_LAYERS_H
 
@@ -25,27 +25,28 @@ typedef enum fg_type { FG_FLOATS, FG_IDS, FG_BYTES } fg_type;
 typedef struct fg_value_info {
     bool defined, sequence, is_input;
     fg_type type;
-    int64_t features;   /* elements per row and step */
-    int stage;          /* the stage that computes it; inputs: -1 */
-    bool whole;         /* kept for all steps, see above */
-    bool always;        /* of a mask: there in every call; else absent where the mask `mask_of` is, or that is FG_NONE */
+    int64_t features; /* elements per row and step */
+    int stage;        /* the stage that computes it; inputs: -1 */
+    bool whole;       /* kept for all steps, see above */
+    bool always;      /* of a mask: there in every call; else absent where the mask `mask_of` is, or that is FG_NONE */
     fg_value mask_of;
-    /* Number of steps: that of the value `steps_of`, or the call's (FG_NONE). A reshape's output is its own `steps_of`: it has
-     * `fixed_steps`, or (0) as many as hold what `reshaped` holds. */
+    /* Number of steps: that of the value `steps_of`, or the call's (FG_NONE). A reshape's output is its own `steps_of`:
+     * it has `fixed_steps`, or (0) as many as hold what `reshaped` holds. */
     fg_value steps_of, reshaped;
     int64_t fixed_steps;
 } fg_value_info;
 
 /* A layer family. */
 typedef struct fg_layer_ops {
-    /* Checks the description against the values it reads, defines its outputs with fg_define, packs the weights into step->own. */
+    /* Checks the description against the values it reads, defines its outputs with fg_define, packs the weights into
+     * step->own. */
     fg_status (*add)(fg_plan *plan, fg_step *step, const fg_layer *layer);
     /* Computes the context's rows and block. */
     void (*run)(const fg_step *step, fg_context *c);
     void (*release)(fg_step *step);
     /* Floats of scratch for that many rows and steps of one block; NULL: none. */
     int64_t (*scratch)(const fg_step *step, int64_t rows, int64_t steps);
-    bool reads_whole;   /* sequences that it reads must be complete; may be overridden by step->reads_whole */
+    bool reads_whole; /* sequences that it reads must be complete; may be overridden by step->reads_whole */
 } fg_layer_ops;
 
 struct fg_step {
@@ -53,11 +54,11 @@ struct fg_step {
     fg_value x, mask, h0, y, y_mask, y_state;
     bool reads_whole;
     int stage;
-    int memory;         /* index of its fg_memory, -1: it carries nothing from step to step */
+    int memory;           /* index of its fg_memory, -1: it carries nothing from step to step */
     const float *initial; /* of its state, NULL: zeros */
-    double cost;        /* multiply-adds per row and step */
-    int64_t bytes;      /* packed weights */
-    void *own;          /* the family's packed layer */
+    double cost;          /* multiply-adds per row and step */
+    int64_t bytes;        /* packed weights */
+    void *own;            /* the family's packed layer */
 };
 
 struct fg_plan {
@@ -67,11 +68,11 @@ struct fg_plan {
     fg_value_info *values;
     fg_step *steps;
     int n_steps, room_steps;
-    fg_value *inputs;   /* in the order of fg_plan_add */
+    fg_value *inputs; /* in the order of fg_plan_add */
     int32_t n_inputs, room_inputs;
     fg_value *outputs;
     int32_t n_outputs;
-    int n_stages;       /* stages 0 .. n_stages-1 */
+    int n_stages; /* stages 0 .. n_stages-1 */
     int n_memories;
     bool causal, finished;
     double cost;
@@ -79,12 +80,13 @@ struct fg_plan {
     int64_t block_row_bytes; /* workspace that one row takes per step of a block */
 };
 
-/* What a GRU layer carries from step to step. h is double-buffered: h[now] is the state, the next step writes the other. */
+/* What a GRU layer carries from step to step. h is double-buffered: h[now] is the state, the next step writes the
+ * other. */
 typedef struct fg_memory {
     int64_t units, stride;
     const float *initial;
     float *h[2];
-    uint8_t *started;   /* per row: has seen an unmasked step, so its last output is h; else that is zero */
+    uint8_t *started; /* per row: has seen an unmasked step, so its last output is h; else that is zero */
     int now;
 } fg_memory;
 
@@ -92,33 +94,33 @@ typedef struct fg_memory {
 typedef struct fg_slot {
     fg_view view;
     int64_t steps;
-    bool whole;         /* the view covers all steps, not just the block's */
-    bool owned;         /* in the arena, at `offset` */
+    bool whole; /* the view covers all steps, not just the block's */
+    bool owned; /* in the arena, at `offset` */
     size_t offset;
 } fg_slot;
 
 struct fg_state {
     const fg_plan *plan;
-    int64_t rows;           /* rows there is room for */
+    int64_t rows; /* rows there is room for */
     fg_memory *memories;
-    uint8_t *fresh;         /* per row: the next step begins a sequence */
+    uint8_t *fresh; /* per row: the next step begins a sequence */
     fg_slot *slots;
-    char *arena;            /* buffers of values, then scratch */
+    char *arena; /* buffers of values, then scratch */
     size_t arena_bytes;
-    int64_t block;          /* steps in a block of this run */
-    float *scratch;         /* of this run */
-    int64_t scratch_row;    /* floats of scratch per row */
+    int64_t block;       /* steps in a block of this run */
+    float *scratch;      /* of this run */
+    int64_t scratch_row; /* floats of scratch per row */
 };
 
-/* One thread's view of a run: some rows, some steps. Threads either take rows of their own (team 1) or share the rows (`team` of
- * them) and split columns, meeting at the barrier. */
+/* One thread's view of a run: some rows, some steps. Threads either take rows of their own (team 1) or share the rows
+ * (`team` of them) and split columns, meeting at the barrier. */
 struct fg_context {
     const fg_plan *plan;
     fg_state *state;
     const fg_kernels *kernels;
-    int64_t row, rows;          /* this thread's rows: [row, row + rows) */
-    int64_t t0, steps, total;   /* the block: steps [t0, t0 + steps) of `total` */
-    int64_t call_steps;         /* of the call's sequences */
+    int64_t row, rows;        /* this thread's rows: [row, row + rows) */
+    int64_t t0, steps, total; /* the block: steps [t0, t0 + steps) of `total` */
+    int64_t call_steps;       /* of the call's sequences */
     int rank, team;
     fg_barrier *barrier;
     float *scratch;
@@ -126,8 +128,8 @@ struct fg_context {
 
 /* ---- helpers for the families ------------------------------------------------------------------------------------ */
 
-/* Defines a value: a sequence with the steps of the value `like`, or no sequence where that is FG_NONE or none itself. FG_BAD_LAYER
- * where the number is out of range or taken. v = FG_NONE defines nothing. */
+/* Defines a value: a sequence with the steps of the value `like`, or no sequence where that is FG_NONE or none itself.
+ * FG_BAD_LAYER where the number is out of range or taken. v = FG_NONE defines nothing. */
 fg_status fg_define(fg_plan *plan, fg_value v, fg_value like, fg_type type, int64_t features);
 /* Defines the mask of a sequence like `like`; it is absent in a call where the mask `of` is, unless `always` there. */
 fg_status fg_define_mask(fg_plan *plan, fg_value v, fg_value like, fg_value of, bool always);

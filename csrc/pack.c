@@ -36,7 +36,8 @@ void fg_pack_panels(float *out, const float *matrix, int64_t k, int64_t columns,
     }
 }
 
-void fg_group_columns(float *out, const float *matrix, int64_t rows, int64_t units, int lanes, const int *gates, int vectors)
+void fg_group_columns(float *out, const float *matrix, int64_t rows, int64_t units, int lanes, const int *gates,
+                      int vectors)
 {
     for (int64_t row = 0; row < rows; row++, matrix += 3 * units)
         for (int64_t unit = 0; unit < units; unit += lanes) {

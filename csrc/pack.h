@@ -11,12 +11,13 @@ void *fg_alloc(size_t bytes);
 /* a·b·c bytes, or 0 where that overflows or is zero. */
 size_t fg_size(int64_t a, int64_t b, int64_t c);
 
-/* out: panels of `vectors` vectors holding the columns of the row-major matrix (k, columns), the last panel as narrow as columns
- * allow. out has k · fg_round_up(columns, lanes) floats. */
+/* out: panels of `vectors` vectors holding the columns of the row-major matrix (k, columns), the last panel as narrow
+ * as columns allow. out has k · fg_round_up(columns, lanes) floats. */
 void fg_pack_panels(float *out, const float *matrix, int64_t k, int64_t columns, int lanes, int vectors);
 
-/* Columns of a GRU matrix (rows, 3·units in z r n) rearranged to groups: out (rows, groups·vectors·lanes), for each group the
- * lanes of gates[0], gates[1], …; padded with zeros. */
-void fg_group_columns(float *out, const float *matrix, int64_t rows, int64_t units, int lanes, const int *gates, int vectors);
+/* Columns of a GRU matrix (rows, 3·units in z r n) rearranged to groups: out (rows, groups·vectors·lanes), for each
+ * group the lanes of gates[0], gates[1], …; padded with zeros. */
+void fg_group_columns(float *out, const float *matrix, int64_t rows, int64_t units, int lanes, const int *gates,
+                      int vectors);
 
 #endif

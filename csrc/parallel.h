@@ -18,8 +18,8 @@ void fg_barrier_wait(fg_barrier *barrier, int members);
 int fg_threads_take(int wanted);
 void fg_threads_give(int taken);
 
-/* Calls work(argument, rank, members) from `threads` threads at once, the caller being rank 0. The runtime may grant fewer: `members`
- * is what it granted. In a forked child it is 1, since libgomp's threads do not survive a fork. */
+/* Calls work(argument, rank, members) from `threads` threads at once, the caller being rank 0. The runtime may grant
+ * fewer: `members` is what it granted. In a forked child it is 1, since libgomp's threads do not survive a fork. */
 void fg_parallel(int threads, void (*work)(void *argument, int rank, int members), void *argument);
 
 #endif

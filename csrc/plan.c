@@ -58,8 +58,12 @@ fg_status fg_define(fg_plan *plan, fg_value v, fg_value like, fg_type type, int6
         return FG_OK;
     if (v < 0 || v >= plan->n_values || plan->values[v].defined || features < 1)
         return FG_BAD_LAYER;
-    plan->values[v] = (fg_value_info){.defined = true, .type = type, .features = features, .mask_of = FG_NONE,
-                                      .steps_of = FG_NONE, .reshaped = FG_NONE};
+    plan->values[v] = (fg_value_info){.defined = true,
+                                      .type = type,
+                                      .features = features,
+                                      .mask_of = FG_NONE,
+                                      .steps_of = FG_NONE,
+                                      .reshaped = FG_NONE};
     if (like != FG_NONE) {
         plan->values[v].sequence = plan->values[like].sequence;
         plan->values[v].steps_of = plan->values[like].steps_of;
@@ -87,7 +91,8 @@ const fg_value_info *fg_read(const fg_plan *plan, fg_value v, fg_type type)
 bool fg_mask_fits(const fg_plan *plan, fg_value mask, fg_value x)
 {
     const fg_value_info *info = fg_read(plan, mask, FG_BYTES);
-    return mask == FG_NONE || (info && info->sequence == plan->values[x].sequence && info->steps_of == plan->values[x].steps_of);
+    return mask == FG_NONE ||
+           (info && info->sequence == plan->values[x].sequence && info->steps_of == plan->values[x].steps_of);
 }
 
 static fg_status add_input(fg_plan *plan, const fg_layer *layer)
@@ -143,8 +148,15 @@ fg_status fg_plan_add(fg_plan *plan, const fg_layer *layer)
         plan->room_steps = room;
     }
     fg_step *step = &plan->steps[plan->n_steps];
-    *step = (fg_step){.ops = ops, .x = layer->x, .mask = layer->mask, .h0 = layer->h0, .y = layer->y, .y_mask = layer->y_mask,
-                      .y_state = layer->y_state, .reads_whole = ops->reads_whole, .memory = -1};
+    *step = (fg_step){.ops = ops,
+                      .x = layer->x,
+                      .mask = layer->mask,
+                      .h0 = layer->h0,
+                      .y = layer->y,
+                      .y_mask = layer->y_mask,
+                      .y_state = layer->y_state,
+                      .reads_whole = ops->reads_whole,
+                      .memory = -1};
     plan->n_steps++; /* from here on fg_plan_free releases it */
     const fg_status status = ops->add(plan, step, layer);
     plan->cost += step->cost;
@@ -257,7 +269,8 @@ fg_status fg_plan_finish(fg_plan *plan, const fg_value *outputs, int32_t n_outpu
     int64_t scratch = 0;
     for (int i = 0; i < plan->n_steps; i++)
         if (plan->steps[i].ops->scratch) {
-            const int64_t floats = plan->steps[i].ops->scratch(&plan->steps[i], 1, 2) - plan->steps[i].ops->scratch(&plan->steps[i], 1, 1);
+            const int64_t floats =
+                plan->steps[i].ops->scratch(&plan->steps[i], 1, 2) - plan->steps[i].ops->scratch(&plan->steps[i], 1, 1);
             scratch = floats > scratch ? floats : scratch;
         }
     plan->block_row_bytes += scratch * 4;

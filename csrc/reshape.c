@@ -38,7 +38,8 @@ static void run(const fg_step *step, fg_context *c)
             const int64_t in_x = i % x->features, in_y = i % y->features;
             const int64_t left_x = x->features - in_x, left_y = y->features - in_y;
             const int64_t run = left_x < left_y ? left_x : left_y;
-            memcpy((float *)to.view.data + b * to.view.batch_stride + (y->sequence ? i / y->features * to.view.time_stride : 0) + in_y,
+            memcpy((float *)to.view.data + b * to.view.batch_stride +
+                       (y->sequence ? i / y->features * to.view.time_stride : 0) + in_y,
                    (const float *)from.view.data + b * from.view.batch_stride +
                        (x->sequence ? i / x->features * from.view.time_stride : 0) + in_x,
                    (size_t)run * sizeof(float));

@@ -17,7 +17,8 @@ static fg_status grow_rows(fg_state *state, int64_t rows)
     state->fresh = fresh;
     for (int i = 0; i < plan->n_memories; i++) {
         fg_memory *memory = &state->memories[i];
-        float *h[2] = {fg_alloc(fg_size(rows, memory->stride, sizeof(float))), fg_alloc(fg_size(rows, memory->stride, sizeof(float)))};
+        float *h[2] = {fg_alloc(fg_size(rows, memory->stride, sizeof(float))),
+                       fg_alloc(fg_size(rows, memory->stride, sizeof(float)))};
         uint8_t *started = h[0] && h[1] ? realloc(memory->started, (size_t)rows) : NULL;
         if (!started) {
             free(h[0]);
@@ -141,27 +142,34 @@ fg_grid fg_grid_of(const fg_context *c, fg_value v)
     float *data = (float *)slot->view.data + c->row * slot->view.batch_stride;
     if (sequence && slot->whole)
         data += c->t0 * slot->view.time_stride;
-    return (fg_grid){.data = data, .rows = c->rows, .steps = sequence ? c->steps : 1, .inner = 1,
-                     .row_stride = slot->view.batch_stride, .time_stride = slot->view.time_stride};
+    return (fg_grid){.data = data,
+                     .rows = c->rows,
+                     .steps = sequence ? c->steps : 1,
+                     .inner = 1,
+                     .row_stride = slot->view.batch_stride,
+                     .time_stride = slot->view.time_stride};
 }
 
 uint8_t *fg_bytes_of(const fg_context *c, fg_value v, int64_t row, int64_t *time_stride)
 {
     const fg_slot *slot = &c->state->slots[v];
     *time_stride = slot->view.time_stride;
-    return (uint8_t *)slot->view.data + row * slot->view.batch_stride + (slot->whole ? c->t0 * slot->view.time_stride : 0);
+    return (uint8_t *)slot->view.data + row * slot->view.batch_stride +
+           (slot->whole ? c->t0 * slot->view.time_stride : 0);
 }
 
 const int32_t *fg_ids_of(const fg_context *c, fg_value v, int64_t row, int64_t *time_stride)
 {
     const fg_slot *slot = &c->state->slots[v];
     *time_stride = slot->view.time_stride;
-    return (const int32_t *)slot->view.data + row * slot->view.batch_stride + (slot->whole ? c->t0 * slot->view.time_stride : 0);
+    return (const int32_t *)slot->view.data + row * slot->view.batch_stride +
+           (slot->whole ? c->t0 * slot->view.time_stride : 0);
 }
 
 /* ---- preparing a run --------------------------------------------------------------------------------------------- */
 
-/* Workspace of a block that stays in a core's L2 beside weights; and a bound that keeps the first block of a long run short. */
+/* Workspace of a block that stays in a core's L2 beside weights; and a bound that keeps the first block of a long run
+ * short. */
 enum { BLOCK_BYTES = 256 << 10, BLOCK_STEPS = 128 };
 
 static int64_t block_steps(const fg_plan *plan, int64_t batch, int64_t steps)
@@ -222,7 +230,8 @@ static fg_status place_outputs(fg_state *state, const fg_step *step, const fg_ca
         fg_slot *slot = &state->slots[outs[k]];
         slot->steps = fg_plan_steps(plan, outs[k], call->steps);
         if (info->reshaped != FG_NONE &&
-            slot->steps * info->features != fg_plan_steps(plan, info->reshaped, call->steps) * plan->values[info->reshaped].features)
+            slot->steps * info->features !=
+                fg_plan_steps(plan, info->reshaped, call->steps) * plan->values[info->reshaped].features)
             return FG_BAD_CALL;
         if (!slot->view.data && !is_absent(state, info))
             *arena = place(state, outs[k], call, *arena);
@@ -309,7 +318,13 @@ static void work(void *argument, int rank, int members)
     const fg_plan *plan = job->plan;
     const int64_t batch = job->call->batch;
     const unsigned float_mode = fg_float_enter();
-    fg_context c = {.plan = plan, .state = job->state, .kernels = plan->kernels, .rows = batch, .call_steps = job->call->steps, .team = 1, .barrier = &job->barrier};
+    fg_context c = {.plan = plan,
+                    .state = job->state,
+                    .kernels = plan->kernels,
+                    .rows = batch,
+                    .call_steps = job->call->steps,
+                    .team = 1,
+                    .barrier = &job->barrier};
     if (job->split_rows && members > 1) {
         /* whole tiles where there are enough of them */
         const int64_t unit = batch >= members * plan->kernels->rows ? plan->kernels->rows : 1;
@@ -328,8 +343,8 @@ static void work(void *argument, int rank, int members)
     fg_float_restore(float_mode);
 }
 
-/* Multiply-adds under which a second thread costs more than it brings; and those of one step, shared by a team, that pay for its
- * barriers. */
+/* Multiply-adds under which a second thread costs more than it brings; and those of one step, shared by a team, that
+ * pay for its barriers. */
 static const double SPLIT_COST = 400e3, TEAM_STEP_COST = 150e3;
 
 static int choose_threads(fg_job *job)
@@ -359,7 +374,10 @@ static void copy_outputs(const fg_plan *plan, const fg_state *state, const fg_ca
             for (int64_t t = 0; t < steps; t++) {
                 char *out = (char *)to->data + (size_t)(b * to->batch_stride + t * to->time_stride) * size;
                 if (slot->view.data)
-                    memcpy(out, (char *)slot->view.data + (b * slot->view.batch_stride + t * slot->view.time_stride) * (int64_t)size, bytes);
+                    memcpy(out,
+                           (char *)slot->view.data +
+                               (b * slot->view.batch_stride + t * slot->view.time_stride) * (int64_t)size,
+                           bytes);
                 else
                     memset(out, 1, bytes); /* an absent mask is all true */
             }

@@ -1,4 +1,4 @@
-"""Keras 3 as a reference: importing this gives `keras`, or skips the module that asks for it and says what is missing."""
+"""Keras 3 as a reference: importing this gives `keras`, or skips the test that asks for it and says what is missing."""
 
 from __future__ import annotations
 

@@ -24,22 +24,9 @@ FORBIDDEN = re.compile(
     r"(__)?v?[fd]?printf(_chk)?|f?puts|f?putc(har)?|fwrite|perror|err|warn|abort|_?exit|quick_exit|__assert_fail"
     r"|raise|signal|(__)?longjmp(_chk)?|system|popen|exec[vl]p?e?"
 )
-PACKAGES = tuple(
-    [
-        "h5py",
-        "typer",
-        "rich",
-        "onnx",
-        "torch",
-        "tensorflow",
-        "keras",
-        "tf_keras",
-        "scipy",
-        "jax",
-        "matplotlib",
-        "scipy_openblas32",
-    ]
-)
+PACKAGES = (
+    "h5py", "typer", "rich", "onnx", "torch", "tensorflow", "keras", "tf_keras", "scipy", "jax", "scipy_openblas32",
+)  # fmt: skip
 
 
 def output(*command: str | Path, **options: Any) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import oracle
 
+import oracle
 from fastgru import passes
 from fastgru.graph import GRU, LINEAR, Activate, Dense, Graph, Identity, Reshape, tensor_spec
 

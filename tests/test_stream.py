@@ -1,4 +1,4 @@
-"""Stream: sequences that go on from call to call. The judge is `==` with the whole sequence, which other tests judge."""
+"""Stream: sequences that go on from call to call. The judge is `==` with the whole sequence."""
 
 from __future__ import annotations
 

@@ -203,7 +203,7 @@ def test_wrong_options_of_load(options: dict[str, Any], words: tuple[object, ...
     refused(BadInput, words, fastgru.load, fastgru.demo_path(), **options)
 
 
-@pytest.mark.parametrize("threads", [0, -1, 2.0, "2", True])
+@pytest.mark.parametrize("threads", [0, -1, 2.0, "2", True, 2**40])
 def test_wrong_threads_of_a_call(threads: Any) -> None:
     refused(BadInput, ("threads", repr(threads)), of_floats(), sequence(1, 2, FEATURES), threads=threads)
 
@@ -402,6 +402,8 @@ WRONG_LENGTHS = {
     "a number": (5, ("lengths", 2)),
     "fractions": ([1.5, 2.0], ("lengths", "whole")),
     "text": (["5", "5"], ("lengths", "whole")),
+    "ragged": ([[1], [1, 2]], ("lengths",)),
+    "not there": ([None, 2], ("lengths", "whole")),
     "wrap to small ones": ([2**32 + 1, 2], ("lengths[0]", 2**32 + 1)),
 }
 
@@ -421,6 +423,8 @@ WRONG_MASKS = {
     "with features": (np.ones((2, 5, 1), bool), ("mask", "(2, 5, 1)")),
     "floats": (np.ones((2, 5)), ("mask", "bool", "float64")),
     "text": (np.full((2, 5), "yes"), ("mask", "bool")),
+    "ragged": ([[True], [True, False]], ("mask", "(2, 5)")),
+    "a number": (1, ("mask", "(2, 5)")),
 }
 
 
@@ -574,12 +578,19 @@ def test_wrong_arguments_of_predict() -> None:
     refused(BadInput, ("lengths", 2, "(3,)"), of_floats().predict, X, lengths=[1, 1, 1])
     refused(BadInput, ("mask", "(2, 3)", "(3, 3)"), of_floats().predict, X, mask=np.ones((3, 3), bool))
     refused(BadInput, ("x", "()"), of_one().predict, np.float32(1))
+    refused(BadInput, ("lengths",), of_floats().predict, X, lengths="ab")
+    refused(BadInput, ("mask",), of_floats().predict, X, mask=True)
+
+
+@pytest.mark.parametrize("x", [None, 3])
+def test_predict_of_no_array_and_no_batches(x: Any) -> None:
+    refused(BadInput, ("batches", type(x).__name__), of_one().predict, x)
 
 
 # ---- streams -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("batch_size", [0, -1, 2.5, None, "4", True])
+@pytest.mark.parametrize("batch_size", [0, -1, 2.5, None, "4", True, 2**70])
 def test_wrong_batch_size_of_a_stream(batch_size: Any) -> None:
     refused(BadInput, ("batch_size", repr(batch_size)), of_one().stream, batch_size=batch_size)
 
@@ -634,6 +645,11 @@ def test_state_that_is_no_numbers(value: Any) -> None:
     refused(StateMismatch, ("gru/h",), of_one().stream().set_state, {"gru/h": value})
 
 
+@pytest.mark.parametrize("state", [None, [1.0], "gru/h"])
+def test_state_that_is_no_dict(state: Any) -> None:
+    refused(StateMismatch, ("gru/h", type(state).__name__), of_one().stream().set_state, state)
+
+
 def test_last_output_of_another_state() -> None:
     stream = of_floats().stream()
     state = stream.get_state() | {"gru/last_output": sequence(1, UNITS)}
@@ -649,6 +665,7 @@ def test_inputs_of_a_stream() -> None:
     refused(BadInput, ("h0", UNITS), model.stream, inputs={"h0": np.zeros((1, UNITS + 1))})
     refused(BadInput, ("h0",), model.stream, inputs={"h0": np.full((1, UNITS), "a")})
     refused(BadInput, ("inputs",), of_one().stream, inputs={"h0": H0[:1]})
+    refused(BadInput, ("inputs", "h0"), model.stream, inputs=[H0[:1]])
 
 
 def test_networks_that_cannot_stream_name_every_layer() -> None:

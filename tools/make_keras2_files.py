@@ -38,7 +38,7 @@ def activations() -> keras.Sequential:
     return keras.Sequential(
         [
             L.InputLayer((6, 3), batch_size=2),
-            L.GRU(4, activation=L.LeakyReLU(0.1), recurrent_activation="sigmoid", return_sequences=True, use_bias=False),
+            L.GRU(4, activation=L.LeakyReLU(0.1), return_sequences=True, use_bias=False),
             L.TimeDistributed(L.LeakyReLU()),
             L.Flatten(),
             L.Dense(6, activation="gelu"),

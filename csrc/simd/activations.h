@@ -18,8 +18,8 @@
 
 #define LOG2_E 1.44269504f
 #define LN_2 0.693147181f
-#define LN_2_HIGH 0.693145752f    /* 15 bits: times any exponent it is exact */
-#define LN_2_LOW 1.42860677e-6f   /* ln 2 − LN_2_HIGH */
+#define LN_2_HIGH 0.693145752f  /* 15 bits: times any exponent it is exact */
+#define LN_2_LOW 1.42860677e-6f /* ln 2 − LN_2_HIGH */
 
 /* w·(e^r − 1 − r) / h² for r = u·h, |r| ≤ 0.3469. With it e^r − 1 = r + (u·h)²·P(r), relative error 1.4e-8. The scales
  * u and w are constants, powers of two up to sign: they melt into the coefficients and cost neither time nor bits. */
@@ -40,7 +40,7 @@ static inline vec v_sigmoid(vec x)
     x = v_min(v_set(88.0f), v_max(v_set(-88.37f), x));
     const vec m = v_fnma(x, v_set(LOG2_E), v_set(V_POW2_BIAS));
     const vec n = v_sub(m, v_set(V_POW2_BIAS));
-    const vec h = v_fma(n, v_set(LN_2_LOW), v_fma(n, v_set(LN_2_HIGH), x)); /* -r */
+    const vec h = v_fma(n, v_set(LN_2_LOW), v_fma(n, v_set(LN_2_HIGH), x));     /* -r */
     const vec e = v_mul(h, v_fma(h, v_exp_tail(h, -1.0f, 1.0f), v_set(-1.0f))); /* e^r − 1 */
     const vec s = v_pow2(m);
     return v_div(v_set(1.0f), v_add(v_fma(s, e, v_set(1.0f)), s));

@@ -19,8 +19,8 @@
 #define SIDE(rows) (V_ROWS == 8 ? ((rows) == 1 ? 4 : (rows) <= 4 ? 2 : 1) : ((rows) == 1 ? 4 : (rows) == 2 ? 2 : 1))
 
 /* acc[r][p][v] += Σk x[r][k] · w[p][k][v], one chain per element, k ascending. */
-TILE void accumulate(vec *acc, const int rows, const int panels, const int vectors, const float *const *x, int64_t depth,
-                     const float *w, int64_t panel_stride)
+TILE void accumulate(vec *acc, const int rows, const int panels, const int vectors, const float *const *x,
+                     int64_t depth, const float *w, int64_t panel_stride)
 {
     const float *row[FG_MAX_ROWS];
     for (int r = 0; r < rows; r++)
@@ -161,8 +161,8 @@ TILE void step_tile(const fg_gru_weights *w, const bool direct, const bool stand
 }
 
 /* reset_after=false, first half: z and r·h. */
-TILE void gates_tile(const fg_gru_weights *w, const bool standard, const int rows, const int groups, const fg_gru_rows *r,
-                     int64_t group)
+TILE void gates_tile(const fg_gru_weights *w, const bool standard, const int rows, const int groups,
+                     const fg_gru_rows *r, int64_t group)
 {
     vec acc[FG_MAX_ROWS * 4 * 2];
 #pragma GCC unroll 8
@@ -204,6 +204,7 @@ TILE void candidate_tile(const fg_gru_weights *w, const bool standard, const int
 
 /* ---- one instance per number of rows ----------------------------------------------------------------------------- */
 
+// clang-format off
 #if V_ROWS == 8
 #define EACH_ROWS(CALL)                                                                                                \
     switch (rows) {                                                                                                    \
@@ -216,8 +217,10 @@ TILE void candidate_tile(const fg_gru_weights *w, const bool standard, const int
     case 1: CALL(1); break; case 2: CALL(2); break; case 3: CALL(3); break; default: CALL(4); break;                   \
     }
 #endif
+// clang-format on
 
-static void k_product(const fg_product *p, int rows, const float *const *x, float *const *y, int64_t first, int64_t last)
+static void k_product(const fg_product *p, int rows, const float *const *x, float *const *y, int64_t first,
+                      int64_t last)
 {
 #define CALL(n) product_rows(p, n, x, y, first, last)
     EACH_ROWS(CALL)
@@ -241,8 +244,7 @@ static bool is_standard(const fg_gru_weights *w)
     } while (0)
 
 TILE void each_step(const fg_gru_weights *w, const bool direct, const bool standard, int rows, const fg_gru_rows *r,
-                    int64_t first, int64_t last)
-{
+                    int64_t first, int64_t last){
 #define STEP(n, groups) step_tile(w, direct, standard, n, groups, r, group)
 #define CALL(n) WALK(n, STEP)
     EACH_ROWS(CALL)
@@ -251,8 +253,7 @@ TILE void each_step(const fg_gru_weights *w, const bool direct, const bool stand
 }
 
 TILE void each_gates(const fg_gru_weights *w, const bool standard, int rows, const fg_gru_rows *r, int64_t first,
-                     int64_t last)
-{
+                     int64_t last){
 #define GATES(n, groups) gates_tile(w, standard, n, groups, r, group)
 #define CALL(n) WALK(n, GATES)
     EACH_ROWS(CALL)

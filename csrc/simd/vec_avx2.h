@@ -11,49 +11,124 @@
 typedef __m256 vec;
 typedef __m256 vmask; /* all ones or all zeros in each lane */
 
-static inline vec v_set(float a) { return _mm256_set1_ps(a); }
-static inline vec v_zero(void) { return _mm256_setzero_ps(); }
+static inline vec v_set(float a)
+{
+    return _mm256_set1_ps(a);
+}
+static inline vec v_zero(void)
+{
+    return _mm256_setzero_ps();
+}
 
 static inline __m256i v_first(int64_t n)
 {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
 
-static inline vec v_load(const float *p) { return _mm256_load_ps(p); }
-static inline vec v_loadu(const float *p) { return _mm256_loadu_ps(p); }
-static inline void v_store(float *p, vec a) { _mm256_store_ps(p, a); }
-static inline void v_storeu(float *p, vec a) { _mm256_storeu_ps(p, a); }
-static inline vec v_load_n(const float *p, int64_t n) { return _mm256_maskload_ps(p, v_first(n)); }
+static inline vec v_load(const float *p)
+{
+    return _mm256_load_ps(p);
+}
+static inline vec v_loadu(const float *p)
+{
+    return _mm256_loadu_ps(p);
+}
+static inline void v_store(float *p, vec a)
+{
+    _mm256_store_ps(p, a);
+}
+static inline void v_storeu(float *p, vec a)
+{
+    _mm256_storeu_ps(p, a);
+}
+static inline vec v_load_n(const float *p, int64_t n)
+{
+    return _mm256_maskload_ps(p, v_first(n));
+}
 static inline vec v_load_or(const float *p, int64_t n, vec rest)
 {
     return _mm256_blendv_ps(rest, v_load_n(p, n), _mm256_castsi256_ps(v_first(n)));
 }
-static inline void v_store_n(float *p, vec a, int64_t n) { _mm256_maskstore_ps(p, v_first(n), a); }
+static inline void v_store_n(float *p, vec a, int64_t n)
+{
+    _mm256_maskstore_ps(p, v_first(n), a);
+}
 
-static inline vec v_add(vec a, vec b) { return _mm256_add_ps(a, b); }
-static inline vec v_sub(vec a, vec b) { return _mm256_sub_ps(a, b); }
-static inline vec v_mul(vec a, vec b) { return _mm256_mul_ps(a, b); }
-static inline vec v_div(vec a, vec b) { return _mm256_div_ps(a, b); }
-static inline vec v_fma(vec a, vec b, vec c) { return _mm256_fmadd_ps(a, b, c); }
-static inline vec v_fnma(vec a, vec b, vec c) { return _mm256_fnmadd_ps(a, b, c); }
-static inline vec v_sqrt(vec a) { return _mm256_sqrt_ps(a); }
-static inline vec v_min(vec a, vec b) { return _mm256_min_ps(a, b); }
-static inline vec v_max(vec a, vec b) { return _mm256_max_ps(a, b); }
+static inline vec v_add(vec a, vec b)
+{
+    return _mm256_add_ps(a, b);
+}
+static inline vec v_sub(vec a, vec b)
+{
+    return _mm256_sub_ps(a, b);
+}
+static inline vec v_mul(vec a, vec b)
+{
+    return _mm256_mul_ps(a, b);
+}
+static inline vec v_div(vec a, vec b)
+{
+    return _mm256_div_ps(a, b);
+}
+static inline vec v_fma(vec a, vec b, vec c)
+{
+    return _mm256_fmadd_ps(a, b, c);
+}
+static inline vec v_fnma(vec a, vec b, vec c)
+{
+    return _mm256_fnmadd_ps(a, b, c);
+}
+static inline vec v_sqrt(vec a)
+{
+    return _mm256_sqrt_ps(a);
+}
+static inline vec v_min(vec a, vec b)
+{
+    return _mm256_min_ps(a, b);
+}
+static inline vec v_max(vec a, vec b)
+{
+    return _mm256_max_ps(a, b);
+}
 
-static inline vec v_abs(vec a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
-static inline vec v_neg(vec a) { return _mm256_xor_ps(_mm256_set1_ps(-0.0f), a); }
+static inline vec v_abs(vec a)
+{
+    return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a);
+}
+static inline vec v_neg(vec a)
+{
+    return _mm256_xor_ps(_mm256_set1_ps(-0.0f), a);
+}
 static inline vec v_copysign(vec magnitude, vec sign)
 {
     return _mm256_or_ps(magnitude, _mm256_and_ps(_mm256_set1_ps(-0.0f), sign));
 }
 
-static inline vmask v_lt(vec a, vec b) { return _mm256_cmp_ps(a, b, _CMP_LT_OQ); }
-static inline vmask v_le(vec a, vec b) { return _mm256_cmp_ps(a, b, _CMP_LE_OQ); }
-static inline vmask v_eq(vec a, vec b) { return _mm256_cmp_ps(a, b, _CMP_EQ_OQ); }
-static inline vmask v_unordered(vec a, vec b) { return _mm256_cmp_ps(a, b, _CMP_UNORD_Q); }
-static inline vec v_select(vmask m, vec if_true, vec if_false) { return _mm256_blendv_ps(if_false, if_true, m); }
+static inline vmask v_lt(vec a, vec b)
+{
+    return _mm256_cmp_ps(a, b, _CMP_LT_OQ);
+}
+static inline vmask v_le(vec a, vec b)
+{
+    return _mm256_cmp_ps(a, b, _CMP_LE_OQ);
+}
+static inline vmask v_eq(vec a, vec b)
+{
+    return _mm256_cmp_ps(a, b, _CMP_EQ_OQ);
+}
+static inline vmask v_unordered(vec a, vec b)
+{
+    return _mm256_cmp_ps(a, b, _CMP_UNORD_Q);
+}
+static inline vec v_select(vmask m, vec if_true, vec if_false)
+{
+    return _mm256_blendv_ps(if_false, if_true, m);
+}
 
-static inline vec v_round(vec a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+static inline vec v_round(vec a)
+{
+    return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
 
 static inline vec v_scale(vec a, vec n)
 {
@@ -62,7 +137,10 @@ static inline vec v_scale(vec a, vec n)
 }
 
 #define V_POW2_BIAS 12583039.0f
-static inline vec v_pow2(vec m) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(m), 23)); }
+static inline vec v_pow2(vec m)
+{
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(m), 23));
+}
 
 #define V_SQRT_HALF 0x3f3504f3
 static inline vec v_split(vec a, vec *n)

@@ -11,43 +11,124 @@
 typedef __m512 vec;
 typedef __mmask16 vmask;
 
-static inline vec v_set(float a) { return _mm512_set1_ps(a); }
-static inline vec v_zero(void) { return _mm512_setzero_ps(); }
+static inline vec v_set(float a)
+{
+    return _mm512_set1_ps(a);
+}
+static inline vec v_zero(void)
+{
+    return _mm512_setzero_ps();
+}
 
-static inline __mmask16 v_first(int64_t n) { return (__mmask16)((1u << n) - 1u); }
+static inline __mmask16 v_first(int64_t n)
+{
+    return (__mmask16)((1u << n) - 1u);
+}
 
-static inline vec v_load(const float *p) { return _mm512_load_ps(p); }
-static inline vec v_loadu(const float *p) { return _mm512_loadu_ps(p); }
-static inline void v_store(float *p, vec a) { _mm512_store_ps(p, a); }
-static inline void v_storeu(float *p, vec a) { _mm512_storeu_ps(p, a); }
-static inline vec v_load_n(const float *p, int64_t n) { return _mm512_maskz_loadu_ps(v_first(n), p); }
-static inline vec v_load_or(const float *p, int64_t n, vec rest) { return _mm512_mask_loadu_ps(rest, v_first(n), p); }
-static inline void v_store_n(float *p, vec a, int64_t n) { _mm512_mask_storeu_ps(p, v_first(n), a); }
+static inline vec v_load(const float *p)
+{
+    return _mm512_load_ps(p);
+}
+static inline vec v_loadu(const float *p)
+{
+    return _mm512_loadu_ps(p);
+}
+static inline void v_store(float *p, vec a)
+{
+    _mm512_store_ps(p, a);
+}
+static inline void v_storeu(float *p, vec a)
+{
+    _mm512_storeu_ps(p, a);
+}
+static inline vec v_load_n(const float *p, int64_t n)
+{
+    return _mm512_maskz_loadu_ps(v_first(n), p);
+}
+static inline vec v_load_or(const float *p, int64_t n, vec rest)
+{
+    return _mm512_mask_loadu_ps(rest, v_first(n), p);
+}
+static inline void v_store_n(float *p, vec a, int64_t n)
+{
+    _mm512_mask_storeu_ps(p, v_first(n), a);
+}
 
-static inline vec v_add(vec a, vec b) { return _mm512_add_ps(a, b); }
-static inline vec v_sub(vec a, vec b) { return _mm512_sub_ps(a, b); }
-static inline vec v_mul(vec a, vec b) { return _mm512_mul_ps(a, b); }
-static inline vec v_div(vec a, vec b) { return _mm512_div_ps(a, b); }
-static inline vec v_fma(vec a, vec b, vec c) { return _mm512_fmadd_ps(a, b, c); }
-static inline vec v_fnma(vec a, vec b, vec c) { return _mm512_fnmadd_ps(a, b, c); }
-static inline vec v_sqrt(vec a) { return _mm512_sqrt_ps(a); }
-static inline vec v_min(vec a, vec b) { return _mm512_min_ps(a, b); }
-static inline vec v_max(vec a, vec b) { return _mm512_max_ps(a, b); }
+static inline vec v_add(vec a, vec b)
+{
+    return _mm512_add_ps(a, b);
+}
+static inline vec v_sub(vec a, vec b)
+{
+    return _mm512_sub_ps(a, b);
+}
+static inline vec v_mul(vec a, vec b)
+{
+    return _mm512_mul_ps(a, b);
+}
+static inline vec v_div(vec a, vec b)
+{
+    return _mm512_div_ps(a, b);
+}
+static inline vec v_fma(vec a, vec b, vec c)
+{
+    return _mm512_fmadd_ps(a, b, c);
+}
+static inline vec v_fnma(vec a, vec b, vec c)
+{
+    return _mm512_fnmadd_ps(a, b, c);
+}
+static inline vec v_sqrt(vec a)
+{
+    return _mm512_sqrt_ps(a);
+}
+static inline vec v_min(vec a, vec b)
+{
+    return _mm512_min_ps(a, b);
+}
+static inline vec v_max(vec a, vec b)
+{
+    return _mm512_max_ps(a, b);
+}
 
-static inline vec v_abs(vec a) { return _mm512_andnot_ps(_mm512_set1_ps(-0.0f), a); }
-static inline vec v_neg(vec a) { return _mm512_xor_ps(_mm512_set1_ps(-0.0f), a); }
+static inline vec v_abs(vec a)
+{
+    return _mm512_andnot_ps(_mm512_set1_ps(-0.0f), a);
+}
+static inline vec v_neg(vec a)
+{
+    return _mm512_xor_ps(_mm512_set1_ps(-0.0f), a);
+}
 static inline vec v_copysign(vec magnitude, vec sign)
 {
     return _mm512_or_ps(magnitude, _mm512_and_ps(_mm512_set1_ps(-0.0f), sign));
 }
 
-static inline vmask v_lt(vec a, vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
-static inline vmask v_le(vec a, vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_LE_OQ); }
-static inline vmask v_eq(vec a, vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ); }
-static inline vmask v_unordered(vec a, vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_UNORD_Q); }
-static inline vec v_select(vmask m, vec if_true, vec if_false) { return _mm512_mask_blend_ps(m, if_false, if_true); }
+static inline vmask v_lt(vec a, vec b)
+{
+    return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ);
+}
+static inline vmask v_le(vec a, vec b)
+{
+    return _mm512_cmp_ps_mask(a, b, _CMP_LE_OQ);
+}
+static inline vmask v_eq(vec a, vec b)
+{
+    return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ);
+}
+static inline vmask v_unordered(vec a, vec b)
+{
+    return _mm512_cmp_ps_mask(a, b, _CMP_UNORD_Q);
+}
+static inline vec v_select(vmask m, vec if_true, vec if_false)
+{
+    return _mm512_mask_blend_ps(m, if_false, if_true);
+}
 
-static inline vec v_round(vec a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+static inline vec v_round(vec a)
+{
+    return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
 
 static inline vec v_scale(vec a, vec n)
 {
@@ -56,7 +137,10 @@ static inline vec v_scale(vec a, vec n)
 }
 
 #define V_POW2_BIAS 12583039.0f
-static inline vec v_pow2(vec m) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(m), 23)); }
+static inline vec v_pow2(vec m)
+{
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(m), 23));
+}
 
 #define V_SQRT_HALF 0x3f3504f3
 static inline vec v_split(vec a, vec *n)

@@ -22,29 +22,85 @@
 typedef float vec;
 typedef bool vmask;
 
-static inline uint32_t v_bits(vec a) { uint32_t u; memcpy(&u, &a, sizeof u); return u; }
-static inline vec v_from_bits(uint32_t u) { vec a; memcpy(&a, &u, sizeof a); return a; }
+static inline uint32_t v_bits(vec a)
+{
+    uint32_t u;
+    memcpy(&u, &a, sizeof u);
+    return u;
+}
+static inline vec v_from_bits(uint32_t u)
+{
+    vec a;
+    memcpy(&a, &u, sizeof a);
+    return a;
+}
 
-static inline vec v_set(float a) { return a; }
-static inline vec v_zero(void) { return 0.0f; }
+static inline vec v_set(float a)
+{
+    return a;
+}
+static inline vec v_zero(void)
+{
+    return 0.0f;
+}
 
 /* v_load and v_store need pointers aligned to a vector, v_loadu and v_storeu do not. */
-static inline vec v_load(const float *p) { return *p; }
-static inline vec v_loadu(const float *p) { return *p; }
-static inline void v_store(float *p, vec a) { *p = a; }
-static inline void v_storeu(float *p, vec a) { *p = a; }
+static inline vec v_load(const float *p)
+{
+    return *p;
+}
+static inline vec v_loadu(const float *p)
+{
+    return *p;
+}
+static inline void v_store(float *p, vec a)
+{
+    *p = a;
+}
+static inline void v_storeu(float *p, vec a)
+{
+    *p = a;
+}
 /* The first n lanes, 0 <= n <= V_LANES: the others load as zero or as those of `rest`, and are not stored. No memory
  * past them is touched. */
-static inline vec v_load_n(const float *p, int64_t n) { return n ? *p : 0.0f; }
-static inline vec v_load_or(const float *p, int64_t n, vec rest) { return n ? *p : rest; }
-static inline void v_store_n(float *p, vec a, int64_t n) { if (n) *p = a; }
+static inline vec v_load_n(const float *p, int64_t n)
+{
+    return n ? *p : 0.0f;
+}
+static inline vec v_load_or(const float *p, int64_t n, vec rest)
+{
+    return n ? *p : rest;
+}
+static inline void v_store_n(float *p, vec a, int64_t n)
+{
+    if (n)
+        *p = a;
+}
 
-static inline vec v_add(vec a, vec b) { return a + b; }
-static inline vec v_sub(vec a, vec b) { return a - b; }
-static inline vec v_mul(vec a, vec b) { return a * b; }
-static inline vec v_div(vec a, vec b) { return a / b; }
-static inline vec v_fma(vec a, vec b, vec c) { return a * b + c; }
-static inline vec v_fnma(vec a, vec b, vec c) { return c - a * b; }
+static inline vec v_add(vec a, vec b)
+{
+    return a + b;
+}
+static inline vec v_sub(vec a, vec b)
+{
+    return a - b;
+}
+static inline vec v_mul(vec a, vec b)
+{
+    return a * b;
+}
+static inline vec v_div(vec a, vec b)
+{
+    return a / b;
+}
+static inline vec v_fma(vec a, vec b, vec c)
+{
+    return a * b + c;
+}
+static inline vec v_fnma(vec a, vec b, vec c)
+{
+    return c - a * b;
+}
 static inline vec v_sqrt(vec a)
 {
 #if defined(__SSE2__)
@@ -55,22 +111,49 @@ static inline vec v_sqrt(vec a)
 }
 
 /* Where an operand is NaN, and for two zeros, b: so v_min(limit, x) lets a NaN in x through. */
-static inline vec v_min(vec a, vec b) { return a < b ? a : b; }
-static inline vec v_max(vec a, vec b) { return a > b ? a : b; }
+static inline vec v_min(vec a, vec b)
+{
+    return a < b ? a : b;
+}
+static inline vec v_max(vec a, vec b)
+{
+    return a > b ? a : b;
+}
 
-static inline vec v_abs(vec a) { return v_from_bits(v_bits(a) & 0x7fffffffu); }
-static inline vec v_neg(vec a) { return v_from_bits(v_bits(a) ^ 0x80000000u); }
+static inline vec v_abs(vec a)
+{
+    return v_from_bits(v_bits(a) & 0x7fffffffu);
+}
+static inline vec v_neg(vec a)
+{
+    return v_from_bits(v_bits(a) ^ 0x80000000u);
+}
 /* A magnitude that is not negative, with the sign of `sign`. */
 static inline vec v_copysign(vec magnitude, vec sign)
 {
     return v_from_bits(v_bits(magnitude) | (v_bits(sign) & 0x80000000u));
 }
 
-static inline vmask v_lt(vec a, vec b) { return a < b; }
-static inline vmask v_le(vec a, vec b) { return a <= b; }
-static inline vmask v_eq(vec a, vec b) { return a == b; }
-static inline vmask v_unordered(vec a, vec b) { return a != a || b != b; }
-static inline vec v_select(vmask m, vec if_true, vec if_false) { return m ? if_true : if_false; }
+static inline vmask v_lt(vec a, vec b)
+{
+    return a < b;
+}
+static inline vmask v_le(vec a, vec b)
+{
+    return a <= b;
+}
+static inline vmask v_eq(vec a, vec b)
+{
+    return a == b;
+}
+static inline vmask v_unordered(vec a, vec b)
+{
+    return a != a || b != b;
+}
+static inline vec v_select(vmask m, vec if_true, vec if_false)
+{
+    return m ? if_true : if_false;
+}
 
 /* To the nearest integer, ties to even; the sign of zero is kept. */
 static inline vec v_round(vec a)
@@ -89,7 +172,10 @@ static inline vec v_scale(vec a, vec n)
 /* 2^n, given m = n + V_POW2_BIAS with -127 <= n <= 128: m's low bits are then the exponent field. The ends give 0
  * and infinity; NaN gives anything. */
 #define V_POW2_BIAS 12583039.0f /* 1.5 · 2^23 + 127 */
-static inline vec v_pow2(vec m) { return v_from_bits(v_bits(m) << 23); }
+static inline vec v_pow2(vec m)
+{
+    return v_from_bits(v_bits(m) << 23);
+}
 
 /* For a positive, normal a: the s in [sqrt(1/2), sqrt(2)) and the integral n with a = s · 2^n. */
 #define V_SQRT_HALF 0x3f3504f3

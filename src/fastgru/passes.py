@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 from .errors import BadModelFile
 from .graph import LINEAR, Activate, Graph, Identity, Layer, TensorSpec
@@ -57,9 +58,9 @@ def _reading(layer: Layer, behind: Mapping[str, str]) -> Layer:
     inputs = tuple(behind.get(name, name) for name in layer.inputs)
     if isinstance(layer, Identity):
         return Activate(name=layer.name, inputs=inputs, drops_mask=True, activation=LINEAR)
-    changes: dict[str, object] = {"inputs": inputs} if inputs != layer.inputs else {}
+    changes: dict[str, Any] = {"inputs": inputs} if inputs != layer.inputs else {}
     mask = getattr(layer, "mask", None)
-    if mask in behind:
+    if mask is not None and mask in behind:
         changes["mask"] = behind[mask]
     return dataclasses.replace(layer, **changes) if changes else layer
 

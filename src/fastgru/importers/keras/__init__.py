@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,9 @@ from .container import Config, opened
 from .weights import FlatSource, Source, Tensor
 
 __all__ = ["from_keras", "read"]
+
+#: keys of a layer's configuration that only some Kerases write
+_TELLTALES = {"batch_input_shape": 2, "batch_shape": 3}
 
 
 def read(path: str | os.PathLike[str], *, config: Config | None = None, keras_version: str | None = None) -> Graph:
@@ -104,7 +107,10 @@ def _live_tensor(array: Any) -> Tensor:
 
 def _build(architecture: Any, weights: Source, generation: int | None) -> Graph:
     if generation == 1:
-        raise UnsupportedModel("networks written by Keras 1 are not supported; load and save it with Keras 2")
+        raise UnsupportedModel(
+            "the network was written by Keras 1, or by something that does not say which Keras it follows: "
+            "load and save it with Keras 2, or say keras_version='2' or '3' if that is what it follows"
+        )
     report = Report(generation)
     outline = model.parse(architecture, report)
     readings = [(config, layers.read(config)) for config in outline.layers]
@@ -157,6 +163,13 @@ def _generation(versions: Iterable[str], is_option: bool) -> int | None:
 
 def _telltale(architecture: Any) -> int | None:
     """What the spelling of the input's shape says: batch_input_shape up to Keras 2, batch_shape since Keras 3."""
-    text = repr(architecture)
-    old, new = "'batch_input_shape'" in text, "'batch_shape'" in text
-    return None if old == new else 2 if old else 3
+    found: set[int] = set()
+    rest = [architecture]
+    while rest:
+        node = rest.pop()
+        if isinstance(node, Mapping):
+            found |= {generation for key, generation in _TELLTALES.items() if key in node}
+            rest += node.values()
+        elif isinstance(node, (list, tuple)):
+            rest += node
+    return found.pop() if len(found) == 1 else None

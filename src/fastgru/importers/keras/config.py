@@ -18,9 +18,6 @@ TRAINING = ("_initializer", "_regularizer", "_constraint")
 OTHER_FLOATS = frozenset({"float16", "bfloat16", "float64", "mixed_float16", "mixed_bfloat16"})
 #: where Keras' own classes live
 KERAS_MODULES = ("keras", "tf_keras", "tensorflow.keras", "tensorflow.python.keras")
-#: no float32 is larger
-LARGEST = 2.0**128
-
 _REQUIRED = object()
 
 
@@ -118,9 +115,13 @@ class LayerConfig:
             value = value.get("value", value.get("config"))
         if value is None:
             return default
-        if not isinstance(value, numbers.Real) or math.isnan(value) or abs(value) > LARGEST and not math.isinf(value):
+        try:
+            number = float(value) if isinstance(value, numbers.Real) else math.nan
+        except OverflowError:
+            number = math.nan
+        if math.isnan(number):
             raise self._wrong(key, "a number", value)
-        return float(value)
+        return number
 
     def sizes(self, key: str) -> tuple[int, ...]:
         """A list of whole numbers."""
@@ -190,7 +191,9 @@ def sequence(value: Any) -> Sequence[Any] | None:
 def shape(value: Any) -> tuple[int | None, ...] | None:
     """A shape, free sizes None; None where `value` is no shape."""
     sizes = sequence(value)
-    if sizes is None or not all(size is None or (isinstance(size, numbers.Integral) and size > 0) for size in sizes):
+    if sizes is None or not all(
+        size is None or (isinstance(size, numbers.Integral) and int(size) > 0) for size in sizes
+    ):
         return None
     return tuple(None if size is None else int(size) for size in sizes)
 

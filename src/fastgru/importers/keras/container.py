@@ -92,7 +92,9 @@ def _hdf5(file: Any, path: Path, config: Config | None) -> Content:
         group = hdf5.child(file, "model_weights")
         if group is None:
             raise BadModelFile("holds an architecture but no group 'model_weights'")
-        return Content(architecture, _version_of(file) + _versions(architecture), FlatSource.legacy(group))
+        # a whole model that names no version is of Keras 1, as Keras itself has it
+        versions = _version_of(file) + _versions(architecture) or ("1",)
+        return Content(architecture, versions, FlatSource.legacy(group))
     legacy = "layer_names" in file.attrs or "layer_names0" in file.attrs
     if not legacy and not TreeSource.is_one(file):
         raise BadModelFile("an HDF5 file that is not of Keras: neither 'model_config' nor weights of layers in it")
