@@ -20,11 +20,13 @@ X86_64 = platform.machine() in ("x86_64", "AMD64")
 # After the user's CFLAGS, so that neither -ffast-math nor -march=native of theirs changes a bit or reaches an object
 # that must
 # run on every CPU.
-COMMON = ["-std=c11", "-ffp-contract=off", "-fno-fast-math", "-fopenmp", "-fvisibility=hidden", "-g"]
+COMMON = ["-std=c11", "-ffp-contract=off", "-fno-fast-math", "-fopenmp", "-fvisibility=hidden"]
 COMMON += ["-O0"] if DEBUG else ["-O3"]
+COMMON += ["-g"] if DEBUG or SANITIZE else ["-g0"]
 COMMON += [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer"] if SANITIZE else []
-BASELINE = ["-march=x86-64", "-mtune=generic"] if X86_64 else []
-LINK = ["-fopenmp", *([f"-fsanitize={SANITIZE}"] if SANITIZE else [])]
+BASELINE = ["-march=x86-64", "-mno-avx", "-mtune=generic"] if X86_64 else []
+# gcc links a start-up file that switches denormals off for the whole process where it sees -ffast-math or -Ofast last
+LINK = ["-fopenmp", "-O3", "-fno-fast-math", *([f"-fsanitize={SANITIZE}"] if SANITIZE else [])]
 
 AVX2 = ["-mavx2", "-mfma"]
 AVX512 = [*AVX2, "-mavx512f", "-mavx512vl", "-mavx512dq", "-mavx512bw"]

@@ -482,6 +482,7 @@ def test_an_initial_state_as_input() -> None:
         assert same(np.concatenate(y, axis=1), model(X, h0))
         stream.reset()
         assert same(stream.run(X), model(X, h0))
+        stream.reset()
         stream.run(X[:, :4])
         stream.reset(1)
         y = stream.run(X[:, 4:])

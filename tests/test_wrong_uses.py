@@ -576,7 +576,7 @@ def test_wrong_arguments_of_predict() -> None:
     refused(BadInput, ("lengths", "batches"), of_floats().predict, iter([X]), lengths=[1, 1])
     refused(BadInput, ("lengths", 2, "(1,)"), of_floats().predict, X, lengths=[1])
     refused(BadInput, ("lengths", 2, "(3,)"), of_floats().predict, X, lengths=[1, 1, 1])
-    refused(BadInput, ("mask", "(2, 3)", "(3, 3)"), of_floats().predict, X, mask=np.ones((3, 3), bool))
+    refused(BadInput, ("mask", "2 rows", "(3, 3)"), of_floats().predict, X, mask=np.ones((3, 3), bool))
     refused(BadInput, ("x", "()"), of_one().predict, np.float32(1))
     refused(BadInput, ("lengths",), of_floats().predict, X, lengths="ab")
     refused(BadInput, ("mask",), of_floats().predict, X, mask=True)

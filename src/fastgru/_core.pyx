@@ -310,6 +310,8 @@ def _expected(spec, shape):
 
 cdef cnp.ndarray as_array(object x, object expected):
     """x as an array of numbers."""
+    if type(x).__name__ == "MaskedArray":
+        raise BadInput(f"{expected}; got a masked array: give its data, and its mask as mask= (True: masked there, False: masked here)")
     if isinstance(x, (list, tuple)) and any(isinstance(item, np.ndarray) for item in x):
         raise BadInput(f"{expected}; got a {type(x).__name__} of {len(x)} arrays: stack them (numpy.stack), or pad them to one "
                        "length and give lengths=")
@@ -368,19 +370,27 @@ cdef cnp.ndarray as_ids(cnp.ndarray array, int64_t limit, object spec, tuple sha
     return np.ascontiguousarray(array, dtype=np.int32)
 
 
+def plain_array(x, expected):
+    """numpy.asarray, but a ragged list is BadInput."""
+    try:
+        return np.asarray(x)
+    except ValueError:
+        raise BadInput(f"{expected}; got a ragged {type(x).__name__}") from None
+
+
 cdef cnp.ndarray make_mask(object lengths, object mask, int64_t batch, int64_t steps):
     """(batch, time) bool from a row's number of steps, an explicit mask, or both."""
     result = np.ones((batch, steps), np.bool_)
     if lengths is not None:
-        n = np.asarray(lengths)
-        if n.shape != (batch,) or n.dtype.kind not in "iu":
+        n = plain_array(lengths, f"lengths should be {batch} whole numbers, one a row")
+        if n.shape != (batch,) or (n.dtype.kind not in "iu" and batch):
             raise BadInput(f"lengths should be {batch} whole numbers, one a row; got {n.dtype} of shape {n.shape}")
         if batch and (n.min() < 0 or n.max() > steps):
             row = int(np.argmax((n < 0) | (n > steps)))
             raise BadInput(f"lengths[{row}] is {int(n[row])}, but the input has {steps} steps")
         result = np.arange(steps) < n[:, None]
     if mask is not None:
-        m = np.asarray(mask)
+        m = plain_array(mask, f"mask should be bool of shape (batch, time) = ({batch}, {steps})")
         if m.shape != (batch, steps) or not (m.dtype.kind == "b" or (m.dtype.kind in "iu" and ((m == 0) | (m == 1)).all())):
             raise BadInput(f"mask should be bool of shape (batch, time) = ({batch}, {steps}); got {m.dtype} of shape {m.shape}")
         result = result & m.astype(np.bool_)
@@ -426,7 +436,7 @@ cdef class Runner:
         self.plan = plan
         self.batch_size = batch_size
         self.threads = threads
-        self.static = {} if static is None else static
+        self.static = {} if static is None else self._static(static)
         self.mask_drop = mask_drop
         self.views = <fg_view *>calloc(plan.n_views, sizeof(fg_view))
         self.results = <fg_view *>calloc(len(plan.outputs), sizeof(fg_view))
@@ -441,12 +451,30 @@ cdef class Runner:
         free(self.results)
         free(self.ids)
 
-    cdef int enter(self) except -1:
+    def _static(self, given):
+        """Own copies of the inputs without a time axis."""
+        static = {}
+        for i, spec in enumerate(self.plan.inputs):
+            if spec.name not in given:
+                continue
+            array = <object>checked_input(given[spec.name], spec, False, self.plan.info[i].limit)
+            if array.shape[0] != self.batch_size:
+                raise BadInput(f"input {spec.name!r} has shape {array.shape}, the stream batch_size={self.batch_size}")
+            static[spec.name] = array.copy()
+        return static
+
+    # ---- one thread at a time: what is between _enter and _leave has the runner to itself ----
+
+    cpdef int _enter(self) except -1:
         if self.closed:
             raise Closed("this stream is closed")
         if self.busy:
             raise StreamBusy("another thread is inside this stream; a stream serves one thread at a time, so give each its own")
+        self.busy = True
         return 0
+
+    cpdef void _leave(self):
+        self.busy = False
 
     # ---- what a Stream does ----
 
@@ -481,10 +509,13 @@ cdef class Runner:
         >>> bool(np.array_equal(y, model(np.array([[4, 8, 15]]))))
         True
         """
-        self.enter()
-        if self.plan.is_simple and self._take_step(x):
-            return self._go_simple(out)
-        return self._call(x, None, out, True)
+        self._enter()
+        try:
+            if self.plan.is_simple and self._take_step(x):
+                return self._go_simple(out)
+            return self._call(x, None, out, True)
+        finally:
+            self.busy = False
 
     def run(self, x, lengths=None, out=None):
         """A chunk of steps of every row; chunks one after the other give what the whole sequence gives, to the bit.
@@ -517,23 +548,23 @@ cdef class Runner:
         >>> bool(np.array_equal(stream.run(np.array([[15]])), model(np.array([[4, 8, 15]]))))
         True
         """
-        self.enter()
-        if lengths is not None and self.mask_drop is not None:
-            raise BadInput(self.mask_drop)
-        return self._call(x, lengths, out, False)
+        self._enter()
+        try:
+            if lengths is not None and self.mask_drop is not None:
+                raise BadInput(self.mask_drop)
+            return self._call(x, lengths, out, False)
+        finally:
+            self.busy = False
 
     cdef object _call(self, object x, object lengths, object out, bint one_step):
         cdef Plan plan = self.plan
-        if len(plan.inputs) == 1:
-            arrays = (x[plan.inputs[0].name] if isinstance(x, dict) and plan.inputs[0].name in x else x,)
+        if len(plan.inputs) == 1 and not isinstance(x, Mapping):
+            arrays = (x,)
         else:
             sequences = [spec for spec in plan.inputs if spec.is_sequence]
             given = {**named_inputs(x if isinstance(x, tuple) else (x,), sequences), **self.static}
             arrays = tuple(given[spec.name] for spec in plan.inputs)
-        shape = getattr(arrays[0], "shape", ())
-        if shape and shape[0] != self.batch_size:
-            raise BadInput(f"this stream has batch_size={self.batch_size}; got {shape[0]} rows (shape {tuple(shape)})")
-        results = self._run(arrays, lengths, None, self.threads, out, one_step)
+        results = self._run(arrays, lengths, None, self.threads, out, one_step, self.batch_size)
         return results[0] if len(results) == 1 else results
 
     # ---- the fast path: one input, one output, one step ----
@@ -602,10 +633,8 @@ cdef class Runner:
         call.batch, call.steps, call.threads = batch, steps, threads
         call.inputs, call.outputs = self.views, self.results
         if self.plan.cost * batch * steps > GIL_COST:
-            self.busy = True
             with nogil:
                 status = fg_run(self.plan.plan, self.state, &call)
-            self.busy = False
         else:
             status = fg_run(self.plan.plan, self.state, &call)
         return check(status)
@@ -614,16 +643,19 @@ cdef class Runner:
 
     def _run_fresh(self, tuple arrays, lengths, mask, int threads, out):
         """As _run, whole sequences, every row from its initial state."""
-        self.enter()
-        fg_state_reset(self.state, 0, 2**62)
-        return self._run(arrays, lengths, mask, threads, out, False)
+        self._enter()
+        try:
+            fg_state_reset(self.state, 0, 2**62)
+            return self._run(arrays, lengths, mask, threads, out, False)
+        finally:
+            self.busy = False
 
-    def _run(self, tuple arrays, lengths, mask, int threads, out, bint one_step):
+    def _run(self, tuple arrays, lengths, mask, int threads, out, bint one_step, int64_t expected=-1):
         """Run the inputs, given in the order of the plan's, from where the state stands; returns a tuple of outputs.
 
         With one_step sequence inputs and outputs have no time axis. `lengths` and `mask` hold for every sequence input.
+        `expected` is the number of rows that a stream has, or -1. The caller has the runner to itself.
         """
-        self.enter()
         cdef Plan plan = self.plan
         cdef int64_t batch = -1, steps = -1, rows
         cdef int i, view = 0
@@ -634,6 +666,8 @@ cdef class Runner:
             array = checked_input(arrays[i], spec, one_step, plan.info[i].limit)
             alive.append(array)
             rows = cnp.PyArray_DIM(array, 0)
+            if expected >= 0 and rows != expected:
+                raise BadInput(f"this stream has batch_size={expected}; got {rows} rows (shape {(<object>array).shape})")
             if batch >= 0 and rows != batch:
                 raise BadInput(f"input {spec.name!r} has {rows} rows, the inputs before it {batch}")
             batch = rows
@@ -692,8 +726,16 @@ cdef class Runner:
 
     # ---- the state ----
 
-    def _close(self):
-        self.enter()
+    def close(self):
+        """Free the state. Further calls raise Closed; closing again does nothing.
+
+        Raises
+        ------
+        StreamBusy
+        """
+        if self.closed:
+            return
+        self._enter()
         self.closed = True
         fg_state_free(self.state)
         self.state = NULL
@@ -701,23 +743,33 @@ cdef class Runner:
     @property
     def nbytes(self):
         """Bytes of state and workspace."""
-        self.enter()
-        return fg_state_bytes(self.state)
+        self._enter()
+        try:
+            return fg_state_bytes(self.state)
+        finally:
+            self.busy = False
+
+    # the following are for a caller between _enter and _leave
+
+    def _begin(self):
+        """Take fresh rows to their initial state: a run of no steps."""
+        arrays = tuple(
+            np.zeros((self.batch_size, 0, *spec.inner), spec.dtype) if spec.is_sequence else self.static[spec.name]
+            for spec in self.plan.inputs
+        )
+        self._run(arrays, None, None, 1, None, False)
 
     def _reset(self, int64_t first, int64_t count):
-        self.enter()
         fg_state_reset(self.state, first, count)
 
     def _get_state(self, value, int64_t row):
         """(h, started) of one row of the GRU layer whose value is named."""
-        self.enter()
         cdef c_bool started = 0
         cdef cnp.ndarray h = np.empty(self.plan.graph.specs[value].features, np.float32)
         check(fg_state_get(self.plan.plan, self.state, self.plan.ids[value], row, <float *>cnp.PyArray_DATA(h), &started))
         return h, bool(started)
 
     def _set_state(self, value, int64_t row, h, bint started):
-        self.enter()
         cdef cnp.ndarray dense = np.ascontiguousarray(h, np.float32)
         check(fg_state_set(self.plan.plan, self.state, self.plan.ids[value], row, <const float *>cnp.PyArray_DATA(dense), started))
 
@@ -733,7 +785,7 @@ cdef bint overlaps(cnp.ndarray array, fg_view *view, int64_t batch, InputInfo in
 cdef cnp.ndarray checked_input(object x, object spec, bint one_step, int64_t limit):
     """An input as the core takes it; the user's own array where nothing has to be converted."""
     shape = spec.shape if not (spec.is_sequence and one_step) else (spec.shape[0], *spec.shape[2:])
-    if isinstance(x, np.ndarray) and x.dtype.kind in "fiu" and x.ndim == len(shape):
+    if type(x) is np.ndarray and x.dtype.kind in "fiu" and x.ndim == len(shape):
         array = x
         fits = all(want is None or want == size for want, size in zip(shape, x.shape))
     else:

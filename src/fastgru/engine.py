@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ._openmp import core
 from .errors import BadInput, FastGRUError, MissingExtra
 
@@ -29,20 +31,24 @@ def available_isas() -> list[str]:
     return [name for name in core.isa_names() if core.isa_available(name)]
 
 
+def whole_number(value: Any, name: str) -> int:
+    """A positive whole number that fits 32 bits, Python's or NumPy's, as an int."""
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not whole or not 1 <= value < 2**31:
+        raise BadInput(f"{name} should be a positive whole number below 2**31, got {value!r}")
+    return int(value)
+
+
 def thread_limit(threads: int | None = None) -> int:
     """`threads`, else FASTGRU_NUM_THREADS, else OMP_NUM_THREADS, else the CPUs that affinity and the cgroup quota
     allow."""
     if threads is not None:
-        if not isinstance(threads, int) or isinstance(threads, bool) or threads < 1:
-            raise BadInput(f"threads should be a positive whole number, got {threads!r}")
-        return threads
+        return whole_number(threads, "threads")
     for name in ("FASTGRU_NUM_THREADS", "OMP_NUM_THREADS"):
         value = os.environ.get(name, "")
         if value:
             first = value.split(",")[0].strip()  # OMP_NUM_THREADS may list nested levels
-            if not first.isdigit() or int(first) < 1:
-                raise BadInput(f"{name}={value}: expected a positive whole number")
-            return int(first)
+            return whole_number(int(first) if first.isdecimal() else value, name)
     return core.cpu_count()
 
 

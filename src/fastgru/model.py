@@ -118,27 +118,31 @@ class Model:
 
     def predict_iter(self, x: Any, batch_size: int = 256, lengths: Any = None, mask: Any = None) -> Iterator[Any]:
         """Yield the outputs batch by batch; parameters as `predict`."""
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise BadInput(f"batch_size should be a positive whole number, got {batch_size!r}")
+        batch_size = engine.whole_number(batch_size, "batch_size")
         if not isinstance(x, (Mapping, tuple)) and not hasattr(x, "__array__"):
             if lengths is not None or mask is not None:
                 raise BadInput("lengths and mask go with whole arrays, not with an iterable of batches")
+            if not isinstance(x, Iterable) or isinstance(x, (str, bytes)):
+                raise BadInput(f"expected an array, a dict or tuple of arrays, or batches; got {type(x).__name__}")
             for batch in x:
                 yield self(*batch) if isinstance(batch, tuple) else self(batch)
             return
         arrays = list(x.values()) if isinstance(x, Mapping) else list(x) if isinstance(x, tuple) else [x]
         names = list(x) if isinstance(x, Mapping) else [spec.name for spec in self.inputs]
-        rows = {np.shape(array)[0] for array in arrays if np.ndim(array)}
-        if len(rows) != 1:
-            raise BadInput(f"the inputs have {sorted(rows)} rows; they should have one number of rows")
-        (count,) = rows
+        for name, array in zip(names, arrays, strict=False):
+            if not np.ndim(array):
+                raise BadInput(f"input {name!r} should be an array with a batch axis, has shape ()")
+        if len(arrays) != len(names) or len({len(array) for array in arrays}) != 1:
+            raise BadInput(f"expected {len(names)} inputs of one number of rows, got rows {[len(a) for a in arrays]}")
+        count = len(arrays[0])
+        lengths, mask = _rows_of(lengths, "lengths", count), _rows_of(mask, "mask", count)
         for first in range(0, max(count, 1), batch_size):
             part = slice(first, first + batch_size)
             chosen = {name: array[part] for name, array in zip(names, arrays, strict=True)}
             yield self(
                 chosen,
-                lengths=None if lengths is None else np.asarray(lengths)[part],
-                mask=None if mask is None else np.asarray(mask)[part],
+                lengths=None if lengths is None else lengths[part],
+                mask=None if mask is None else mask[part],
             )
 
     def predict(
@@ -355,6 +359,16 @@ def _table_line(cells: tuple[str, ...], widths: list[int]) -> str:
 
 def _shape(spec: TensorSpec) -> str:
     return "(" + ", ".join("None" if size is None else str(size) for size in spec.shape) + ")"
+
+
+def _rows_of(value: Any, name: str, count: int) -> Any:
+    """Lengths or a mask as an array of `count` rows; what is inside is checked batch by batch."""
+    if value is None:
+        return None
+    array = core.plain_array(value, f"{name} should have {count} rows")
+    if array.shape[:1] != (count,):
+        raise BadInput(f"{name} should have {count} rows, has shape {array.shape}")
+    return array
 
 
 def _with_progress(batches: Iterable[Any], x: Any, batch_size: int) -> Iterable[Any]:

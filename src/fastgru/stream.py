@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -32,11 +33,9 @@ class Stream(core.Runner):
 
     def reset(self, rows: Rows = None) -> None:
         """Set rows (all, if None) back to the network's own initial state."""
-        if rows is None:
-            self._reset(0, self.batch_size)
-            return
-        for row in self._rows(rows):
-            self._reset(row, 1)
+        with self._alone():
+            for row in self._rows(rows):
+                self._reset(row, 1)
 
     def get_state(self, rows: Rows = None) -> dict[str, np.ndarray]:
         """The state of rows (all, if None), as copies.
@@ -46,7 +45,12 @@ class Stream(core.Runner):
         dict
             ``"layer/h"``: (rows, units) float32 for each GRU layer, and ``"layer/last_output"`` where it can be masked.
         """
-        chosen = self._rows(rows)
+        with self._alone():
+            chosen = self._rows(rows)
+            self._begin()
+            return self._state(chosen)
+
+    def _state(self, chosen: list[int]) -> dict[str, np.ndarray]:
         state = {}
         for layer in _grus(self.plan.graph):
             pairs = [self._get_state(layer.name, row) for row in chosen]
@@ -66,13 +70,16 @@ class Stream(core.Runner):
             Where names or shapes are another network's, or the number of rows is not that of `rows`. Nothing is
             changed.
         """
-        chosen = self._rows(rows)
+        with self._alone():
+            self._replace(state, self._rows(rows))
+
+    def _replace(self, state: Any, chosen: list[int]) -> None:
         expected = {}
         for layer in _grus(self.plan.graph):
             expected[f"{layer.name}/h"] = (len(chosen), layer.units)
             if _keeps_output(layer):
                 expected[f"{layer.name}/last_output"] = (len(chosen), layer.units)
-        got = {key: np.asarray(value, np.float32) for key, value in state.items()}
+        got = _as_state(state)
         if {key: value.shape for key, value in got.items()} != expected:
             shown = {key: value.shape for key, value in got.items()}
             raise StateMismatch(f"this network's state is {expected}, the one given is {shown}")
@@ -81,24 +88,32 @@ class Stream(core.Runner):
             for i, row in enumerate(chosen):
                 self._set_state(layer.name, row, got[f"{layer.name}/h"][i], bool(started[layer.name][i]))
 
-    def close(self) -> None:
-        """Free the state. Further calls raise Closed; closing twice does too."""
-        self._close()
-
     def __enter__(self) -> Stream:
-        return self
+        with self._alone():
+            return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._close()
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<fastgru.Stream of {self.plan.graph.name!r}: {self.batch_size} rows>"
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        self._enter()
+        try:
+            yield
+        finally:
+            self._leave()
 
     def _rows(self, rows: Rows) -> list[int]:
         if rows is None:
             return list(range(self.batch_size))
-        chosen = [rows] if isinstance(rows, (int, np.integer)) else list(rows)
-        for row in chosen:
+        given = list(rows) if isinstance(rows, Iterable) else [rows]
+        for row in given:
             if isinstance(row, bool) or not isinstance(row, (int, np.integer)) or not 0 <= row < self.batch_size:
-                raise BadInput(f"rows should be numbers from 0 to {self.batch_size - 1}, got {row!r}")
-        return [int(row) for row in chosen]
+                raise BadInput(f"rows should be whole numbers from 0 to {self.batch_size - 1}, got {row!r}")
+        return [int(row) for row in given]
 
 
 def open_stream(
@@ -108,19 +123,13 @@ def open_stream(
     reasons = streaming_obstacles(plan.graph)
     if reasons:
         raise UnsupportedModel(reasons)
-    if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
-        raise BadInput(f"batch_size should be a positive whole number, got {batch_size!r}")
-    static = [spec for spec in plan.inputs if not spec.is_sequence]
-    given = dict(inputs or {})
-    if set(given) != {spec.name for spec in static}:
-        raise BadInput(f"stream(inputs=…) takes {sorted(spec.name for spec in static)}, got {sorted(given)}")
-    for spec in static:
-        given[spec.name] = np.array(given[spec.name])
-        if given[spec.name].shape[:1] != (batch_size,):
-            raise BadInput(
-                f"input {spec.name!r} has shape {given[spec.name].shape}, the stream batch_size={batch_size}"
-            )
-    return Stream(plan, batch_size, engine.thread_limit(threads), given, mask_drop)
+    rows = engine.whole_number(batch_size, "batch_size")
+    names = [spec.name for spec in plan.inputs if not spec.is_sequence]
+    given = {} if inputs is None else inputs
+    if not isinstance(given, Mapping) or set(given) != set(names):
+        got = sorted(given) if isinstance(given, Mapping) else type(given).__name__
+        raise BadInput(f"stream(inputs=…) should be a dict of the inputs without time, {names}; got {got}")
+    return Stream(plan, rows, engine.thread_limit(threads), dict(given), mask_drop)
 
 
 def streaming_obstacles(graph: Graph) -> list[str]:
@@ -146,6 +155,21 @@ def _grus(graph: Graph) -> list[GRU]:
 
 def _keeps_output(layer: GRU) -> bool:
     return layer.mask is not None and not layer.zero_output_for_mask
+
+
+def _as_state(state: Any) -> dict[str, np.ndarray]:
+    if not isinstance(state, Mapping):
+        raise StateMismatch(f"a state is a dict of arrays such as 'gru/h', got {type(state).__name__}")
+    arrays = {}
+    for key, value in state.items():
+        try:
+            array = np.asarray(value)
+        except ValueError:
+            raise StateMismatch(f"{key} is ragged") from None
+        if array.dtype.kind not in "fiu":
+            raise StateMismatch(f"{key} should be float32, is {array.dtype}")
+        arrays[key] = array.astype(np.float32)
+    return arrays
 
 
 def _started(layer: GRU, state: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -1,0 +1,97 @@
+"""Print, as Markdown, what the Keras importer reads: taken from its own tables.
+
+python tools/list_supported.py             the tables
+python tools/list_supported.py --write     … put between their marks in docs/formats.md
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from fastgru.graph import ELEMENTWISE, ROWWISE, Activation
+from fastgru.importers.keras import activations, layers
+
+PAGE = Path(__file__).parents[1] / "docs" / "formats.md"
+BEGIN, END = "<!-- begin: tools/list_supported.py -->\n", "<!-- end: tools/list_supported.py -->\n"
+
+
+def code(words: Iterable[str]) -> str:
+    return ", ".join(f"`{word}`" for word in words)
+
+
+def rows(head: tuple[str, ...], body: Iterable[tuple[str, ...]]) -> Iterator[str]:
+    for cells in (head, ("---",) * len(head), *body):
+        yield "| " + " | ".join(cells) + " |"
+
+
+def formula(activation: Activation) -> str:
+    """The canonical name, with the parameters that are not its defaults: ``relu(max_value=6)``."""
+    defaults = {**ELEMENTWISE, **ROWWISE}[activation.name]
+    pairs = zip(defaults.items(), activation.params, strict=True)
+    given = ", ".join(f"{key}={value:.4g}" for (key, default), value in pairs if value != default)
+    return f"{activation.name}({given})" if given else activation.name
+
+
+def readers() -> Iterator[tuple[str, ...]]:
+    """One row for the classes that share a reader."""
+    shared: dict[layers.Reader, list[str]] = defaultdict(list)
+    for class_name, reader in layers.READERS.items():
+        shared[reader].append(class_name)
+    for reader, class_names in shared.items():
+        yield code(class_names), "yes" if reader.per_step else "no", code(sorted(reader.ignored)) or "–"
+
+
+def functions() -> dict[str, list[Activation]]:
+    """By the name that Keras writes: the one function, or (hard_sigmoid) those of Keras 2 and Keras 3."""
+    found = {name: [activation] for name, activation in activations.FUNCTIONS.items()}
+    eras = sorted(activations.HARD_SIGMOID)[-2:]  # Keras 1 is refused as a whole
+    found["hard_sigmoid"] = [Activation.of("hard_sigmoid", slope=activations.HARD_SIGMOID[era]) for era in eras]
+    return dict(sorted(found.items()))
+
+
+def names() -> Iterator[tuple[str, ...]]:
+    for answer, rowwise in (("yes", False), ("no: they look at a whole row", True)):
+        yield answer, code(name for name, found in functions().items() if found[0].is_rowwise == rowwise)
+
+
+def renamed() -> Iterator[tuple[str, ...]]:
+    """Where Keras' name is not that of the function here, or says more than one thing."""
+    for name, found in functions().items():
+        words = " in Keras 2, ".join(map(formula, found)) + (" in Keras 3" if len(found) > 1 else "")
+        if words != name:
+            yield f"`{name}`", words
+
+
+def refused() -> Iterator[tuple[str, ...]]:
+    shared: dict[str, list[str]] = defaultdict(list)
+    for class_name, why in layers.REFUSED.items():
+        shared[why].append(class_name)
+    return ((code(class_names), why) for why, class_names in shared.items())
+
+
+def page() -> str:
+    """All tables, each under a line that says what it lists."""
+    parts = [
+        "Layers:",
+        rows(("Keras class", "inside TimeDistributed", "options without effect at inference"), readers()),
+        "Activations by name; a layer's `activation` may also be one of " + code(activations.LAYERS) + ":",
+        rows(("in a GRU", "Keras names"), names()),
+        "Not computed under the same name with default parameters:",
+        rows(("Keras name", "computed as"), renamed()),
+        "Refused with a reason of their own, like every class that is not listed above:",
+        rows(("Keras class", "why"), refused()),
+    ]
+    return "\n\n".join(part if isinstance(part, str) else "\n".join(part) for part in parts) + "\n"
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/formats.md")
+    if parser.parse_args().write:
+        before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
+        PAGE.write_text(before + BEGIN + page() + END + rest.split(END)[1], encoding="utf-8")
+    else:
+        print(page(), end="")
