@@ -338,7 +338,7 @@ def test_run_refuses_bad_inputs(folder, tmp_path, network, name, content, words)
     [
         (np.zeros((2, 4, FEATURES + 1), np.float32), "4"),
         (np.zeros((4, FEATURES), np.float32), "(4, 3)"),
-        (np.float32(1), "rows"),
+        (np.float32(1), "batch"),
         (np.array(["a"]), "<U1"),
         (np.array([{}], object), "not a .npy file"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 from typing import Any
@@ -65,19 +66,20 @@ def open_blas() -> None:
             except FastGRUError:
                 continue
         raise BadInput(f"FASTGRU_BLAS={path}: not a library with cblas_sgemm")
-    try:
-        import scipy_openblas32
-    except ImportError:
-        raise MissingExtra.of("scipy-openblas32", "blas", 'matmul="blas"') from None
-    library = Path(scipy_openblas32.get_lib_dir(), scipy_openblas32.get_library(fullname=True))
-    _open_openblas(str(library))
+    spec = importlib.util.find_spec("scipy_openblas32")
+    if spec is None or spec.origin is None:
+        raise MissingExtra.of("scipy-openblas32", "blas", 'matmul="blas"')
+    libraries = sorted(Path(spec.origin).parent.glob("lib/libscipy_openblas*.so"))
+    if not libraries:
+        raise BadInput('matmul="blas": the package scipy-openblas32 holds no library; name one with FASTGRU_BLAS')
+    _open_openblas(str(libraries[0]))
 
 
 def _open_openblas(path: str) -> None:
     # On several virtualised CPUs OpenBLAS takes an AVX-512 machine for a Haswell and runs at half speed. It reads its
-    # environment when it is opened, so the right kind is named just for that moment.
+    # environment when it is opened (importing its package does that too), so the right kind is named for that moment.
     name = "OPENBLAS_CORETYPE"
-    misjudged = name not in os.environ and core.isa_available("avx512") if "avx512" in core.isa_names() else False
+    misjudged = name not in os.environ and "avx512" in available_isas()
     if misjudged:
         os.environ[name] = "SkylakeX"
     try:
