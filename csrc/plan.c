@@ -250,8 +250,15 @@ fg_status fg_plan_finish(fg_plan *plan, const fg_value *outputs, int32_t n_outpu
     }
     plan->n_outputs = n_outputs;
     plan->causal = true;
-    for (int i = 0; i < plan->n_steps; i++)
+    int walk = 0; /* the stage of the one walk that a causal network is */
+    for (int i = 0; i < plan->n_steps; i++) {
         choose_stage(plan, i);
+        const int stage = plan->steps[i].stage;
+        if (stage & 1) {
+            plan->causal = plan->causal && (walk == 0 || walk == stage);
+            walk = stage;
+        }
+    }
     for (int i = 0; i < plan->n_steps; i++) {
         const fg_step *step = &plan->steps[i];
         keep_whole(plan, step->x, step->stage);

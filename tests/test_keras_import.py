@@ -262,6 +262,14 @@ def test_masks_are_wired_as_keras_passes_them(keras, L, tmp_path: Path) -> None:
     assert layers["two"].mask is None
 
 
+def test_masking_replaces_the_mask_before_it(keras, L, tmp_path: Path) -> None:
+    network = built(
+        keras, L.Input((5,)), L.Embedding(9, 4, mask_zero=True), L.Masking(7.0), L.GRU(4, return_sequences=True)
+    )  # fmt: skip
+    x = np.array([[0, 3, 0, 5, 0], [1, 0, 0, 2, 8]], np.float32)
+    check(run(saved(network, tmp_path, ".h5"), x), answer(network, x), "keras")
+
+
 def test_mixed_precision_is_noted(keras, L, tmp_path: Path) -> None:
     network = keras.Sequential([L.Input((3, 2)), L.GRU(4, dtype="mixed_bfloat16", name="half"), L.Dense(2)])
     graph = saved(network, tmp_path, ".keras")

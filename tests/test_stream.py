@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import json
 from collections.abc import Callable
@@ -11,9 +12,11 @@ import numpy as np
 import pytest
 
 import fastgru
+import oracle
 from building import chain, dense, embedding, floats, gru, tokens, uniform
 from fastgru import Closed, Model, StateMismatch, UnsupportedModel
 from fastgru.graph import Activate, Activation, Graph, Layer, Masking, Reshape, tensor_spec
+from tolerances import check
 
 ROWS, STEPS, FEATURES, UNITS = 3, 11, 3, 5
 
@@ -387,6 +390,17 @@ def test_a_network_without_a_gru_has_no_state() -> None:
         assert same(stream.run(X), model(X))
         assert stream.get_state() == {}
         stream.set_state({})
+
+
+def test_a_gru_that_starts_from_another_ones_end_cannot_stream() -> None:
+    rng = np.random.default_rng(3)
+    first = gru(rng, FEATURES, UNITS, name="encoder")
+    second = gru(rng, FEATURES, UNITS, name="decoder", return_sequences=True)
+    second = dataclasses.replace(second, inputs=("x", "encoder:state"))
+    model = Model(Graph((floats(FEATURES),), (first, second), ("decoder",)))
+    check(model(X), oracle.run(model.graph, {"x": X})[0], "oracle")
+    with pytest.raises(UnsupportedModel, match="'decoder' starts from 'encoder:state'"):
+        model.stream()
 
 
 # ---- closing -------------------------------------------------------------------------------------------------------

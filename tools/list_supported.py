@@ -77,7 +77,7 @@ def page() -> str:
     parts = [
         "Layers:",
         rows(("Keras class", "inside TimeDistributed", "options without effect at inference"), readers()),
-        "Activations by name; a layer's `activation` may also be one of " + code(activations.LAYERS) + ":",
+        "Activations by name; an `activation` may also be one of the layers " + code(activations.LAYERS) + ":",
         rows(("in a GRU", "Keras names"), names()),
         "Not computed under the same name with default parameters:",
         rows(("Keras name", "computed as"), renamed()),

@@ -249,9 +249,6 @@ def _layer(entry: Any, by_layer: dict[str, dict[str, Array]]) -> Layer:
                 _expect(f"{kind} layer {name!r}: {field.name}", attributes[field.name], hints[field.name])
         elif field.default is dataclasses.MISSING:
             raise BadModelFile(f"{kind} layer {name!r} lacks its {field.name}")
-    most = 2 if kind == "GRU" else 1
-    if not 1 <= len(attributes["inputs"]) <= most:
-        raise BadModelFile(f"{kind} layer {name!r} reads {len(attributes['inputs'])} values, takes 1 to {most}")
     return layer_from(kind, attributes, tensors)
 
 

@@ -137,7 +137,17 @@ def streaming_obstacles(graph: Graph) -> list[str]:
     if not any(spec.is_sequence for spec in graph.inputs):
         return ["the network has no input with a time axis, so there is nothing to stream"]
     reasons = []
+    late: set[str] = set()  # values without time that stand only after the last step
     for layer in graph.layers:
+        walks = any(graph.specs[value].is_sequence for value in layer.inputs)
+        waits_for = next((value for value in layer.inputs if value in late), None)
+        if (walks or waits_for) and not graph.specs[layer.name].is_sequence:
+            late.add(layer.name)
+        if walks:
+            late.add(f"{layer.name}:state")
+        if walks and waits_for:
+            late_by = f"starts from {waits_for!r}, which stands only after another layer's last step"
+            reasons.append(f"{layer.kind} layer {layer.name!r} {late_by}, so it cannot stream")
         if isinstance(layer, GRU) and layer.go_backwards:
             reasons.append(
                 f"GRU layer {layer.name!r} goes backwards: it starts from the last step, so it cannot stream"

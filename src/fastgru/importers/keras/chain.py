@@ -69,9 +69,10 @@ class Chain:
         if drops_mask or not self.spec.is_sequence:
             self.mask, self.is_masked = None, False
 
-    def add_masking(self, kind: type[Layer], makes_mask: bool, **attributes: Any) -> None:
-        """Append a layer that takes a mask and defines one."""
-        self.add(kind, mask=self.mask, **attributes)
+    def add_masking(self, kind: type[Layer], makes_mask: bool, replaces: bool = False, **attributes: Any) -> None:
+        """Append a layer that defines a mask: from the one that reaches it or, if it replaces that, the caller's."""
+        given = f"{self.source.name}:mask" if self.mask is not None else None
+        self.add(kind, mask=given if replaces else self.mask, **attributes)
         if self.spec.is_sequence:
             self.mask = f"{self.value}:mask"
             self.is_masked = self.is_masked or makes_mask

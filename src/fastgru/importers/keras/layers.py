@@ -128,7 +128,9 @@ def embedding(config: LayerConfig) -> Emit:
 @reads("Masking")
 def masking(config: LayerConfig) -> Emit:
     mask_value = config.number("mask_value", 0.0)
-    return lambda chain, weights: chain.add_masking(graph.Masking, makes_mask=True, mask_value=mask_value)
+    # Keras' own mask is this layer's alone, whatever mask the network made before it
+    options = {"makes_mask": True, "replaces": True, "mask_value": mask_value}
+    return lambda chain, weights: chain.add_masking(graph.Masking, **options)
 
 
 @reads(

@@ -1,0 +1,154 @@
+"""What docs/ and examples/ show really runs, and what they name really exists."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+import fastgru
+from building import chain, dense, embedding, floats, gru, tokens
+
+ROOT = Path(__file__).parents[1]
+DOCS, EXAMPLES = ROOT / "docs", ROOT / "examples"
+
+
+def fenced(page: str, language: str) -> str:
+    """The blocks of one language as one text, each at the lines where it stands on the page."""
+    lines = (DOCS / page).read_text(encoding="utf-8").splitlines()
+    kept, inside = [], False
+    for line in lines:
+        inside = line == f"```{language}" or (inside and line != "```")
+        kept.append("" if line.startswith("```") or not inside else line)
+    return "\n".join(kept)
+
+
+def run(*command: str | Path, stdin: str = "") -> str:
+    """Standard output of a Python program that succeeds."""
+    result = subprocess.run(
+        [sys.executable, "-X", "utf8", *map(str, command)],
+        input=stdin, capture_output=True, text=True, encoding="utf-8", timeout=300,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+# ---- docs/ ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("page", "errors"), [("python.md", 2), ("architecture.md", 0)])
+def test_python_blocks_run(
+    page: str, errors: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Messages shown behind a print(error) are those that are printed."""
+    monkeypatch.chdir(tmp_path)
+    source = fenced(page, "python")
+    assert "assert " in source
+    exec(compile(source, str(DOCS / page), "exec"), {"__name__": page})
+    printed = capsys.readouterr().out
+    shown = re.findall(r"print\(error\) +# (.+)", source)
+    assert len(shown) == errors
+    for words in shown:
+        assert words.removeprefix("… ") in printed
+
+
+def test_tables_of_layers_are_the_importers_own() -> None:
+    tables = run(ROOT / "tools" / "list_supported.py")
+    assert "| `GRU` |" in tables
+    text = (DOCS / "formats.md").read_text(encoding="utf-8")
+    mark = "<!-- {}: tools/list_supported.py -->\n".format
+    assert mark("begin") + tables + mark("end") in text, "run: python tools/list_supported.py --write"
+
+
+def test_the_file_shown_loads(tmp_path: Path) -> None:
+    """The JSON in formats.md beside tensors as the text describes them, written by safetensors itself."""
+    structure = json.loads(fenced("formats.md", "json"))
+    shapes = {"gru/kernel": (4, 48), "gru/recurrent_kernel": (16, 48), "head/kernel": (16, 2)}
+    tensors = {name: np.ones(shape, np.float32) for name, shape in shapes.items()}
+    metadata = {"fastgru_format": "1", "graph": json.dumps(structure)}
+    save_file(tensors, tmp_path / "model.safetensors", metadata)
+    model = fastgru.load(tmp_path / "model.safetensors")
+    assert model.graph.structure() == structure, "every key that is written is shown, with the value that is written"
+
+
+@cache
+def tree() -> dict[str, str]:
+    """The text of every file of the project that the docs may name, by its path."""
+    patterns = (
+        "*.py",
+        "*.md",
+        "*.toml",
+        "csrc/**/*.[ch]",
+        "src/**/*.py*",
+        "src/**/*.pxd",
+        "tests/*.py",
+        "tools/**/*.py",
+        "docs/*.md",
+    )
+    paths = {path for pattern in patterns for path in ROOT.glob(pattern) if path.suffix != ".pyc"}
+    return {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in paths}
+
+
+@pytest.mark.parametrize("page", ["adding.md", "architecture.md"])
+def test_files_and_names_of_the_docs_exist(page: str) -> None:
+    """A checklist that names what is gone leads nowhere."""
+    if not (ROOT / "csrc").exists():
+        pytest.skip("csrc is not beside the tests: the names in the docs are NOT checked")
+    prose = re.sub(r"^```.*?^```", "", tree()[f"docs/{page}"], flags=re.MULTILINE | re.DOTALL)
+    spans = set(re.findall(r"`([^`\n]+)`", prose))
+    paths = {span for span in spans if re.fullmatch(r"[\w/.]+\.(py|pyx|pxd|c|h|md|toml)", span)}
+    names = {span for span in spans - paths if re.fullmatch(r"[A-Za-z_]\w{3,}(\.[A-Za-z_]\w+)?", span)}
+    assert min(len(paths), len(names)) >= 10
+    assert {path for path in paths if not any(f"/{file}".endswith(f"/{path}") for file in tree())} == set()
+    code = (text for file, text in tree().items() if not file.endswith((".md", Path(__file__).name)))
+    words = set(re.findall(r"\w+", "\n".join(code)))
+    assert {name for name in names if not words.issuperset(name.split("."))} == set()
+
+
+# ---- examples/ -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.py")))
+def test_examples_are_short_and_explain_themselves(name: str) -> None:
+    assert len((EXAMPLES / name).read_text(encoding="utf-8").splitlines()) < 60
+    assert f"python examples/{name}" in run(EXAMPLES / name, "--help")
+
+
+@pytest.mark.parametrize("saved", [False, True], ids=["its own network", "a file"])
+def test_sensor_goes_on_where_it_ended(saved: bool, tmp_path: Path) -> None:
+    model = []
+    if saved:
+        rng = np.random.default_rng(0)
+        cell = gru(rng, 3, 5, mask="x:mask")
+        head = dense(rng, 5, 2, name="head", source="gru", function="linear")
+        fastgru.Model(chain(floats(3), cell, head)).save(tmp_path / "model.safetensors")
+        model = [tmp_path / "model.safetensors"]
+    command = (EXAMPLES / "stream_sensor.py", *model)
+    whole = run(*command, "--steps", "7")
+    assert [line.split()[0] for line in whole.splitlines()] == list("0123456")
+    state = ("--state", tmp_path / "state.npz")
+    assert run(*command, "--steps", "3", *state) + run(*command, "--steps", "4", *state) == whole
+
+
+def test_texts_are_classified() -> None:
+    program = EXAMPLES / "classify_text.py"
+    lines = run(program, stdin="I loved every minute of it.\n\nA dull, pointless mess.\n").splitlines()
+    assert [line.split()[0] for line in lines] == ["positive", "negative"]
+    assert lines[0].endswith("%  I loved every minute of it.")
+    assert len(run(program).splitlines()) == 3, "sentences of its own"
+
+
+def test_a_network_without_vocabulary_is_refused(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    path = tmp_path / "model.safetensors"
+    fastgru.Model(chain(tokens(), embedding(rng, 9, 4), gru(rng, 4, 5, source="embedding"))).save(path)
+    result = subprocess.run([sys.executable, EXAMPLES / "classify_text.py", path], capture_output=True, text=True)
+    assert result.returncode == 1
+    assert "has no vocabulary" in result.stderr
