@@ -398,3 +398,8 @@ def test_networks_at_random(network: tuple[Graph, dict[str, np.ndarray], np.ndar
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FASTGRU_ISA", name)
         compare(*network)
+
+
+def test_names_that_cannot_be_printed_are_refused() -> None:
+    with pytest.raises(BadModelFile, match="cannot be printed"):
+        chain(floats(5), gru(np.random.default_rng(1), 5, 2, name="a\x1b[2J"))

@@ -297,3 +297,10 @@ def test_hdf5_of_something_else(tmp_path: Path) -> None:
         file["x"] = np.zeros(3)
     with pytest.raises(BadModelFile, match="not of Keras"):
         importers.read(tmp_path / "data.h5")
+
+
+def test_names_do_not_reach_a_terminal_as_commands(document: dict) -> None:
+    layer(document, 2)["config"]["name"] = "gru\x1b[2J\nok"
+    names = [layer.name for layer in read(document).layers]
+    assert "gru_[2J_ok" in names
+    assert all(name.isprintable() for name in names)

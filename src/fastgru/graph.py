@@ -459,7 +459,9 @@ class Graph:
     text: Mapping[str, Any] | None = field(default=None)
 
     def __post_init__(self) -> None:
-        _ = self.specs
+        for text in (self.name, *self.specs, *self.notes):
+            if not text.isprintable():  # it may come from a hostile file and end on a terminal
+                raise BadModelFile(f"{text!r} holds characters that cannot be printed")
 
     @cached_property
     def specs(self) -> dict[str, TensorSpec]:

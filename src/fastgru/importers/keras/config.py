@@ -40,6 +40,11 @@ class Report:
     policies: dict[str, list[str]] = field(default_factory=dict)
 
 
+def printable(name: object) -> str:
+    """A name from a file without what would move a terminal's cursor."""
+    return "".join(letter if letter.isprintable() else "_" for letter in str(name))
+
+
 class LayerConfig:
     """The configuration of one layer.
 
@@ -62,7 +67,7 @@ class LayerConfig:
         self.class_name = self.label = str(entry.get("class_name", ""))
         self._values = mapping(entry.get("config"), f"the config of a {self.class_name or 'layer'}")
         self.report = report
-        self.name = str(self._values.get("name") or entry.get("name") or self.class_name.lower() or "layer")
+        self.name = printable(self._values.get("name") or entry.get("name") or self.class_name.lower() or "layer")
         if within is not None:
             self.name, self.label = within.name, f"{within.label}/{self.class_name}"
         self.owner = f"layer {self.name!r} ({self.label})"

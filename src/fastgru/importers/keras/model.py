@@ -12,7 +12,7 @@ from typing import Any
 
 from ...errors import BadModelFile, UnsupportedModel
 from ...graph import TensorSpec, tensor_spec
-from .config import KERAS_MODULES, LayerConfig, Report, mapping, sequence, shape
+from .config import KERAS_MODULES, LayerConfig, Report, mapping, printable, sequence, shape
 from .weights import Source
 
 #: layers that hand on the shape of their input
@@ -84,7 +84,7 @@ def parse(document: Any, report: Report) -> Architecture:
     class_name, config = _network(document)
     entries: Sequence[Any] | None
     if isinstance(config, Mapping):
-        name, entries = str(config.get("name", "")), sequence(config.get("layers"))
+        name, entries = printable(config.get("name", "")), sequence(config.get("layers"))
         unknown = sorted(str(key) for key in config if key not in _NETWORK_KEYS)
         report.reasons += [f"the network's option {key} is not known to fastgru" for key in unknown]
         built = shape(config.get("build_input_shape"))
