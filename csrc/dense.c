@@ -36,19 +36,14 @@ static fg_status add(fg_plan *plan, fg_step *step, const fg_layer *layer)
     own->outputs = f.function == FG_GLU ? units / 2 : units;
     own->rowwise = rowwise ? f : linear;
     const fg_status status = fg_matrix_init(&own->matrix, plan->kernels, plan->matmul, layer->dense.kernel,
-                                            layer->dense.bias, inputs, units, false, rowwise ? linear : f);
+                                            layer->dense.bias, inputs, units, rowwise ? linear : f);
     if (status)
         return status;
     step->cost = (double)inputs * (double)units * (double)own->inner;
     step->bytes = own->matrix.bytes;
+    if (f.function == FG_GLU) /* its product is twice as wide as its output, so it goes through scratch */
+        step->scratch_step = own->inner * units;
     return fg_define(plan, layer->y, layer->x, FG_FLOATS, own->outputs * own->inner);
-}
-
-/* glu's product is twice as wide as its output, so it goes through scratch. */
-static int64_t scratch(const fg_step *step, int64_t rows, int64_t steps)
-{
-    const dense_layer *own = step->own;
-    return own->rowwise.function == FG_GLU ? rows * steps * own->inner * own->outputs * 2 : 0;
 }
 
 static void activate_rows(const fg_context *c, const dense_layer *own, const fg_grid *from, const fg_grid *to,
@@ -95,4 +90,4 @@ static void run(const fg_step *step, fg_context *c)
     activate_rows(c, own, &product, &y, first, last);
 }
 
-const fg_layer_ops fg_dense_ops = {.add = add, .run = run, .release = release, .scratch = scratch};
+const fg_layer_ops fg_dense_ops = {.add = add, .run = run, .release = release};

@@ -6,7 +6,7 @@
 
 typedef struct embedding_layer {
     const float *table; /* the caller's, read in place */
-    int64_t features;
+    int64_t vocabulary, features;
     bool mask_zero;
 } embedding_layer;
 
@@ -24,7 +24,8 @@ static fg_status add(fg_plan *plan, fg_step *step, const fg_layer *layer)
     if (!own)
         return FG_NO_MEMORY;
     step->own = own;
-    *own = (embedding_layer){layer->embedding.table, layer->embedding.features, layer->embedding.mask_zero};
+    *own = (embedding_layer){layer->embedding.table, layer->embedding.vocabulary, layer->embedding.features,
+                             layer->embedding.mask_zero};
     const fg_status status = fg_define(plan, layer->y, layer->x, FG_FLOATS, own->features);
     return status ? status : fg_define_mask(plan, layer->y_mask, layer->x, layer->mask, own->mask_zero);
 }
@@ -51,9 +52,12 @@ static void run(const fg_step *step, fg_context *c)
     for (int64_t b = first; b < last; b++) {
         int64_t id_time;
         const int32_t *ids = fg_ids_of(c, step->x, c->row + b, &id_time);
-        for (int64_t t = 0; t < y.steps; t++)
-            memcpy(y.data + b * y.row_stride + t * y.time_stride, own->table + ids[t * id_time] * own->features,
+        for (int64_t t = 0; t < y.steps; t++) {
+            /* the caller has checked the ids, but the array is still theirs and may change under us */
+            const int64_t id = ids[t * id_time] >= 0 && ids[t * id_time] < own->vocabulary ? ids[t * id_time] : 0;
+            memcpy(y.data + b * y.row_stride + t * y.time_stride, own->table + id * own->features,
                    (size_t)own->features * sizeof(float));
+        }
     }
     if (c->rank == 0 && step->y_mask != FG_NONE && fg_slot_of(c, step->y_mask).view.data)
         write_mask(step, c, own->mask_zero);

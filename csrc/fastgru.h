@@ -143,11 +143,14 @@ void fg_state_free(fg_state *state);
 void fg_state_reset(fg_state *state, int64_t first, int64_t count);
 int64_t fg_state_bytes(const fg_state *state);
 
-/* Hidden state of a GRU layer (named by its y or y_state value), one row. `started` is false while the row has seen no
- * unmasked step: its last output is then zero, afterwards it equals h. h has `units` floats. FG_BAD_CALL where there is
- * no such layer or row. */
-fg_status fg_state_get(const fg_plan *plan, const fg_state *state, fg_value gru, int64_t row, float *h, bool *started);
-fg_status fg_state_set(const fg_plan *plan, fg_state *state, fg_value gru, int64_t row, const float *h, bool started);
+/* Hidden state of a GRU layer (named by its y or y_state value), one row: h has `units` floats. has_output: the row's
+ * last output is h; else it is zero, for want of an unmasked step or because the last step was masked and gives zero.
+ * Setting one layer of a row that starts afresh makes all of its layers go on, so set them all. FG_BAD_CALL where there
+ * is no such layer or row. */
+fg_status fg_state_get(const fg_plan *plan, const fg_state *state, fg_value gru, int64_t row, float *h,
+                       bool *has_output);
+fg_status fg_state_set(const fg_plan *plan, fg_state *state, fg_value gru, int64_t row, const float *h,
+                       bool has_output);
 
 /* Runs `steps` steps of `batch` rows from where the state's rows 0 .. batch-1 stand. Token ids must lie in the tables.
  * FG_NO_MEMORY, FG_BAD_CALL: the state is unchanged. */

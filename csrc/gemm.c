@@ -98,14 +98,14 @@ static bool blas_multiply(const fg_kernels *kernels, const fg_matrix *m, const f
 /* ---- matrices ---------------------------------------------------------------------------------------------------- */
 
 fg_status fg_matrix_init(fg_matrix *m, const fg_kernels *kernels, fg_matmul matmul, const float *matrix,
-                         const float *bias, int64_t k, int64_t columns, bool padded, fg_activation f)
+                         const float *bias, int64_t k, int64_t columns, fg_activation f)
 {
     memset(m, 0, sizeof *m);
     const int64_t width = (columns + kernels->lanes - 1) / kernels->lanes * kernels->lanes;
     const size_t packed_bytes = fg_size(k, width, sizeof(float));
     m->packed = fg_alloc(packed_bytes);
     m->bias = fg_alloc(fg_size(1, width, sizeof(float)));
-    if (matmul == FG_MATMUL_BLAS && k <= INT32_MAX && columns <= INT32_MAX)
+    if (matmul == FG_MATMUL_BLAS)
         m->plain = fg_alloc(fg_size(k, columns, sizeof(float)));
     if (!m->packed || !m->bias || (matmul == FG_MATMUL_BLAS && !m->plain)) {
         fg_matrix_release(m);
@@ -116,7 +116,7 @@ fg_status fg_matrix_init(fg_matrix *m, const fg_kernels *kernels, fg_matmul matm
         memcpy(m->bias, bias, (size_t)columns * sizeof(float));
     if (m->plain)
         memcpy(m->plain, matrix, (size_t)k * (size_t)columns * sizeof(float));
-    m->product = (fg_product){.w = m->packed, .bias = m->bias, .k = k, .columns = columns, .f = f, .padded = padded};
+    m->product = (fg_product){.w = m->packed, .bias = m->bias, .k = k, .columns = columns, .f = f};
     m->bytes = (int64_t)packed_bytes;
     return FG_OK;
 }

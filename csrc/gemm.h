@@ -29,9 +29,9 @@ typedef struct fg_matrix {
     int64_t bytes;
 } fg_matrix;
 
-/* Packs matrix (k, columns) and bias (columns, or NULL). `padded`: products write whole vectors. FG_NO_MEMORY. */
+/* Packs matrix (k, columns) and bias (columns, or NULL). FG_NO_MEMORY. */
 fg_status fg_matrix_init(fg_matrix *m, const fg_kernels *kernels, fg_matmul matmul, const float *matrix,
-                         const float *bias, int64_t k, int64_t columns, bool padded, fg_activation f);
+                         const float *bias, int64_t k, int64_t columns, fg_activation f);
 void fg_matrix_release(fg_matrix *m);
 /* Number of panels. */
 int64_t fg_matrix_panels(const fg_matrix *m, const fg_kernels *kernels);

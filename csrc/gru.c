@@ -52,7 +52,7 @@ static fg_status pack_input(gru_layer *own, const fg_plan *plan, const fg_layer 
         fg_group_columns(matrix, layer->gru.kernel, inputs, units, kernels->lanes, gates, 3);
         merge_biases(bias, layer);
         fg_group_columns(grouped, bias, 1, units, kernels->lanes, gates, 3);
-        status = fg_matrix_init(&own->input, kernels, plan->matmul, matrix, grouped, inputs, width, true,
+        status = fg_matrix_init(&own->input, kernels, plan->matmul, matrix, grouped, inputs, width,
                                 (fg_activation){.function = FG_LINEAR});
         own->weights.input = own->input.product;
     }
@@ -135,6 +135,8 @@ static fg_status add(fg_plan *plan, fg_step *step, const fg_layer *layer)
         return status;
     step->reads_whole = own->go_backwards;
     step->initial = own->initial;
+    step->scratch_step = own->input.product.columns;
+    step->scratch_row = own->weights.reset_after ? 0 : 2 * own->stride;
     step->memory = plan->n_memories++;
     step->cost = 3.0 * (double)units * (double)(units + x->features);
     step->bytes = own->input.bytes + own->weights.groups * 3 * plan->kernels->lanes * units * (int64_t)sizeof(float);
@@ -185,7 +187,7 @@ static void hold_row(const walk *w, int64_t b, int64_t t)
     if (!w->y)
         return;
     float *y = w->y + b * w->y_row + t * w->y_time + from;
-    if (w->memory->started[w->c->row + b] && !w->own->zero_output_for_mask)
+    if (w->memory->has_output[w->c->row + b] && !w->own->zero_output_for_mask)
         memcpy(y, h, (size_t)width * sizeof(float));
     else
         memset(y, 0, (size_t)width * sizeof(float));
@@ -245,13 +247,13 @@ static void each_panel(const walk *w, int64_t t, tile_fn *kernel, bool hold)
                   first + at_once < w->last ? first + at_once : w->last);
 }
 
-/* Held rows read `started`, so with a mask every step writes it, between two barriers. */
-static void mark_started(const walk *w, int64_t t)
+/* Held rows read `has_output`, so with a mask every step writes it, between two barriers. */
+static void mark_outputs(const walk *w, int64_t t)
 {
+    uint8_t *has_output = w->memory->has_output + w->c->row;
     if (w->c->rank == 0)
         for (int64_t b = 0; b < w->c->rows; b++)
-            if (!is_masked(w, b, t))
-                w->memory->started[w->c->row + b] = 1;
+            has_output[b] = !is_masked(w, b, t) || (has_output[b] && !w->own->zero_output_for_mask);
     fg_barrier_wait(w->c->barrier, w->c->team);
 }
 
@@ -267,16 +269,10 @@ static void run_step(const walk *w, int64_t t)
     }
     fg_barrier_wait(w->c->barrier, w->c->team);
     if (w->mask)
-        mark_started(w, t);
+        mark_outputs(w, t);
 }
 
 /* ---- a block ----------------------------------------------------------------------------------------------------- */
-
-static int64_t scratch(const fg_step *step, int64_t rows, int64_t steps)
-{
-    const gru_layer *own = step->own;
-    return rows * (steps * own->input.product.columns + 2 * own->stride);
-}
 
 /* Rows whose sequence begins take the given, the constant or the zero initial state. */
 static void begin_rows(const fg_step *step, fg_context *c, fg_memory *memory)
@@ -292,32 +288,26 @@ static void begin_rows(const fg_step *step, fg_context *c, fg_memory *memory)
         memset(h, 0, (size_t)own->stride * sizeof(float));
         if (initial)
             memcpy(h, initial, (size_t)units * sizeof(float));
-        memory->started[c->row + b] = 0;
+        memory->has_output[c->row + b] = 0;
     }
 }
 
-/* After the last step: the state, and the last output where no sequence is returned. A last step that was masked gives
- * what it would give in a sequence. */
+/* After the last step: the state, and the last output where no sequence is returned. */
 static void deliver(const walk *w)
 {
     const fg_step *step = w->step;
-    const int64_t steps = w->c->steps;
+    const bool last_output = step->y != FG_NONE && !w->own->return_sequences;
+    const fg_grid state = step->y_state != FG_NONE ? fg_grid_of(w->c, step->y_state) : (fg_grid){0};
+    const fg_grid output = last_output ? fg_grid_of(w->c, step->y) : (fg_grid){0};
     const size_t bytes = (size_t)w->own->weights.units * sizeof(float);
     for (int64_t b = 0; b < w->c->rows; b++) {
-        const float *h = state_row(w, b, steps, 0);
-        if (step->y_state != FG_NONE) {
-            const fg_grid out = fg_grid_of(w->c, step->y_state);
-            memcpy(out.data + b * out.row_stride, h, bytes);
-        }
-        if (step->y == FG_NONE || w->own->return_sequences)
-            continue;
-        const fg_grid out = fg_grid_of(w->c, step->y);
-        const bool zero = !w->memory->started[w->c->row + b] ||
-                          (w->own->zero_output_for_mask && steps > 0 && is_masked(w, b, steps - 1));
-        if (zero)
-            memset(out.data + b * out.row_stride, 0, bytes);
-        else
-            memcpy(out.data + b * out.row_stride, h, bytes);
+        const float *h = state_row(w, b, w->c->steps, 0);
+        if (state.data)
+            memcpy(state.data + b * state.row_stride, h, bytes);
+        if (output.data && w->memory->has_output[w->c->row + b])
+            memcpy(output.data + b * output.row_stride, h, bytes);
+        else if (output.data)
+            memset(output.data + b * output.row_stride, 0, bytes);
     }
 }
 
@@ -386,9 +376,9 @@ static void run(const fg_step *step, fg_context *c)
     if (c->rank != 0)
         return;
     if (!w.mask && c->steps > 0)
-        memset(w.memory->started + c->row, 1, (size_t)c->rows);
+        memset(w.memory->has_output + c->row, 1, (size_t)c->rows);
     if (fg_is_last_block(c))
         deliver(&w);
 }
 
-const fg_layer_ops fg_gru_ops = {.add = add, .run = run, .release = release, .scratch = scratch};
+const fg_layer_ops fg_gru_ops = {.add = add, .run = run, .release = release};

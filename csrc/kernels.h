@@ -29,7 +29,6 @@ typedef struct fg_product {
     int64_t k;         /* depth */
     int64_t columns;   /* true number of columns */
     fg_activation f;   /* elementwise; applied to the sum */
-    bool padded;       /* y rows may be written up to the padded width (workspace), else exactly `columns` floats */
 } fg_product;
 
 /* One GRU layer's weights, packed for the recurrent part. A *group* is the `lanes` units of one vector; the

@@ -44,8 +44,6 @@ typedef struct fg_layer_ops {
     /* Computes the context's rows and block. */
     void (*run)(const fg_step *step, fg_context *c);
     void (*release)(fg_step *step);
-    /* Floats of scratch for that many rows and steps of one block; NULL: none. */
-    int64_t (*scratch)(const fg_step *step, int64_t rows, int64_t steps);
     bool reads_whole; /* sequences that it reads must be complete; may be overridden by step->reads_whole */
 } fg_layer_ops;
 
@@ -54,11 +52,13 @@ struct fg_step {
     fg_value x, mask, h0, y, y_mask, y_state;
     bool reads_whole;
     int stage;
-    int memory;           /* index of its fg_memory, -1: it carries nothing from step to step */
-    const float *initial; /* of its state, NULL: zeros */
-    double cost;          /* multiply-adds per row and step */
-    int64_t bytes;        /* packed weights */
-    void *own;            /* the family's packed layer */
+    fg_value walked;                   /* the sequence whose steps it walks; FG_NONE: it runs once */
+    int memory;                        /* index of its fg_memory, -1: it carries nothing from step to step */
+    const float *initial;              /* of its state, NULL: zeros */
+    int64_t scratch_row, scratch_step; /* floats of scratch that a row takes, and a row per step of a block */
+    double cost;                       /* multiply-adds per row and step */
+    int64_t bytes;                     /* packed weights */
+    void *own;                         /* the family's packed layer */
 };
 
 struct fg_plan {
@@ -77,7 +77,9 @@ struct fg_plan {
     bool causal, finished;
     double cost;
     int64_t bytes;
-    int64_t block_row_bytes; /* workspace that one row takes per step of a block */
+    int64_t scratch_row, scratch_step; /* the most of any layer */
+    int64_t block_row_bytes;           /* workspace that one row takes per step of a block */
+    int64_t row_elements;              /* what a row holds at most per step: no product of it may overflow */
 };
 
 /* What a GRU layer carries from step to step. h is double-buffered: h[now] is the state, the next step writes the
@@ -86,7 +88,7 @@ typedef struct fg_memory {
     int64_t units, stride;
     const float *initial;
     float *h[2];
-    uint8_t *started; /* per row: has seen an unmasked step, so its last output is h; else that is zero */
+    uint8_t *has_output; /* per row: its last output is h; else that is zero */
     int now;
 } fg_memory;
 

@@ -23,13 +23,18 @@ static fg_status add(fg_plan *plan, fg_step *step, const fg_layer *layer)
     return status ? status : fg_define_mask(plan, layer->y_mask, layer->x, FG_NONE, true);
 }
 
-/* A NaN equals nothing, so it keeps its step unmasked, as in Keras. */
+/* Compared by their bits, since denormals are taken for zero while the core computes. A NaN equals nothing, so it keeps
+ * its step unmasked, as in Keras; the zeros equal each other. */
 static bool all_equal(const float *row, int64_t features, float value)
 {
-    for (int64_t i = 0; i < features; i++)
-        if (!(row[i] == value))
+    uint32_t wanted, bits;
+    memcpy(&wanted, &value, sizeof wanted);
+    for (int64_t i = 0; i < features; i++) {
+        memcpy(&bits, &row[i], sizeof bits);
+        if (bits != wanted && (bits | wanted) << 1 != 0)
             return false;
-    return true;
+    }
+    return value == value;
 }
 
 static void run(const fg_step *step, fg_context *c)

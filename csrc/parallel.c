@@ -24,20 +24,20 @@ static void relax(void)
 #endif
 }
 
-static void sleep_while(_Atomic int *word, int value)
+static void sleep_while(_Atomic unsigned *word, unsigned value)
 {
 #ifdef __linux__
-    syscall(SYS_futex, (int *)word, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0);
+    syscall(SYS_futex, (unsigned *)word, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0);
 #else
     (void)word, (void)value;
     sched_yield();
 #endif
 }
 
-static void wake_all(_Atomic int *word)
+static void wake_all(_Atomic unsigned *word)
 {
 #ifdef __linux__
-    syscall(SYS_futex, (int *)word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+    syscall(SYS_futex, (unsigned *)word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
 #else
     (void)word;
 #endif
@@ -47,7 +47,7 @@ void fg_barrier_wait(fg_barrier *barrier, int members)
 {
     if (members == 1)
         return;
-    const int round = atomic_load_explicit(&barrier->round, memory_order_acquire);
+    const unsigned round = atomic_load_explicit(&barrier->round, memory_order_acquire);
     if (atomic_fetch_add_explicit(&barrier->arrived, 1, memory_order_acq_rel) == members - 1) {
         atomic_store_explicit(&barrier->arrived, 0, memory_order_relaxed);
         atomic_store(&barrier->round, round + 1); /* sequentially consistent with the sleepers' count below */
@@ -99,16 +99,19 @@ static void in_child(void)
     atomic_store(&helpers_out, 0);
 }
 
-static void watch_forks(void)
+static void register_handler(void)
 {
     pthread_atfork(NULL, NULL, in_child);
 }
 
-void fg_parallel(int threads, void (*work)(void *argument, int rank, int members), void *argument)
+void fg_watch_forks(void)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
-    if (threads > 1)
-        pthread_once(&once, watch_forks);
+    pthread_once(&once, register_handler);
+}
+
+void fg_parallel(int threads, void (*work)(void *argument, int rank, int members), void *argument)
+{
     if (threads <= 1 || atomic_load_explicit(&forked, memory_order_relaxed)) {
         work(argument, 0, 1);
         return;

@@ -25,6 +25,7 @@ fg_status fg_plan_new(int32_t n_values, const char *isa, fg_matmul matmul, fg_pl
         return FG_NO_ISA;
     if (matmul == FG_MATMUL_BLAS && !fg_blas_config())
         return FG_NO_BLAS;
+    fg_watch_forks();
     fg_plan *p = calloc(1, sizeof *p);
     if (!p || n_values <= 0 || !(p->values = calloc((size_t)n_values, sizeof *p->values))) {
         free(p);
@@ -56,7 +57,7 @@ fg_status fg_define(fg_plan *plan, fg_value v, fg_value like, fg_type type, int6
 {
     if (v == FG_NONE)
         return FG_OK;
-    if (v < 0 || v >= plan->n_values || plan->values[v].defined || features < 1)
+    if (v < 0 || v >= plan->n_values || plan->values[v].defined || features < 1 || features > INT32_MAX)
         return FG_BAD_LAYER;
     plan->values[v] = (fg_value_info){.defined = true,
                                       .type = type,
@@ -171,6 +172,11 @@ static int at_least(int stage, int bound)
     return stage < bound ? bound : stage;
 }
 
+static int64_t at_least64(int64_t size, int64_t bound)
+{
+    return size < bound ? bound : size;
+}
+
 /* The first stage in which `step` may read v. A sequence read step by step may be read in its own stage. */
 static int readable(const fg_plan *plan, const fg_step *step, fg_value v)
 {
@@ -202,7 +208,7 @@ static fg_value walked(const fg_plan *plan, const fg_step *step)
 static bool stage_fits(const fg_plan *plan, int n, int stage, fg_value sequence)
 {
     for (int i = 0; i < n; i++)
-        if (plan->steps[i].stage == stage && !same_steps(plan, walked(plan, &plan->steps[i]), sequence))
+        if (plan->steps[i].stage == stage && !same_steps(plan, plan->steps[i].walked, sequence))
             return false;
     return true;
 }
@@ -219,14 +225,17 @@ static void choose_stage(fg_plan *plan, int index)
     while (parity && !stage_fits(plan, index, stage, sequence))
         stage += 2;
     step->stage = stage;
+    step->walked = sequence;
     const fg_value outs[] = {step->y, step->y_mask, step->y_state};
     for (int i = 0; i < 3; i++)
-        if (outs[i] != FG_NONE)
+        if (outs[i] != FG_NONE) {
             plan->values[outs[i]].stage = stage;
+            plan->values[outs[i]].whole = !parity; /* what runs once writes all steps, read or not */
+        }
     plan->n_stages = at_least(plan->n_stages, stage + 1);
 }
 
-/* A sequence that a later stage reads, or that is copied out at the end, is kept whole. */
+/* A sequence that a later stage reads is kept whole. */
 static void keep_whole(fg_plan *plan, fg_value v, int stage)
 {
     if (v == FG_NONE)
@@ -265,22 +274,19 @@ fg_status fg_plan_finish(fg_plan *plan, const fg_value *outputs, int32_t n_outpu
         keep_whole(plan, step->mask, step->stage);
         if (step->reads_whole && plan->values[step->x].sequence)
             plan->causal = false;
-        if (step->memory >= 0)
-            plan->n_memories = step->memory + 1 > plan->n_memories ? step->memory + 1 : plan->n_memories;
     }
+    for (int i = 0; i < plan->n_steps; i++) {
+        plan->scratch_row = at_least64(plan->scratch_row, plan->steps[i].scratch_row);
+        plan->scratch_step = at_least64(plan->scratch_step, plan->steps[i].scratch_step);
+    }
+    plan->block_row_bytes = plan->scratch_step * (int64_t)sizeof(float);
+    plan->row_elements = plan->scratch_row + plan->scratch_step + FG_MAX_LANES;
     for (int32_t v = 0; v < plan->n_values; v++) {
         const fg_value_info *info = &plan->values[v];
-        if (info->defined && info->sequence && !info->is_input && !info->whole)
+        plan->row_elements += info->features + FG_ALIGN;
+        if (info->defined && info->sequence && !info->whole)
             plan->block_row_bytes += info->features * (info->type == FG_BYTES ? 1 : 4);
     }
-    int64_t scratch = 0;
-    for (int i = 0; i < plan->n_steps; i++)
-        if (plan->steps[i].ops->scratch) {
-            const int64_t floats =
-                plan->steps[i].ops->scratch(&plan->steps[i], 1, 2) - plan->steps[i].ops->scratch(&plan->steps[i], 1, 1);
-            scratch = floats > scratch ? floats : scratch;
-        }
-    plan->block_row_bytes += scratch * 4;
     plan->finished = true;
     return FG_OK;
 }

@@ -19,13 +19,13 @@ static fg_status grow_rows(fg_state *state, int64_t rows)
         fg_memory *memory = &state->memories[i];
         float *h[2] = {fg_alloc(fg_size(rows, memory->stride, sizeof(float))),
                        fg_alloc(fg_size(rows, memory->stride, sizeof(float)))};
-        uint8_t *started = h[0] && h[1] ? realloc(memory->started, (size_t)rows) : NULL;
-        if (!started) {
+        uint8_t *has_output = h[0] && h[1] ? realloc(memory->has_output, (size_t)rows) : NULL;
+        if (!has_output) {
             free(h[0]);
             free(h[1]);
             return FG_NO_MEMORY; /* memories grown so far merely have more room than state->rows says */
         }
-        memory->started = started;
+        memory->has_output = has_output;
         for (int k = 0; k < 2; k++) {
             if (state->rows)
                 memcpy(h[k], memory->h[k], (size_t)(state->rows * memory->stride) * sizeof(float));
@@ -75,7 +75,7 @@ void fg_state_free(fg_state *state)
     for (int i = 0; state->memories && i < state->plan->n_memories; i++) {
         free(state->memories[i].h[0]);
         free(state->memories[i].h[1]);
-        free(state->memories[i].started);
+        free(state->memories[i].has_output);
     }
     free(state->memories);
     free(state->fresh);
@@ -108,7 +108,8 @@ static const fg_memory *memory_of(const fg_plan *plan, const fg_state *state, fg
     return NULL;
 }
 
-fg_status fg_state_get(const fg_plan *plan, const fg_state *state, fg_value gru, int64_t row, float *h, bool *started)
+fg_status fg_state_get(const fg_plan *plan, const fg_state *state, fg_value gru, int64_t row, float *h,
+                       bool *has_output)
 {
     const fg_memory *memory = memory_of(plan, state, gru, row);
     if (!memory)
@@ -118,17 +119,17 @@ fg_status fg_state_get(const fg_plan *plan, const fg_state *state, fg_value gru,
         memcpy(h, from, (size_t)memory->units * sizeof(float));
     else
         memset(h, 0, (size_t)memory->units * sizeof(float));
-    *started = !state->fresh[row] && memory->started[row];
+    *has_output = !state->fresh[row] && memory->has_output[row];
     return FG_OK;
 }
 
-fg_status fg_state_set(const fg_plan *plan, fg_state *state, fg_value gru, int64_t row, const float *h, bool started)
+fg_status fg_state_set(const fg_plan *plan, fg_state *state, fg_value gru, int64_t row, const float *h, bool has_output)
 {
     const fg_memory *memory = memory_of(plan, state, gru, row);
     if (!memory)
         return FG_BAD_CALL;
     memcpy(memory->h[memory->now] + row * memory->stride, h, (size_t)memory->units * sizeof(float));
-    memory->started[row] = started;
+    memory->has_output[row] = has_output;
     state->fresh[row] = 0;
     return FG_OK;
 }
@@ -246,24 +247,20 @@ static fg_status prepare(fg_state *state, const fg_call *call)
     fg_status status = bind_views(state, call);
     state->block = block_steps(plan, call->batch, call->steps);
     size_t arena = 0;
-    int64_t scratch = 0;
     for (int i = 0; status == FG_OK && i < plan->n_steps; i++) {
         const fg_step *step = &plan->steps[i];
         status = place_outputs(state, step, call, &arena);
-        const int64_t floats = step->ops->scratch ? step->ops->scratch(step, 1, state->block) : 0;
-        scratch = floats > scratch ? floats : scratch;
     }
     if (status != FG_OK)
         return status;
-    state->scratch_row = fg_round_up(scratch, FG_MAX_LANES);
+    state->scratch_row = fg_round_up(plan->scratch_row + state->block * plan->scratch_step, FG_MAX_LANES);
     const size_t need = arena + (size_t)(state->scratch_row * call->batch) * sizeof(float);
     if (need > state->arena_bytes) {
-        char *memory = fg_alloc(need);
-        if (!memory)
-            return FG_NO_MEMORY;
         free(state->arena);
-        state->arena = memory;
-        state->arena_bytes = need;
+        state->arena = fg_alloc(need);
+        state->arena_bytes = state->arena ? need : 0;
+        if (!state->arena)
+            return FG_NO_MEMORY;
     }
     for (int32_t v = 0; v < plan->n_values; v++)
         if (state->slots[v].owned)
@@ -302,13 +299,9 @@ static void run_stage(fg_context *c, int stage, int64_t steps)
 
 static int64_t stage_steps(const fg_job *job, int stage)
 {
-    for (int i = 0; i < job->plan->n_steps; i++) {
-        const fg_step *step = &job->plan->steps[i];
-        if (step->stage != stage)
-            continue;
-        const fg_value v = step->y != FG_NONE && job->plan->values[step->y].sequence ? step->y : step->x;
-        return fg_plan_steps(job->plan, v, job->call->steps);
-    }
+    for (int i = 0; i < job->plan->n_steps; i++)
+        if (job->plan->steps[i].stage == stage && job->plan->steps[i].walked != FG_NONE)
+            return fg_plan_steps(job->plan, job->plan->steps[i].walked, job->call->steps);
     return 0;
 }
 
@@ -351,12 +344,13 @@ static int choose_threads(fg_job *job)
 {
     const fg_call *call = job->call;
     const double cost = job->plan->cost * (double)call->batch * (double)call->steps;
-    if (call->threads <= 1 || cost < SPLIT_COST)
+    const int threads = call->threads < fg_cpu_count() ? call->threads : fg_cpu_count();
+    if (threads <= 1 || cost < SPLIT_COST)
         return 1;
-    job->split_rows = call->batch >= 2 * call->threads || job->plan->matmul == FG_MATMUL_BLAS;
+    job->split_rows = call->batch >= 2 * threads || job->plan->matmul == FG_MATMUL_BLAS;
     if (job->split_rows)
-        return call->batch < call->threads ? (int)call->batch : call->threads;
-    return job->plan->cost * (double)call->batch < TEAM_STEP_COST ? 1 : call->threads;
+        return call->batch < threads ? (int)call->batch : threads;
+    return job->plan->cost * (double)call->batch < TEAM_STEP_COST ? 1 : threads;
 }
 
 /* Outputs that could not be computed in place: an input passed through, or a value asked for twice. */
@@ -398,6 +392,9 @@ fg_status fg_run(const fg_plan *plan, fg_state *state, const fg_call *call)
 {
     if (state->plan != plan || call->batch < 0 || call->steps < 0)
         return FG_BAD_CALL;
+    const int64_t steps = call->steps > 0 ? call->steps : 1;
+    if (call->batch && steps > INT64_MAX / 2 / (int64_t)sizeof(float) / plan->row_elements / call->batch)
+        return FG_NO_MEMORY;
     fg_status status = grow_rows(state, call->batch);
     if (status == FG_OK)
         status = prepare(state, call);

@@ -56,7 +56,7 @@ TILE void product_tile(const fg_product *p, const int rows, const int panels, co
     accumulate(acc, rows, panels, vectors, x, p->k, p->w + column * p->k, p->k * PANEL * L);
     const int64_t end = column + panels * vectors * L;
     const int64_t room = p->columns - column; /* true columns from here on */
-    if (p->padded || end <= p->columns) {
+    if (end <= p->columns) {
 #pragma GCC unroll 8
         for (int r = 0; r < rows; r++)
 #pragma GCC unroll 12

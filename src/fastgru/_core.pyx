@@ -95,7 +95,6 @@ cdef struct InputInfo:
     bint ids
     bint sequence
     int inner                  # number of axes after batch and time
-    int64_t time               # -1: free
     int64_t limit              # ids lie below it
     int64_t sizes[MAX_AXES]    # of the inner axes
 
@@ -108,7 +107,6 @@ cdef InputInfo info_of(object spec) except *:
     info.ids = spec.dtype == "int32"
     info.sequence = spec.is_sequence
     info.inner = len(spec.inner)
-    info.time = -1 if not spec.is_sequence or spec.shape[1] is None else spec.shape[1]
     info.limit = 2**31
     for axis in range(info.inner):
         info.sizes[axis] = spec.inner[axis]
@@ -133,6 +131,7 @@ cdef class Plan:
     cdef readonly bint causal
     cdef readonly double cost
     cdef dict ids
+    cdef set read               # names of values that a layer or the caller reads
     cdef list kept
     cdef int n_views
     cdef InputInfo *info        # of each input
@@ -146,6 +145,10 @@ cdef class Plan:
         self.ids = {}
         for value in graph.specs:
             self.ids[value] = len(self.ids)
+        self.read = set(graph.outputs)
+        for layer in graph.layers:
+            self.read.update(layer.inputs)
+            self.read.add(getattr(layer, "mask", None))
         check(fg_plan_new(len(self.ids), <const char *>name if isa is not None else NULL,
                           FG_MATMUL_BLAS if blas else FG_MATMUL_AUTO, &self.plan))
         self.inputs = graph.inputs
@@ -201,18 +204,18 @@ cdef class Plan:
         spec = self.graph.specs[layer.name]
         if kind == "Embedding":
             c.kind = FG_EMBEDDING
-            c.y_mask = self.ids.get(f"{layer.name}:mask", FG_NONE)
+            c.y_mask = self._id_if_read(f"{layer.name}:mask")
             c.embedding.table = floats(layer.table, self.kept)
             c.embedding.vocabulary, c.embedding.features = layer.table.shape
             c.embedding.mask_zero = layer.mask_zero
             self._limit(layer)
         elif kind == "Masking":
             c.kind = FG_MASKING
-            c.y_mask = self.ids[f"{layer.name}:mask"]
+            c.y_mask = self._id_if_read(f"{layer.name}:mask")
             c.masking.mask_value = layer.mask_value
         elif kind == "GRU":
             c.kind = FG_GRU
-            c.y_state = self.ids[f"{layer.name}:state"]
+            c.y_state = self._id_if_read(f"{layer.name}:state")
             if len(layer.inputs) > 1:
                 c.h0 = self.ids[layer.inputs[1]]
             c.gru.units = layer.units
@@ -248,6 +251,10 @@ cdef class Plan:
         if status == FG_BAD_LAYER:
             raise BadModelFile(f"{kind} layer {layer.name!r}: {fg_status_text(status).decode()}")
         check(status)
+
+    def _id_if_read(self, value):
+        """The number of a value that need not be computed where nobody reads it."""
+        return self.ids[value] if value in self.read else FG_NONE
 
     def _is_relabelling(self, layer):
         x, y = self.graph.specs[layer.inputs[0]], self.graph.specs[layer.name]
@@ -359,7 +366,7 @@ cdef cnp.ndarray as_ids(cnp.ndarray array, int64_t limit, object spec, tuple sha
         raise BadInput(f"{_expected(spec, shape)}; got dtype bool")
     if array.size == 0:
         return np.zeros((<object>array).shape, np.int32)
-    if array.dtype.kind == "f":
+    if array.dtype.kind not in "iu":
         if not np.isfinite(array).all() or (np.rint(array) != array).any():
             raise BadInput(f"{_expected(spec, shape)}; got {array.dtype} values that are not whole numbers")
     low, high = array.min(), array.max()
@@ -432,7 +439,7 @@ cdef class Runner:
     cdef bint busy
     cdef bint closed
 
-    def __cinit__(self, Plan plan, int64_t batch_size=1, int threads=1, dict static=None, mask_drop=None):
+    def __cinit__(self, Plan plan not None, int64_t batch_size=1, int threads=1, dict static=None, mask_drop=None):
         self.plan = plan
         self.batch_size = batch_size
         self.threads = threads
@@ -465,7 +472,7 @@ cdef class Runner:
 
     # ---- one thread at a time: what is between _enter and _leave has the runner to itself ----
 
-    cpdef int _enter(self) except -1:
+    cdef int enter(self) except -1:
         if self.closed:
             raise Closed("this stream is closed")
         if self.busy:
@@ -473,7 +480,10 @@ cdef class Runner:
         self.busy = True
         return 0
 
-    cpdef void _leave(self):
+    def _enter(self):
+        self.enter()
+
+    def _leave(self):
         self.busy = False
 
     # ---- what a Stream does ----
@@ -509,9 +519,9 @@ cdef class Runner:
         >>> bool(np.array_equal(y, model(np.array([[4, 8, 15]]))))
         True
         """
-        self._enter()
+        self.enter()
         try:
-            if self.plan.is_simple and self._take_step(x):
+            if self.plan.is_simple and (out is None or isinstance(out, np.ndarray)) and self._take_step(x):
                 return self._go_simple(out)
             return self._call(x, None, out, True)
         finally:
@@ -548,7 +558,7 @@ cdef class Runner:
         >>> bool(np.array_equal(stream.run(np.array([[15]])), model(np.array([[4, 8, 15]]))))
         True
         """
-        self._enter()
+        self.enter()
         try:
             if lengths is not None and self.mask_drop is not None:
                 raise BadInput(self.mask_drop)
@@ -586,7 +596,7 @@ cdef class Runner:
             if cnp.PyArray_DIM(array, 1 + axis) != info.sizes[axis]:
                 return False
         view.data = cnp.PyArray_DATA(array)
-        view.batch_stride = cnp.PyArray_STRIDE(array, 0) // 4
+        view.batch_stride = cnp.PyArray_SIZE(array) // self.batch_size  # NumPy leaves the stride of a lone row open
         view.time_stride = 0
         return True
 
@@ -619,7 +629,7 @@ cdef class Runner:
         else:
             spec = plan.outputs[0]
             array = _given_output(out, spec, (self.batch_size, *spec.inner), np.float32)
-            if overlaps(array, &self.views[0], self.batch_size, plan.info[0]):
+            if overlaps(array, &self.views[0], self.batch_size):
                 raise BadInput("out= overlaps the input")
         self.results[0].data = cnp.PyArray_DATA(array)
         self.results[0].batch_stride = cnp.PyArray_STRIDE(array, 0) // 4
@@ -643,7 +653,7 @@ cdef class Runner:
 
     def _run_fresh(self, tuple arrays, lengths, mask, int threads, out):
         """As _run, whole sequences, every row from its initial state."""
-        self._enter()
+        self.enter()
         try:
             fg_state_reset(self.state, 0, 2**62)
             return self._run(arrays, lengths, mask, threads, out, False)
@@ -663,7 +673,7 @@ cdef class Runner:
         cdef list alive = []
         for i in range(len(plan.inputs)):
             spec = plan.inputs[i]
-            array = checked_input(arrays[i], spec, one_step, plan.info[i].limit)
+            array = checked_input(arrays[i], spec, one_step, plan.info[i].limit, expected >= 0)
             alive.append(array)
             rows = cnp.PyArray_DIM(array, 0)
             if expected >= 0 and rows != expected:
@@ -735,7 +745,7 @@ cdef class Runner:
         """
         if self.closed:
             return
-        self._enter()
+        self.enter()
         self.closed = True
         fg_state_free(self.state)
         self.state = NULL
@@ -743,7 +753,7 @@ cdef class Runner:
     @property
     def nbytes(self):
         """Bytes of state and workspace."""
-        self._enter()
+        self.enter()
         try:
             return fg_state_bytes(self.state)
         finally:
@@ -763,18 +773,18 @@ cdef class Runner:
         fg_state_reset(self.state, first, count)
 
     def _get_state(self, value, int64_t row):
-        """(h, started) of one row of the GRU layer whose value is named."""
-        cdef c_bool started = 0
+        """(h, has_output) of one row of the GRU layer whose value is named."""
+        cdef c_bool has_output = 0
         cdef cnp.ndarray h = np.empty(self.plan.graph.specs[value].features, np.float32)
-        check(fg_state_get(self.plan.plan, self.state, self.plan.ids[value], row, <float *>cnp.PyArray_DATA(h), &started))
-        return h, bool(started)
+        check(fg_state_get(self.plan.plan, self.state, self.plan.ids[value], row, <float *>cnp.PyArray_DATA(h), &has_output))
+        return h, bool(has_output)
 
-    def _set_state(self, value, int64_t row, h, bint started):
+    def _set_state(self, value, int64_t row, h, bint has_output):
         cdef cnp.ndarray dense = np.ascontiguousarray(h, np.float32)
-        check(fg_state_set(self.plan.plan, self.state, self.plan.ids[value], row, <const float *>cnp.PyArray_DATA(dense), started))
+        check(fg_state_set(self.plan.plan, self.state, self.plan.ids[value], row, <const float *>cnp.PyArray_DATA(dense), has_output))
 
 
-cdef bint overlaps(cnp.ndarray array, fg_view *view, int64_t batch, InputInfo info) noexcept:
+cdef bint overlaps(cnp.ndarray array, fg_view *view, int64_t batch) noexcept:
     """Whether the bytes of a C-contiguous array meet those of a step's input."""
     cdef char *first = <char *>cnp.PyArray_DATA(array)
     cdef char *last = first + cnp.PyArray_NBYTES(array)
@@ -782,9 +792,13 @@ cdef bint overlaps(cnp.ndarray array, fg_view *view, int64_t batch, InputInfo in
     return from_ < last and first < from_ + batch * view.batch_stride * 4
 
 
-cdef cnp.ndarray checked_input(object x, object spec, bint one_step, int64_t limit):
+cdef cnp.ndarray checked_input(object x, object spec, bint one_step, int64_t limit, bint any_steps=False):
     """An input as the core takes it; the user's own array where nothing has to be converted."""
-    shape = spec.shape if not (spec.is_sequence and one_step) else (spec.shape[0], *spec.shape[2:])
+    shape = spec.shape
+    if spec.is_sequence and one_step:
+        shape = (shape[0], *shape[2:])
+    elif spec.is_sequence and any_steps:
+        shape = (shape[0], None, *shape[2:])
     if type(x) is np.ndarray and x.dtype.kind in "fiu" and x.ndim == len(shape):
         array = x
         fits = all(want is None or want == size for want, size in zip(shape, x.shape))
@@ -799,8 +813,8 @@ def _given_output(array, spec, shape, dtype):
     if not isinstance(array, np.ndarray) or array.dtype != dtype or array.shape != shape or not array.flags.writeable:
         got = f"{array.dtype} of shape {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
         raise BadInput(f"out= for {spec.name!r} should be a writable {np.dtype(dtype).name} array of shape {shape}; got {got}")
-    if not array.flags.c_contiguous:
-        raise BadInput(f"out= for {spec.name!r} should be C-contiguous")
+    if not array.flags.carray or type(array).__name__ == "MaskedArray":
+        raise BadInput(f"out= for {spec.name!r} should be a plain C-contiguous, aligned array")
     return array
 
 

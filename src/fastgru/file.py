@@ -216,7 +216,7 @@ def _input(entry: Any) -> TensorSpec:
         raise BadModelFile(f"input {spec.name!r}: axes {spec.axes} do not fit shape {spec.shape}")
     if any(size is None or size < 1 for size in spec.inner) or any(size == 0 for size in spec.shape):
         raise BadModelFile(f"input {spec.name!r}: only batch and time may be free or unknown in shape {spec.shape}")
-    if spec.dtype not in ("float32", "int32", "bool"):
+    if spec.dtype not in ("float32", "int32"):
         raise BadModelFile(f"input {spec.name!r}: unknown dtype {_short(spec.dtype)}")
     return spec
 

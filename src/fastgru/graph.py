@@ -469,11 +469,14 @@ class Graph:
         specs: dict[str, TensorSpec] = {}
 
         def define(spec: TensorSpec, owner: str) -> None:
+            _check_sizes(spec, owner)
             if spec.name in specs:
                 raise BadModelFile(f"{owner}: the name {spec.name!r} is used twice")
             specs[spec.name] = spec
 
         for spec in self.inputs:
+            if spec.dtype not in ("float32", "int32"):
+                raise BadModelFile(f"input {spec.name!r} should be float32 or int32, is {spec.dtype}")
             define(spec, "input")
             for mask in _mask_of(spec):
                 define(mask, "input")
@@ -550,6 +553,13 @@ def layer_from(kind: str, attributes: Mapping[str, Any], tensors: Mapping[str, A
         return cls(**values)
     except TypeError as error:
         raise BadModelFile(f"{kind} layer: {error}") from None
+
+
+def _check_sizes(spec: TensorSpec, owner: str) -> None:
+    """Known sizes are positive whole numbers, and what they hold of one row and step can be counted in 32 bits."""
+    known = (*spec.inner, *(size for size in spec.shape[: spec.is_sequence + 1] if size is not None))
+    if not all(type(size) is int and size > 0 for size in known) or spec.features >= 2**31:
+        raise BadModelFile(f"{owner}: {spec.name!r} cannot have shape {spec.shape}")
 
 
 def _counted(bounds: tuple[int, int]) -> str:

@@ -57,8 +57,8 @@ class Stream(core.Runner):
             h = np.array([h for h, _ in pairs], np.float32).reshape(len(chosen), layer.units)
             state[f"{layer.name}/h"] = h
             if _keeps_output(layer):
-                started = np.array([started for _, started in pairs], bool)
-                state[f"{layer.name}/last_output"] = np.where(started[:, None], h, np.float32(0))
+                has_output = np.array([flag for _, flag in pairs], bool)
+                state[f"{layer.name}/last_output"] = np.where(has_output[:, None], h, np.float32(0))
         return state
 
     def set_state(self, state: Mapping[str, Any], rows: Rows = None) -> None:
@@ -83,10 +83,10 @@ class Stream(core.Runner):
         if {key: value.shape for key, value in got.items()} != expected:
             shown = {key: value.shape for key, value in got.items()}
             raise StateMismatch(f"this network's state is {expected}, the one given is {shown}")
-        started = {layer.name: _started(layer, got) for layer in _grus(self.plan.graph)}
+        has_output = {layer.name: _has_output(layer, got) for layer in _grus(self.plan.graph)}
         for layer in _grus(self.plan.graph):
             for i, row in enumerate(chosen):
-                self._set_state(layer.name, row, got[f"{layer.name}/h"][i], bool(started[layer.name][i]))
+                self._set_state(layer.name, row, got[f"{layer.name}/h"][i], bool(has_output[layer.name][i]))
 
     def __enter__(self) -> Stream:
         with self._alone():
@@ -152,7 +152,11 @@ def streaming_obstacles(graph: Graph) -> list[str]:
             reasons.append(
                 f"GRU layer {layer.name!r} goes backwards: it starts from the last step, so it cannot stream"
             )
-        if isinstance(layer, Reshape) and not layer.per_step and graph.specs[layer.inputs[0]].is_sequence:
+        over_time = isinstance(layer, Reshape) and not layer.per_step
+        if over_time and not walks and graph.specs[layer.name].is_sequence:
+            own_steps = "makes a sequence with steps of its own"
+            reasons.append(f"Reshape layer {layer.name!r} {own_steps}, so it cannot stream")
+        if over_time and walks:
             reasons.append(
                 f"Reshape layer {layer.name!r} merges the time axis: it needs the whole sequence, so it cannot stream"
             )
@@ -164,7 +168,7 @@ def _grus(graph: Graph) -> list[GRU]:
 
 
 def _keeps_output(layer: GRU) -> bool:
-    return layer.mask is not None and not layer.zero_output_for_mask
+    return layer.mask is not None
 
 
 def _as_state(state: Any) -> dict[str, np.ndarray]:
@@ -182,13 +186,13 @@ def _as_state(state: Any) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _started(layer: GRU, state: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Per row: has seen an unmasked step. Its last output then is h, before that it is zero."""
+def _has_output(layer: GRU, state: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Per row: whether its last output is h; else that is zero."""
     h = state[f"{layer.name}/h"]
     if not _keeps_output(layer):
         return np.ones(len(h), bool)
     last = state[f"{layer.name}/last_output"]
-    started = (last == h).all(axis=1)
-    if not (started | (last == 0).all(axis=1)).all():
+    has_output = ((last == h) | (np.isnan(last) & np.isnan(h))).all(axis=1)
+    if not (has_output | (last == 0).all(axis=1)).all():
         raise StateMismatch(f"{layer.name}/last_output is neither zero nor equal to {layer.name}/h")
-    return started
+    return has_output

@@ -1,0 +1,238 @@
+"""Lets runtimes take turns on a case, each in its own process, and takes medians."""
+
+from __future__ import annotations
+
+import math
+import os
+import pickle
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+import numpy as np
+
+from ..errors import BadInput, FastGRUError
+from .cases import Array, Case, reference
+from .peers import PEERS
+
+#: largest difference from the formula in float64 that an output may show
+TOLERANCE = 1e-4
+#: seconds that one turn of one runtime lasts at least
+TURN = 0.03
+#: seconds between turns: what the last runtime's threads still spin for belongs to nobody's time
+PAUSE = 0.005
+
+#: loads this package by its place under a name of its own: `import fastgru` may then be another version
+_LAUNCH = """
+import importlib.util, pathlib, sys
+folder = pathlib.Path(sys.argv[1])
+for name, path in ("fastgru_here", folder.parent), ("fastgru_here.bench", folder):
+    spec = importlib.util.spec_from_file_location(name, path / "__init__.py", submodule_search_locations=[str(path)])
+    sys.modules[name] = importlib.util.module_from_spec(spec)
+from fastgru_here.bench.worker import run
+run()
+"""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A runtime in the comparison.
+
+    Attributes
+    ----------
+    name : str
+        What it is called in tables.
+    peer : str
+        A key of `peers.PEERS`.
+    environment : mapping
+        Environment variables of its process, beside the parent's own.
+    """
+
+    name: str
+    peer: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_own(self) -> bool:
+        """A form of fastgru, no competitor."""
+        return self.peer.startswith("fastgru")
+
+
+class Worker:
+    """The process of one contender. `missing` says why it cannot run here, else `version` what it is."""
+
+    def __init__(self, contender: Contender, threads: int) -> None:
+        self.contender = contender
+        sizes = dict.fromkeys(
+            ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "FASTGRU_NUM_THREADS"), str(threads)
+        )
+        source = Path(__file__).parent
+        path = os.pathsep.join(filter(None, [str(source.parent.parent), os.environ.get("PYTHONPATH")]))
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", _LAUNCH, str(source), contender.peer, str(threads)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            env={**os.environ, **sizes, "PYTHONPATH": path, **contender.environment},
+        )  # fmt: skip
+        first = self._answer()
+        self.version: str | None = first.get("version")
+        self.missing: str | None = first.get("missing")
+
+    def ask(self, *request: Any) -> dict[str, Any]:
+        pickle.dump(request, self._pipe(self.process.stdin))
+        self._pipe(self.process.stdin).flush()
+        return self._answer()
+
+    def close(self) -> None:
+        self._pipe(self.process.stdin).close()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self._pipe(self.process.stdout).close()
+
+    def _answer(self) -> dict[str, Any]:
+        try:
+            return pickle.load(self._pipe(self.process.stdout))  # type: ignore[no-any-return]
+        except EOFError:
+            raise FastGRUError(f"the process of {self.contender.name} died; see its messages above") from None
+
+    @staticmethod
+    def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
+        assert pipe is not None
+        return pipe
+
+
+class Comparison:
+    """Contenders in their processes; a context manager.
+
+    Parameters
+    ----------
+    contenders : sequence of Contender
+    threads : int
+        Of each; also the number of CPUs that its process may use.
+
+    Attributes
+    ----------
+    versions : dict
+        Version by name, of those that run here.
+    missing : dict
+        Reason by name, of those that do not.
+    """
+
+    def __init__(self, contenders: Sequence[Contender], threads: int) -> None:
+        self.threads = threads
+        self.workers: dict[str, Worker] = {}
+        self.missing: dict[str, str] = {}
+        try:
+            for contender in contenders:
+                worker = Worker(contender, threads)
+                if worker.missing is None:
+                    self.workers[contender.name] = worker
+                else:
+                    self.missing[contender.name] = worker.missing
+                    worker.close()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def versions(self) -> dict[str, str | None]:
+        return {name: worker.version for name, worker in self.workers.items()}
+
+    def measure(self, case: Case, repetitions: int) -> dict[str, Any]:
+        """Run a case on everyone.
+
+        Returns
+        -------
+        dict
+            ``runs``: by name the median seconds of a call, the quartiles' distance, the route and the largest
+            difference from the formula; ``skipped``: by name the reason; ``fastest_peer`` and ``ratio`` (its seconds
+            divided by fastgru's), None where nobody else ran.
+
+        Raises
+        ------
+        FastGRUError
+            fastgru's own output is wrong.
+        """
+        right, runs, skipped = reference(case), {}, {}
+        for name, worker in self.workers.items():
+            answer = worker.ask("prepare", case.to_dict())
+            fault = answer.get("skipped") or _fault(answer["output"], right)
+            if fault is None:
+                runs[name] = {"route": answer["route"], "difference": _difference(answer["output"], right)}
+                runs[name]["count"] = max(1, math.ceil(TURN / answer["seconds"]))
+            elif name == "fastgru":
+                raise FastGRUError(f"row {case.row}: {fault}")
+            else:
+                skipped[name] = fault
+        times = self._take_turns({name: run["count"] for name, run in runs.items()}, repetitions)
+        for name, run in runs.items():
+            run["seconds"] = statistics.median(times[name])
+            low, high = np.percentile(times[name], (25, 75))
+            run["spread"] = float(high - low)
+        peers = {name: run["seconds"] for name, run in runs.items() if not self.workers[name].contender.is_own}
+        fastest = min(peers, key=lambda name: peers[name], default=None)
+        ratio = None if fastest is None or "fastgru" not in runs else peers[fastest] / runs["fastgru"]["seconds"]
+        return {"row": str(case.row), "runs": runs, "skipped": skipped, "fastest_peer": fastest, "ratio": ratio}
+
+    def _take_turns(self, counts: Mapping[str, int], repetitions: int) -> dict[str, list[float]]:
+        times: dict[str, list[float]] = {name: [] for name in counts}
+        names = list(counts)
+        for i in range(repetitions):
+            for name in names[:: 1 if i % 2 == 0 else -1]:
+                time.sleep(PAUSE)
+                count = counts[name]
+                answer = self.workers[name].ask("time", count, math.ceil(count / 10))
+                if "seconds" not in answer:
+                    raise FastGRUError(f"{name} {answer['skipped']}")
+                times[name].append(answer["seconds"])
+        return times
+
+    def close(self) -> None:
+        for worker in self.workers.values():
+            worker.close()
+
+    def __enter__(self) -> Comparison:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def contenders(names: Sequence[str]) -> list[Contender]:
+    """fastgru and the named peers; BadInput for a name that is none."""
+    unknown = [name for name in names if name not in PEERS]
+    if unknown:
+        raise BadInput(f"unknown peer {', '.join(map(repr, unknown))}: expected some of {', '.join(PEERS)}")
+    return [Contender(name, name) for name in dict.fromkeys(["fastgru", *names])]
+
+
+def geometric_mean(values: Sequence[float]) -> float:
+    """The mean of ratios.
+
+    >>> geometric_mean([1.0, 4.0])
+    2.0
+    """
+    if not values:
+        raise ValueError("the geometric mean of no values")
+    return math.exp(math.fsum(map(math.log, values)) / len(values))
+
+
+def _difference(output: Array, right: Array) -> float:
+    return float(np.abs(output - right).max())
+
+
+def _fault(output: Array, right: Array) -> str | None:
+    if output.shape != right.shape:
+        return f"wrong output: shape {output.shape}, expected {right.shape}"
+    difference = _difference(output, right)
+    if difference <= TOLERANCE:  # false for NaN, too
+        return None
+    return f"wrong output: differs from the formula by {difference:.1e}, more than {TOLERANCE:.0e}"

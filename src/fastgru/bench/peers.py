@@ -1,0 +1,365 @@
+"""How each runtime runs a case. A peer may know several routes; the worker keeps the one that is fastest on the row.
+
+Every peer gets its input in the memory layout that it likes best, prepared beforehand, and is held to float32 and to a
+number of threads. A row of single steps is fed its own state, as in streaming. Nothing here imports a runtime before
+its class is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from .cases import Array, Case, reference
+
+
+class Skipped(Exception):
+    """Why a peer does not run a row."""
+
+
+def _nothing() -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Route:
+    """One way to run a case: `start` goes back to a zero state, `call` is what is timed, `output` turns what `call`
+    gave into (batch, steps, hidden)."""
+
+    name: str
+    call: Callable[[], Any]
+    output: Callable[[Any], Array]
+    start: Callable[[], None] = _nothing
+
+
+class Peer:
+    """One runtime, set to a number of threads. Raises ImportError where it is not installed."""
+
+    package: str
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self.version = version(self.package)
+        self.setup()
+
+    def setup(self) -> None:
+        """Import the runtime and set it up."""
+
+    def routes(self, case: Case) -> list[Route]:
+        """The ways to run a case; raises Skipped, with the reason, where there are none."""
+        raise NotImplementedError
+
+
+class NumPy(Peer):
+    """The formula in NumPy: a floor, and a check of the benchmark itself."""
+
+    package = "numpy"
+
+    def routes(self, case: Case) -> list[Route]:
+        return [Route("formula", lambda: reference(case, np.float32), lambda y: y)]
+
+
+class FastGRU(Peer):
+    """fastgru: `Stream.step` for single steps, else a call of the Model, each with and without `out=`."""
+
+    package = "numpy"  # fastgru may run from a source tree, without a distribution
+    matmul = "auto"
+
+    def setup(self) -> None:
+        import fastgru
+
+        self.version = f"{fastgru.__version__} {fastgru.cpu_info()['isa']}"
+
+    def routes(self, case: Case) -> list[Route]:
+        model, x = self._model(case), case.x
+        if case.row.is_step:
+            stream, out, x = model.stream(), np.empty((1, case.row.units), np.float32), x[:, 0].copy()
+            step = stream.step
+            return [
+                Route("step(x, out=y)", lambda: step(x, out=out), lambda y: y[:, None], stream.reset),
+                Route("step(x)", lambda: step(x), lambda y: y[:, None], stream.reset),
+            ]
+        y, lengths = np.empty((*x.shape[:2], case.row.units), np.float32), case.lengths
+        return [
+            Route("model(x, out=y)", lambda: model(x, lengths=lengths, out=y), lambda y: y),
+            Route("model(x)", lambda: model(x, lengths=lengths), lambda y: y),
+        ]
+
+    def _model(self, case: Case) -> Any:
+        import fastgru
+        from fastgru.graph import GRU, Graph, tensor_spec
+
+        names = ("kernel", "recurrent_kernel", "bias", "recurrent_bias")
+        layer = GRU(
+            name="gru", inputs=("x",), units=case.row.units, reset_after=case.row.reset_after, return_sequences=True,
+            mask="x:mask", zero_output_for_mask=True, **{name: getattr(case, name) for name in names},
+        )  # fmt: skip
+        graph = Graph((tensor_spec("x", None, (case.row.inputs,)),), (layer,), ("gru",))
+        return fastgru.Model(graph, threads=self.threads, matmul=self.matmul)
+
+
+class FastGRUBlas(FastGRU):
+    """fastgru with ``matmul="blas"``: the large products by OpenBLAS."""
+
+    matmul = "blas"
+
+    def setup(self) -> None:
+        from fastgru.engine import open_blas
+
+        open_blas()
+        super().setup()
+
+    def routes(self, case: Case) -> list[Route]:
+        if case.row.batch == 1:
+            raise Skipped("a BLAS is for batches")
+        return super().routes(case)
+
+
+class OnnxRuntime(Peer):
+    """ONNX Runtime's own GRU node: `run`, and I/O binding with preallocated arrays."""
+
+    package = "onnxruntime"
+
+    def setup(self) -> None:
+        import onnx  # noqa: F401: builds the model
+        import onnxruntime
+
+        self.runtime = onnxruntime
+        onnxruntime.set_default_logger_severity(3)
+
+    def routes(self, case: Case) -> list[Route]:
+        from .onnx_file import onnx_gru
+
+        options = self.runtime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = self.threads, 1
+        session = self.runtime.InferenceSession(
+            onnx_gru(case), options, providers=["CPUExecutionProvider"]
+        )
+        return self._steps(session, case) if case.row.is_step else self._sequences(session, case)
+
+    def _steps(self, session: Any, case: Case) -> list[Route]:
+        x, shape = case.x, (1, 1, case.row.units)
+        feed = {"x": x, "h": np.zeros(shape, np.float32)}
+
+        def start() -> None:
+            feed["h"] = np.zeros(shape, np.float32)
+
+        def run() -> Array:
+            feed["h"] = session.run(["h'"], feed)[0]
+            return feed["h"]
+
+        value = self.runtime.OrtValue.ortvalue_from_numpy
+        states, bindings = [value(np.zeros(shape, np.float32)) for _ in range(2)], []
+        for i in range(2):
+            binding = session.io_binding()
+            binding.bind_ortvalue_input("x", value(x))
+            binding.bind_ortvalue_input("h", states[i])
+            binding.bind_ortvalue_output("h'", states[1 - i])
+            bindings.append(binding)
+
+        def zero() -> None:
+            for state in states:
+                state.update_inplace(np.zeros(shape, np.float32))
+
+        def run_bound() -> Any:
+            session.run_with_iobinding(bindings[0])
+            bindings.reverse()
+            states.reverse()
+            return states[0]
+
+        return [Route("run", run, lambda y: y, start), Route("I/O binding", run_bound, lambda y: y.numpy(), zero)]
+
+    def _sequences(self, session: Any, case: Case) -> list[Route]:
+        feed = {"x": np.ascontiguousarray(case.x.transpose(1, 0, 2))}
+        if case.lengths is not None:
+            feed["lengths"] = case.lengths
+        y = np.empty((case.row.steps, 1, case.row.batch, case.row.units), np.float32)
+        value = self.runtime.OrtValue.ortvalue_from_numpy
+        binding, bound = session.io_binding(), value(y)
+        for name, array in feed.items():
+            binding.bind_ortvalue_input(name, value(array))
+        binding.bind_ortvalue_output("y", bound)
+
+        def run_bound() -> Any:
+            session.run_with_iobinding(binding)
+            return bound
+
+        return [
+            Route("run", lambda: session.run(["y"], feed)[0], _batch_first),
+            Route("I/O binding", run_bound, lambda y: _batch_first(y.numpy())),
+        ]
+
+
+class OpenVino(Peer):
+    """OpenVINO from the same ONNX file, held to float32 (its default on some CPUs is bfloat16)."""
+
+    package = "openvino"
+
+    def setup(self) -> None:
+        import onnx  # noqa: F401: builds the model
+        import openvino
+
+        self.runtime = openvino
+        self.core = openvino.Core()
+
+    def routes(self, case: Case) -> list[Route]:
+        from .onnx_file import onnx_gru
+
+        options = {
+            "INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": self.threads, "NUM_STREAMS": 1,
+            "PERFORMANCE_HINT": "LATENCY",
+        }  # fmt: skip
+        compiled = self.core.compile_model(self.core.read_model(onnx_gru(case)), "CPU", options)
+        request = compiled.create_infer_request()
+        if case.row.is_step:
+            return [self._step(request, case)]
+        x = np.ascontiguousarray(case.x.transpose(1, 0, 2))
+        request.set_tensor("x", self.runtime.Tensor(x, shared_memory=True))
+        if case.lengths is not None:
+            request.set_tensor("lengths", self.runtime.Tensor(case.lengths, shared_memory=True))
+
+        def call() -> Array:
+            request.infer()
+            return request.get_tensor("y").data  # type: ignore[no-any-return]
+
+        return [Route("infer", call, _batch_first)]
+
+    def _step(self, request: Any, case: Case) -> Route:
+        # two states take turns as input and output, so that none is copied
+        states = [self.runtime.Tensor(np.zeros((1, 1, case.row.units), np.float32)) for _ in range(2)]
+        request.set_tensor("x", self.runtime.Tensor(case.x, shared_memory=True))
+
+        def start() -> None:
+            for state in states:
+                state.data[:] = 0
+
+        def call() -> Array:
+            request.set_tensor("h", states[0])
+            request.set_tensor("h'", states[1])
+            request.infer()
+            states.reverse()
+            return states[0].data  # type: ignore[no-any-return]
+
+        return Route("infer", call, lambda y: y, start)
+
+
+class Torch(Peer):
+    """torch.nn.GRU and, for single steps, torch.nn.GRUCell, under inference_mode; reset_after only."""
+
+    package = "torch"
+
+    def setup(self) -> None:
+        import torch
+
+        self.torch = torch
+        torch.set_num_threads(self.threads)
+        torch.set_num_interop_threads(1)
+        torch.inference_mode(True).__enter__()  # for the life of this process
+
+    def routes(self, case: Case) -> list[Route]:
+        if not case.row.reset_after:
+            raise Skipped("torch.nn.GRU has no reset_after=False")
+        layer = self.torch.nn.GRU(case.row.inputs, case.row.units).eval()
+        _load_torch(self.torch, layer, case, "_l0")
+        return self._steps(layer, case) if case.row.is_step else [self._sequences(layer, case)]
+
+    def _steps(self, layer: Any, case: Case) -> list[Route]:
+        cell = self.torch.nn.GRUCell(case.row.inputs, case.row.units).eval()
+        _load_torch(self.torch, cell, case, "")
+        x, zeros = self.torch.from_numpy(case.x), self.torch.zeros(1, 1, case.row.units)
+        x0, state = x[0], [zeros, zeros[0]]
+
+        def start() -> None:
+            state[:] = [zeros, zeros[0]]
+
+        def by_layer() -> Any:
+            y, state[0] = layer(x, state[0])
+            return y
+
+        def by_cell() -> Any:
+            state[1] = cell(x0, state[1])
+            return state[1]
+
+        return [
+            Route("GRU", by_layer, lambda y: y.numpy(), start),
+            Route("GRUCell", by_cell, lambda y: y.numpy()[None], start),
+        ]
+
+    def _sequences(self, layer: Any, case: Case) -> Route:
+        x = self.torch.from_numpy(np.ascontiguousarray(case.x.transpose(1, 0, 2)))
+        if case.lengths is None:
+            return Route("GRU", lambda: layer(x)[0], lambda y: y.numpy().transpose(1, 0, 2))
+        rnn, lengths = self.torch.nn.utils.rnn, self.torch.from_numpy(case.lengths.astype(np.int64))
+
+        def call() -> Any:
+            packed = rnn.pack_padded_sequence(x, lengths, enforce_sorted=False)
+            return rnn.pad_packed_sequence(layer(packed)[0], total_length=case.row.steps)[0]
+
+        return Route("GRU, packed", call, lambda y: y.numpy().transpose(1, 0, 2))
+
+
+class LiteRT(Peer):
+    """LiteRT with its XNNPACK delegate on one GRUCell step, the form in which it is fastest."""
+
+    package = "ai-edge-litert"
+
+    def setup(self) -> None:
+        from ai_edge_litert import interpreter
+
+        self.runtime = interpreter
+
+    def routes(self, case: Case) -> list[Route]:
+        if not case.row.is_step:
+            raise Skipped("measured on single steps only: LiteRT has no GRU operator, a sequence is a loop of cells")
+        from .litert_file import litert_gru_cell
+
+        interpreter = self.runtime.Interpreter(model_content=litert_gru_cell(case), num_threads=self.threads)
+        interpreter.allocate_tensors()
+        x_index, h_index = (detail["index"] for detail in interpreter.get_input_details())
+        y_index = interpreter.get_output_details()[0]["index"]
+        x, zeros = case.x[:, 0].copy(), np.zeros((1, case.row.units), np.float32)
+        state = [zeros]
+
+        def start() -> None:
+            state[0] = zeros
+
+        def call() -> Array:
+            interpreter.set_tensor(x_index, x)
+            interpreter.set_tensor(h_index, state[0])
+            interpreter.invoke()
+            state[0] = interpreter.get_tensor(y_index)
+            return state[0]
+
+        return [Route("GRUCell", call, lambda y: y[:, None], start)]
+
+
+def _batch_first(y: Array) -> Array:
+    """(steps, 1, batch, hidden) → (batch, steps, hidden)."""
+    return y[:, 0].transpose(1, 0, 2)
+
+
+def _load_torch(torch: Any, module: Any, case: Case, suffix: str) -> None:
+    """Set a GRU's weights; torch has the gates in the order r, z, n and one output a row."""
+    units = case.row.units
+    order = np.r_[units : 2 * units, :units, 2 * units : 3 * units]
+    arrays = {
+        "weight_ih": case.kernel.T, "weight_hh": case.recurrent_kernel.T,
+        "bias_ih": case.bias, "bias_hh": case.recurrent_bias,
+    }  # fmt: skip
+    for name, array in arrays.items():
+        getattr(module, name + suffix).copy_(torch.from_numpy(np.ascontiguousarray(array[order])))
+
+
+PEERS: dict[str, type[Peer]] = {
+    "fastgru": FastGRU,
+    "fastgru-blas": FastGRUBlas,
+    "onnxruntime": OnnxRuntime,
+    "torch": Torch,
+    "openvino": OpenVino,
+    "litert": LiteRT,
+    "numpy": NumPy,
+}
