@@ -136,9 +136,7 @@ class OnnxRuntime(Peer):
 
         options = self.runtime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = self.threads, 1
-        session = self.runtime.InferenceSession(
-            onnx_gru(case), options, providers=["CPUExecutionProvider"]
-        )
+        session = self.runtime.InferenceSession(onnx_gru(case), options, providers=["CPUExecutionProvider"])
         return self._steps(session, case) if case.row.is_step else self._sequences(session, case)
 
     def _steps(self, session: Any, case: Case) -> list[Route]:
@@ -351,7 +349,7 @@ def _load_torch(torch: Any, module: Any, case: Case, suffix: str) -> None:
         "bias_ih": case.bias, "bias_hh": case.recurrent_bias,
     }  # fmt: skip
     for name, array in arrays.items():
-        getattr(module, name + suffix).copy_(torch.from_numpy(np.ascontiguousarray(array[order])))
+        getattr(module, name + suffix).data.copy_(torch.from_numpy(np.ascontiguousarray(array[order])))
 
 
 PEERS: dict[str, type[Peer]] = {
