@@ -15,7 +15,7 @@
 #define UNITS 512 /* of the gates: six rows of them lie in L1 */
 #define SMALLEST 4096
 #define LARGEST (64 << 20)
-#define BLOCK 1024 /* floats */
+#define BLOCK 256 /* floats */
 
 static int threads;
 static volatile float sink;
@@ -69,7 +69,8 @@ static void fma_chain(float *unused, int64_t count)
 static inline vec gates(vec z, vec r, vec n, vec x, vec h)
 {
     n = v_tanh(v_fma(v_sigmoid(r), n, x));
-    return v_fma(v_sigmoid(z), v_sub(h, n), n);
+    z = v_sigmoid(z);
+    return v_fma(z, h, v_mul(v_sub(v_set(1.0f), z), n));
 }
 
 static void gates_many(float *p, int64_t count)

@@ -26,7 +26,7 @@ TOLERANCE = 1e-4
 #: seconds that one turn of one runtime lasts at least
 TURN = 0.03
 #: seconds between turns: what the last runtime's threads still spin for belongs to nobody's time
-PAUSE = 0.005
+PAUSE = 0.02
 
 #: loads this package by its place under a name of its own: `import fastgru` may then be another version
 _LAUNCH = """

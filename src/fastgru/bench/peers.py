@@ -28,12 +28,13 @@ def _nothing() -> None:
 @dataclass(frozen=True)
 class Route:
     """One way to run a case: `start` goes back to a zero state, `call` is what is timed, `output` turns what `call`
-    gave into (batch, steps, hidden)."""
+    gave into (batch, steps, hidden); `keep` holds what the runtime reads without owning it."""
 
     name: str
     call: Callable[[], Any]
     output: Callable[[Any], Array]
     start: Callable[[], None] = _nothing
+    keep: tuple[Any, ...] = ()
 
 
 class Peer:
@@ -96,7 +97,8 @@ class FastGRU(Peer):
         names = ("kernel", "recurrent_kernel", "bias", "recurrent_bias")
         layer = GRU(
             name="gru", inputs=("x",), units=case.row.units, reset_after=case.row.reset_after, return_sequences=True,
-            mask="x:mask", zero_output_for_mask=True, **{name: getattr(case, name) for name in names},
+            mask=None if case.lengths is None else "x:mask", zero_output_for_mask=case.lengths is not None,
+            **{name: getattr(case, name) for name in names},
         )  # fmt: skip
         graph = Graph((tensor_spec("x", None, (case.row.inputs,)),), (layer,), ("gru",))
         return fastgru.Model(graph, threads=self.threads, matmul=self.matmul)
@@ -151,10 +153,10 @@ class OnnxRuntime(Peer):
             return feed["h"]
 
         value = self.runtime.OrtValue.ortvalue_from_numpy
-        states, bindings = [value(np.zeros(shape, np.float32)) for _ in range(2)], []
+        states, bound_x, bindings = [value(np.zeros(shape, np.float32)) for _ in range(2)], value(x), []
         for i in range(2):
             binding = session.io_binding()
-            binding.bind_ortvalue_input("x", value(x))
+            binding.bind_ortvalue_input("x", bound_x)
             binding.bind_ortvalue_input("h", states[i])
             binding.bind_ortvalue_output("h'", states[1 - i])
             bindings.append(binding)
@@ -169,7 +171,10 @@ class OnnxRuntime(Peer):
             states.reverse()
             return states[0]
 
-        return [Route("run", run, lambda y: y, start), Route("I/O binding", run_bound, lambda y: y.numpy(), zero)]
+        return [
+            Route("run", run, lambda y: y, start),
+            Route("I/O binding", run_bound, lambda y: y.numpy(), zero, keep=(x, bound_x)),
+        ]
 
     def _sequences(self, session: Any, case: Case) -> list[Route]:
         feed = {"x": np.ascontiguousarray(case.x.transpose(1, 0, 2))}
@@ -177,9 +182,9 @@ class OnnxRuntime(Peer):
             feed["lengths"] = case.lengths
         y = np.empty((case.row.steps, 1, case.row.batch, case.row.units), np.float32)
         value = self.runtime.OrtValue.ortvalue_from_numpy
-        binding, bound = session.io_binding(), value(y)
-        for name, array in feed.items():
-            binding.bind_ortvalue_input(name, value(array))
+        binding, bound, inputs = session.io_binding(), value(y), {name: value(array) for name, array in feed.items()}
+        for name, array in inputs.items():
+            binding.bind_ortvalue_input(name, array)
         binding.bind_ortvalue_output("y", bound)
 
         def run_bound() -> Any:
@@ -188,7 +193,7 @@ class OnnxRuntime(Peer):
 
         return [
             Route("run", lambda: session.run(["y"], feed)[0], _batch_first),
-            Route("I/O binding", run_bound, lambda y: _batch_first(y.numpy())),
+            Route("I/O binding", run_bound, lambda y: _batch_first(y.numpy()), keep=(feed, inputs, y)),
         ]
 
 
@@ -215,16 +220,17 @@ class OpenVino(Peer):
         request = compiled.create_infer_request()
         if case.row.is_step:
             return [self._step(request, case)]
-        x = np.ascontiguousarray(case.x.transpose(1, 0, 2))
-        request.set_tensor("x", self.runtime.Tensor(x, shared_memory=True))
+        inputs = {"x": np.ascontiguousarray(case.x.transpose(1, 0, 2))}
         if case.lengths is not None:
-            request.set_tensor("lengths", self.runtime.Tensor(case.lengths, shared_memory=True))
+            inputs["lengths"] = case.lengths
+        for name, array in inputs.items():
+            request.set_tensor(name, self.runtime.Tensor(array, shared_memory=True))
 
         def call() -> Array:
             request.infer()
             return request.get_tensor("y").data  # type: ignore[no-any-return]
 
-        return [Route("infer", call, _batch_first)]
+        return [Route("infer", call, _batch_first, keep=(inputs,))]
 
     def _step(self, request: Any, case: Case) -> Route:
         # two states take turns as input and output, so that none is copied
@@ -242,7 +248,7 @@ class OpenVino(Peer):
             states.reverse()
             return states[0].data  # type: ignore[no-any-return]
 
-        return Route("infer", call, lambda y: y, start)
+        return Route("infer", call, lambda y: y, start, keep=(case,))
 
 
 class Torch(Peer):
@@ -256,7 +262,8 @@ class Torch(Peer):
         self.torch = torch
         torch.set_num_threads(self.threads)
         torch.set_num_interop_threads(1)
-        torch.inference_mode(True).__enter__()  # for the life of this process
+        self.mode = torch.inference_mode()
+        self.mode.__enter__()  # for the life of this process
 
     def routes(self, case: Case) -> list[Route]:
         if not case.row.reset_after:
@@ -349,7 +356,7 @@ def _load_torch(torch: Any, module: Any, case: Case, suffix: str) -> None:
         "bias_ih": case.bias, "bias_hh": case.recurrent_bias,
     }  # fmt: skip
     for name, array in arrays.items():
-        getattr(module, name + suffix).data.copy_(torch.from_numpy(np.ascontiguousarray(array[order])))
+        getattr(module, name + suffix).copy_(torch.from_numpy(np.ascontiguousarray(array[order])))
 
 
 PEERS: dict[str, type[Peer]] = {
