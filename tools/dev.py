@@ -24,7 +24,9 @@ SLOW = ("test_networks.py", "test_same_bits.py", "test_memory.py", "test_build.p
 def run(*command: str | Path, **env: str) -> None:
     """Run one command in the project's root; end with its exit code if it fails."""
     print("$", *command, flush=True)
-    code = subprocess.run([str(part) for part in command], cwd=ROOT, env={**os.environ, **env}).returncode
+    # this tree's package, whatever the environment has installed
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]), **env}
+    code = subprocess.run([str(part) for part in command], cwd=ROOT, env=env).returncode
     if code:
         sys.exit(code)
 
