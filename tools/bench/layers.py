@@ -4,9 +4,9 @@
     python tools/bench/layers.py --rows 1,1,64,64 8,100,128,128/before --peers onnxruntime,torch
     python tools/bench/layers.py --isa avx2 --peers onnxruntime --against-commit HEAD~3
 
-Needs the peers that should take part (onnxruntime and onnx, openvino, torch, ai-edge-litert, and scipy-openblas32 for
-fastgru-blas; what is not installed is named and left out), gcc, and matplotlib for the plot. docs/benchmarks.md says
-what is measured and how.
+Needs the peers that should take part (onnxruntime and onnx, openvino, torch, ai-edge-litert, tract, and for fastgru-blas
+scipy-openblas32; what is not installed is named and left out), gcc, and matplotlib for the plot. docs/benchmarks.md
+says what is measured and how.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-import fastgru
 import limits
 import report
+
+import fastgru
 from fastgru.bench.cases import Row, random_case
 from fastgru.bench.compare import Comparison, Contender, contenders
 
@@ -41,7 +42,7 @@ ROWS = [
     "64,200,128,128/lengths", "256,50,64,64/lengths",
 ]  # fmt: skip
 LEFT_OUT = {"bidirectional": "not measured: this version of fastgru has no Bidirectional layer"}
-DEFAULT_PEERS = "fastgru-blas,onnxruntime,torch,openvino,litert"
+DEFAULT_PEERS = "fastgru-blas,onnxruntime,torch,openvino,litert,tract"
 
 
 def main() -> None:
@@ -78,7 +79,8 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", nargs="+", default=ROWS, metavar="ROW", help="batch,steps,input,hidden[/before][/lengths]")
+    row = "batch,steps,input,hidden[/before][/lengths]"
+    parser.add_argument("--rows", nargs="+", default=ROWS, metavar="ROW", help=row)
     parser.add_argument("--peers", default=DEFAULT_PEERS, help="comma-separated; %(default)s")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repetitions", type=int, default=11, help="turns of each peer on each row")

@@ -107,12 +107,11 @@ def bound(case: Case, limits: Limits) -> dict[str, Any]:
         moved = steps * limits.sweep_ns(recurrent * FLOAT / threads) + limits.sweep_ns(kernel * FLOAT / threads)
     moved += limits.sweep_ns(case.row_steps * (row.inputs + row.units) * FLOAT / threads)
     depth = (1 if row.reset_after else 2) * row.units + (row.inputs if steps == 1 else 0)
-    gates_latency = (1 if row.reset_after else 1.5) * limits.gates_latency_ns
     parts = {
         "products": products,
         "bytes": moved,
         "chain": steps * depth * limits.fma_latency_ns,
-        "gates": max(case.row_steps * row.units * limits.gates_ns / threads, steps * gates_latency),
+        "gates": max(case.row_steps * row.units * limits.gates_ns / threads, steps * limits.gates_latency_ns),
     }
     largest = max(("products", "bytes", "chain"), key=lambda name: parts[name])
     total = parts[largest] + parts["gates"]

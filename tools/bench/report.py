@@ -128,8 +128,7 @@ def _means(results: Sequence[Result]) -> str:
     means = summary(results)
     columns = list(dict.fromkeys(name for group in means.values() for name in group))
     rows = [
-        [group, *(f"{found[name]:.2f}" if name in found else "–" for name in columns)]
-        for group, found in means.items()
+        [group, *(f"{found[name]:.2f}" if name in found else "–" for name in columns)] for group, found in means.items()
     ]
     return "Times divided by fastgru's, geometric means:\n\n" + table(["", *columns], rows)
 
@@ -142,7 +141,8 @@ def _bounds(results: Sequence[Result]) -> str:
         for result in results if "bound" in result
     ]  # fmt: skip
     heads = ["batch,steps,input,hidden", *parts[:-1], "bound", "decided by", "fastgru", "share"]
-    return "Bounds, µs: the largest of products, bytes and chain, plus the gates.\n\n" + table(heads, rows) if rows else ""
+    about = "Bounds, µs: the largest of products, bytes and chain, plus the gates."
+    return f"{about}\n\n{table(heads, rows)}" if rows else ""
 
 
 def _notes(head: dict[str, Any], results: Sequence[Result]) -> str:

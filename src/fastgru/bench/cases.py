@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -40,11 +41,10 @@ class Row:
     @classmethod
     def parse(cls, text: str) -> Row:
         match = _ROW.fullmatch(text)
-        if match is None or 0 in map(int, match.groups()[:4]):
+        batch, steps, inputs, units = map(int, match.groups()[:4]) if match else (0, 0, 0, 0)
+        if match is None or 0 in (batch, steps, inputs, units):
             raise BadInput(f"a row is batch,steps,input,hidden[/before][/lengths], all above 0; got {text!r}")
-        flags = match[5].split("/")
-        sizes = map(int, match.groups()[:4])
-        return cls(*sizes, reset_after="before" not in flags, padded="lengths" in flags)
+        return cls(batch, steps, inputs, units, "before" not in match[5], "lengths" in match[5])
 
     @property
     def is_step(self) -> bool:
@@ -76,13 +76,13 @@ class Case:
     x: Array
     lengths: Array | None
 
-    def to_dict(self) -> dict[str, object]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain values only, for a worker that may be another version's."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)} | {"row": str(self.row)}
 
     @classmethod
-    def from_dict(cls, values: dict[str, object]) -> Case:
-        return cls(**{**values, "row": Row.parse(str(values["row"]))})  # type: ignore[arg-type]
+    def from_dict(cls, values: dict[str, Any]) -> Case:
+        return cls(**{**values, "row": Row.parse(values["row"])})
 
     @property
     def row_steps(self) -> int:
@@ -116,7 +116,7 @@ def layer_case(
     return Case(row, kernel, recurrent_kernel, bias, recurrent_bias, x, lengths)
 
 
-def reference(case: Case, dtype: type = np.float64) -> Array:
+def reference(case: Case, dtype: Any = np.float64) -> Array:
     """The layer from its formula: outputs (batch, steps, hidden), zero at padding; of single steps the last."""
     units, x = case.row.units, case.x.astype(dtype)
     r, c = case.recurrent_kernel.astype(dtype), case.recurrent_bias.astype(dtype)

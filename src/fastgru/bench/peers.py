@@ -7,6 +7,7 @@ its class is made.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -127,7 +128,7 @@ class OnnxRuntime(Peer):
     package = "onnxruntime"
 
     def setup(self) -> None:
-        import onnx  # noqa: F401: builds the model
+        import onnx  # noqa: F401 – builds the model
         import onnxruntime
 
         self.runtime = onnxruntime
@@ -203,7 +204,7 @@ class OpenVino(Peer):
     package = "openvino"
 
     def setup(self) -> None:
-        import onnx  # noqa: F401: builds the model
+        import onnx  # noqa: F401 – builds the model
         import openvino
 
         self.runtime = openvino
@@ -342,6 +343,42 @@ class LiteRT(Peer):
         return [Route("GRUCell", call, lambda y: y[:, None], start)]
 
 
+class Tract(Peer):
+    """tract from the same ONNX file. It runs on one thread, whatever the others have."""
+
+    package = "tract"
+
+    def setup(self) -> None:
+        import onnx  # noqa: F401 – builds the model
+        import tract
+
+        self.runtime = tract
+
+    def routes(self, case: Case) -> list[Route]:
+        from .onnx_file import onnx_gru
+
+        if case.lengths is not None:
+            raise Skipped("takes sequence_lens only as a constant")
+        with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
+            file.write(onnx_gru(case))
+            file.flush()
+            model = self.runtime.onnx().load(file.name).into_model().into_runnable()
+        x = self.runtime.Tensor.from_numpy(np.ascontiguousarray(case.x.transpose(1, 0, 2)))
+        if not case.row.is_step:
+            return [Route("run", lambda: model.run([x])[0].to_numpy(), _batch_first)]
+        zeros = self.runtime.Tensor.from_numpy(np.zeros((1, 1, case.row.units), np.float32))
+        state = [zeros]
+
+        def start() -> None:
+            state[0] = zeros
+
+        def call() -> Array:
+            state[0] = model.run([x, state[0]])[0]
+            return state[0].to_numpy()  # type: ignore[no-any-return]
+
+        return [Route("run", call, lambda y: y, start)]
+
+
 def _batch_first(y: Array) -> Array:
     """(steps, 1, batch, hidden) → (batch, steps, hidden)."""
     return y[:, 0].transpose(1, 0, 2)
@@ -366,5 +403,6 @@ PEERS: dict[str, type[Peer]] = {
     "torch": Torch,
     "openvino": OpenVino,
     "litert": LiteRT,
+    "tract": Tract,
     "numpy": NumPy,
 }

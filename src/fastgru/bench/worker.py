@@ -29,7 +29,7 @@ def main(name: str, threads: int, requests: BinaryIO, answers: BinaryIO) -> None
         peer = PEERS[name](threads)
         answer: dict[str, Any] = {"version": peer.version}
     except Exception as error:
-        answer = {"missing": f"{type(error).__name__}: {error}"}
+        answer = {"missing": _first_line(error)}
     pickle.dump(answer, answers)
     answers.flush()
     chosen: Route | None = None
@@ -49,7 +49,7 @@ def main(name: str, threads: int, requests: BinaryIO, answers: BinaryIO) -> None
         except Skipped as reason:
             result = {"skipped": str(reason)}
         except Exception as error:
-            result = {"skipped": f"failed: {type(error).__name__}: {error}"}
+            result = {"skipped": f"failed: {_first_line(error)}"}
         pickle.dump(result, answers)
         answers.flush()
 
@@ -85,6 +85,11 @@ def timed(call: Callable[[], Any], count: int, warm: int) -> float:
     for _ in range(count):
         call()
     return (time.perf_counter() - start) / count
+
+
+def _first_line(error: Exception) -> str:
+    """Kind and first line; some runtimes add the stack of another language."""
+    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 def run() -> None:

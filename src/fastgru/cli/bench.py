@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 PERCENTILES = (50.0, 90.0, 99.0, 99.9)
 BATCHES = (1, 8, 64, 256)
+AGAINST_BATCHES = (1, 64)
 FREE_STEPS = 100
 MOST_CALLS = 2_000_000  # of one measurement; each leaves a number in memory
 SEED = 0
@@ -35,6 +36,13 @@ def bench(
         typer.Option(min=1, help="A batch size for the throughput; may be repeated.", show_default="1, 8, 64, 256"),
     ] = None,
     seconds: Annotated[float, typer.Option(min=0.001, help="Time for each measurement.")] = 1.0,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PEERS",
+            help="Compare the largest GRU layer with some of onnxruntime,torch,openvino,litert,tract.",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     config: Config = None,
 ) -> None:
@@ -57,6 +65,8 @@ def bench(
         "step": _step_latency(model, seconds),
         "throughput": [_throughput(model, size, time_steps, seconds) for size in batch or BATCHES],
     }
+    if against is not None:
+        result["against"] = _against(model, against, batch or AGAINST_BATCHES, time_steps)
     if as_json:
         print(json.dumps(result, indent=2, default=str))
     else:
@@ -124,6 +134,12 @@ def _throughput(model: Model, batch: int, steps: int, seconds: float) -> dict[st
     }
 
 
+def _against(model: Model, peers: str, batches: Sequence[int], steps: int) -> dict[str, Any]:
+    from ..bench.against import against
+
+    return against(model.graph, peers.split(","), batches, steps, model.threads)
+
+
 def _times(call: Callable[[], Any], seconds: float) -> Sequence[float]:
     """Durations of calls made one after the other for about `seconds`: at least one, at most MOST_CALLS."""
     clock = time.perf_counter
@@ -155,3 +171,23 @@ def _print(result: dict[str, Any]) -> None:
     for row in result["throughput"]:
         throughput.add_row(f"{row['batch']:,}", f"{row['rows_per_second']:,.0f}", f"{row['steps_per_second']:,.0f}")
     out.print(throughput)
+    if "against" in result:
+        _print_against(result["against"])
+
+
+def _print_against(result: dict[str, Any]) -> None:
+    """Times by peer; `×` is the fastest peer's time divided by fastgru's."""
+    out, versions = console(), result["versions"]
+    about = ", ".join(f"{name} {version}" for name, version in versions.items())
+    for name, reason in result["missing"].items():
+        out.print(f"{name} does not take part: {reason}")
+    out.print(f"GRU layer {result['layer']!r} alone; {about}")
+    compared = table("batch,steps,input,hidden", *(f">{name}" for name in versions), "fastest peer", ">×")
+    for row in result["rows"]:
+        times = [time_text(row["runs"][name]["seconds"]) if name in row["runs"] else "–" for name in versions]
+        ratio = "–" if row["ratio"] is None else f"{row['ratio']:.2f}"
+        compared.add_row(row["row"], *times, row["fastest_peer"] or "–", ratio)
+    out.print(compared)
+    for row in result["rows"]:
+        for name, reason in row["skipped"].items():
+            out.print(f"{row['row']}: {name}: {reason}")

@@ -1,0 +1,323 @@
+"""The benchmark's arithmetic, and that its processes run a case right; no test looks at how fast anything is."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import oracle
+from fastgru import BadInput, FastGRUError, UnsupportedModel, file
+from fastgru.bench import against, compare, peers, worker
+from fastgru.bench.cases import CHECKED_STEPS, Case, Row, random_case, reference
+from fastgru.graph import GRU, Activation, Graph, tensor_spec
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tools" / "bench"))
+import limits
+import report
+
+TINY = [Row.parse(text) for text in ("1,1,3,5", "1,1,3,5/before", "2,4,3,5", "2,4,3,5/before", "3,7,3,5/lengths")]
+#: 10 GB/s everywhere; a gate costs 2 ns, an FMA's latency is 1 ns
+FLAT = limits.Limits(1, 100.0, 1.0, 2.0, 30.0, [(1 << 12, 409.6), (1 << 26, 6710886.4)])
+
+
+def graph_of(case: Case) -> Graph:
+    names = ("kernel", "recurrent_kernel", "bias", "recurrent_bias")
+    layer = GRU(
+        name="gru", inputs=("x",), units=case.row.units, reset_after=case.row.reset_after, return_sequences=True,
+        mask="x:mask", zero_output_for_mask=True, **{name: getattr(case, name) for name in names},
+    )  # fmt: skip
+    return Graph((tensor_spec("x", None, (case.row.inputs,)),), (layer,), ("gru",))
+
+
+# ---- rows and cases --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("row", TINY)
+def test_a_row_is_its_text(row):
+    assert Row.parse(str(row)) == row
+
+
+@pytest.mark.parametrize("text", ["1,1,3", "1,1,3,0", "1,1,3,5/after", "a,b,c,d", ""])
+def test_what_is_no_row(text):
+    with pytest.raises(BadInput, match="batch,steps,input,hidden"):
+        Row.parse(text)
+
+
+def test_the_same_row_has_the_same_numbers():
+    first, second = random_case(TINY[-1]), random_case(TINY[-1])
+    assert all(np.array_equal(value, second.to_dict()[key]) for key, value in first.to_dict().items())
+
+
+def test_a_case_survives_the_way_to_a_worker():
+    case = random_case(TINY[-1])
+    back = Case.from_dict(case.to_dict())
+    assert back.row == case.row
+    assert np.array_equal(back.x, case.x)
+
+
+@pytest.mark.parametrize("row", TINY)
+def test_the_reference_is_the_oracle(row):
+    case = random_case(row)
+    x = np.repeat(case.x, CHECKED_STEPS, axis=1) if row.is_step else case.x
+    lengths = np.full(len(x), x.shape[1]) if case.lengths is None else case.lengths
+    mask = np.arange(x.shape[1]) < lengths[:, None]
+    expected = oracle.run(graph_of(case), {"x": x}, {"x": mask})[0]
+    np.testing.assert_allclose(reference(case), expected[:, -1:] if row.is_step else expected, atol=1e-12)
+
+
+def test_padding_is_not_counted():
+    case = random_case(Row.parse("3,8,3,5/lengths"))
+    assert case.lengths is not None
+    assert case.lengths.max() == 8
+    assert case.row_steps == case.lengths.sum() < 24
+    assert random_case(Row.parse("3,8,3,5")).row_steps == 24
+
+
+# ---- arithmetic ------------------------------------------------------------------------------------------------------
+
+
+def test_geometric_mean():
+    assert compare.geometric_mean([2.0, 8.0]) == pytest.approx(4.0)
+    assert compare.geometric_mean([3.0]) == pytest.approx(3.0)
+    with pytest.raises(ValueError, match="no values"):
+        compare.geometric_mean([])
+
+
+def test_a_sweep_is_interpolated_between_sizes():
+    steps = limits.Limits(1, 100.0, 1.0, 2.0, 30.0, [(1 << 10, 10.24), (1 << 12, 409.6)])
+    assert steps.gigabytes(1 << 10) == pytest.approx(100)
+    assert steps.gigabytes(1 << 11) == pytest.approx(55)  # halfway, by ratio
+    assert steps.gigabytes(1 << 20) == pytest.approx(10)  # past the last: the last
+
+
+def test_the_bound_of_a_batch_is_its_products():
+    case = random_case(Row(64, 10, 32, 32))
+    found = limits.bound(case, FLAT)
+    assert found["products"] == pytest.approx(2 * 640 * 3 * 32 * 64 / 100 / 1e3)
+    assert found["gates"] == pytest.approx(640 * 32 * 2 / 1e3)
+    assert found["by"] == "products"
+    assert found["total"] == pytest.approx(found["products"] + found["gates"])
+
+
+def test_the_bound_of_a_sequence_is_its_weights():
+    found = limits.bound(random_case(Row(1, 10, 64, 64)), FLAT)
+    moved = 10 * 3 * 64 * 64 + 3 * 64 * 64 + 10 * 128
+    assert found["bytes"] == pytest.approx(4 * moved / 10 / 1e3)
+    assert found["by"] == "bytes"
+
+
+def test_the_bound_of_a_small_step_is_its_chain():
+    fast = limits.Limits(1, 1e6, 1.0, 2.0, 30.0, [(1 << 12, 1.0), (1 << 26, 1e3)])
+    after, before = (limits.bound(random_case(Row(1, 1, 8, 4, flag)), fast) for flag in (True, False))
+    assert (after["by"], before["by"]) == ("chain", "chain")
+    assert after["chain"] == pytest.approx(0.012)  # input + hidden multiply-adds
+    assert before["chain"] == pytest.approx(0.016)  # the candidate waits for r · h
+    assert after["gates"] == pytest.approx(0.030)  # the latency, not 4 · 2 ns
+
+
+def test_threads_share_all_but_the_chain():
+    case = random_case(Row(64, 10, 32, 32))
+    one, two = limits.bound(case, FLAT), limits.bound(case, limits.Limits(2, 100.0, 1.0, 2.0, 30.0, FLAT.sweeps))
+    assert two["products"] == pytest.approx(one["products"] / 2)
+    assert two["bytes"] == pytest.approx(one["bytes"] / 2)
+    assert two["gates"] == pytest.approx(one["gates"] / 2)
+    assert two["chain"] == one["chain"]
+
+
+def test_the_better_of_two_measurements():
+    other = limits.Limits(1, 90.0, 0.9, 3.0, 29.0, [(1 << 12, 400.0), (1 << 26, 7e6)])
+    assert FLAT.better(other) == limits.Limits(1, 100.0, 0.9, 2.0, 29.0, [(1 << 12, 400.0), (1 << 26, 6710886.4)])
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc")
+def test_limits_are_measured():
+    found = limits.measure("scalar", 1)
+    assert found.fma_gflops > 0
+    assert found.gates_latency_ns > found.fma_latency_ns > 0
+    sizes = [size for size, _ in found.sweeps]
+    assert sizes == sorted(set(sizes))
+    assert all(ns > 0 for _, ns in found.sweeps)
+
+
+# ---- the report ------------------------------------------------------------------------------------------------------
+
+
+def result(row: str, own: float, **others: float) -> dict:
+    fastest = min(others, key=lambda name: others[name])
+    runs = {name: {"seconds": seconds, "route": "r"} for name, seconds in {"fastgru": own, **others}.items()}
+    return {"row": row, "runs": runs, "skipped": {}, "fastest_peer": fastest, "ratio": others[fastest] / own}
+
+
+RESULTS = [result("1,1,8,8", 1e-6, torch=8e-6, litert=4e-6), result("8,10,8,8", 1e-6, torch=1e-6)]
+HEAD = {
+    "machine": report.machine(), "isa": "avx2", "threads": 1, "repetitions": 3, "versions": {"torch": "2"},
+    "missing": {"openvino": "ImportError"}, "left_out": {"bidirectional": "none yet"}, "limits": None,
+    "commit": None, "seconds": 1.0,
+}  # fmt: skip
+
+
+def test_means_by_group():
+    means = report.summary(RESULTS)
+    assert means["all rows"] == pytest.approx({"fastest peer": 2.0, "torch": 8**0.5, "litert": 4.0})
+    assert means["batches"] == pytest.approx({"fastest peer": 1.0, "torch": 1.0})
+    assert "one sequence" not in means
+
+
+def test_the_markdown_names_all():
+    text = report.markdown(HEAD, RESULTS)
+    assert "| 1,1,8,8 | 1 | 8 | 4 | litert | 4.00 | – |" in text
+    assert "| 8,10,8,8 | 1 | 1 | – | torch | 1.00 | – |" in text
+    assert "- openvino did not take part: ImportError" in text
+    assert "- bidirectional rows: none yet" in text
+    tables = [block for block in text.split("\n\n") if block.startswith("|")]
+    assert all(len({line.count("|") for line in block.splitlines()}) == 1 for block in tables)
+
+
+def test_the_bounds_are_shown():
+    with_bound = {**RESULTS[0], "bound": limits.bound(random_case(Row(1, 1, 8, 8)), FLAT), "share": 0.5}
+    assert "Bounds" not in report.markdown(HEAD, RESULTS)
+    assert "| 50% |" in report.markdown(HEAD, [with_bound]).split("Bounds")[1]
+
+
+def test_the_plot_is_a_png(tmp_path):
+    pytest.importorskip("matplotlib")
+    report.plot(HEAD, RESULTS, tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+
+
+# ---- processes -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def comparison():
+    everyone = [*compare.contenders(["numpy"]), compare.Contender("nobody", "nobody")]
+    with compare.Comparison(everyone, 1) as made:
+        yield made
+
+
+def test_who_cannot_run_is_named(comparison):
+    assert set(comparison.versions) == {"fastgru", "numpy"}
+    assert list(comparison.missing) == ["nobody"]
+
+
+@pytest.mark.parametrize("row", TINY)
+def test_a_row_in_its_own_processes(comparison, row, monkeypatch):
+    monkeypatch.setattr(compare, "TURN", 1e-4)
+    found = comparison.measure(random_case(row), 3)
+    assert found["skipped"] == {}
+    assert set(found["runs"]) == {"fastgru", "numpy"}
+    assert all(run["difference"] < 1e-6 and run["seconds"] > 0 for run in found["runs"].values())
+    assert found["fastest_peer"] == "numpy"
+    assert found["ratio"] == found["runs"]["numpy"]["seconds"] / found["runs"]["fastgru"]["seconds"]
+
+
+def test_a_wrong_peer_is_not_timed(comparison, monkeypatch):
+    case = random_case(TINY[2])
+    right = reference(case)
+    answers = {"route": "r", "seconds": 1.0, "output": right + 1e-3}
+    monkeypatch.setattr(comparison.workers["numpy"], "ask", lambda *request: answers)
+    found = comparison.measure(case, 1)
+    assert "differs from the formula by 1.0e-03" in found["skipped"]["numpy"]
+    assert "numpy" not in found["runs"]
+    assert found["ratio"] is None
+
+
+@pytest.mark.parametrize("output", [np.zeros((2, 4, 5)), np.full((2, 4, 5), np.nan), np.zeros((1, 4, 5))])
+def test_a_wrong_fastgru_is_an_error(comparison, monkeypatch, output):
+    answers = {"route": "r", "seconds": 1.0, "output": output}
+    monkeypatch.setattr(comparison.workers["fastgru"], "ask", lambda *request: answers)
+    with pytest.raises(FastGRUError, match="row 2,4,3,5: wrong output"):
+        comparison.measure(random_case(TINY[2]), 1)
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "torch", "openvino", "litert", "tract"])
+def test_peers_agree(name, monkeypatch):
+    monkeypatch.setattr(compare, "TURN", 1e-4)
+    cannot = {
+        "torch": {row for row in TINY if not row.reset_after},
+        "litert": {row for row in TINY if not row.is_step},
+        "tract": {row for row in TINY if row.padded},
+    }
+    with compare.Comparison(compare.contenders([name]), 1) as comparison:
+        if name in comparison.missing:
+            pytest.skip(comparison.missing[name])
+        for row in TINY:
+            skipped = comparison.measure(random_case(row), 1)["skipped"]
+            assert bool(skipped) == (row in cannot.get(name, ())), skipped
+
+
+def test_the_fastest_route_is_kept():
+    class Two(peers.NumPy):
+        def routes(self, case):
+            right = reference(case)
+            slow = peers.Route("slow", lambda: time.sleep(0.01), lambda _: right)
+            return [slow, peers.Route("fast", lambda: None, lambda _: right)]
+
+    chosen, answer = worker.prepare(Two(1), random_case(TINY[2]))
+    assert chosen.name == answer["route"] == "fast"
+
+
+def test_another_version_takes_part_as_itself(tmp_path):
+    (tmp_path / "fastgru.py").write_text('__version__ = "other"\ndef cpu_info(): return {"isa": "avx3"}\n')
+    other = compare.Contender("fastgru@other", "fastgru", {"PYTHONPATH": str(tmp_path)})
+    with compare.Comparison([other], 1) as comparison:
+        assert comparison.versions == {"fastgru@other": "other avx3"}
+
+
+def test_unknown_peer():
+    with pytest.raises(BadInput, match=r"'tensorrt'.*onnxruntime"):
+        compare.contenders(["torch", "tensorrt"])
+
+
+# ---- fastgru bench --against -----------------------------------------------------------------------------------------
+
+
+def test_the_largest_layer_is_taken():
+    case = random_case(Row(1, 1, 3, 5))
+    small = graph_of(case).layers[0]
+    large = graph_of(random_case(Row(1, 1, 5, 6))).layers[0]
+    assert isinstance(small, GRU)
+    both = Graph(
+        (tensor_spec("x", None, (3,)),),
+        (small, GRU(**{**vars(large), "name": "large", "inputs": ("gru",), "mask": None})),
+        ("large",),
+    )
+    assert against.largest_gru(both).name == "large"
+    made = against.case_of(against.largest_gru(both), 2, 4)
+    assert made.row == Row(2, 4, 5, 6)
+    assert np.array_equal(made.kernel, large.kernel)
+
+
+def test_other_gates_are_refused():
+    layer = graph_of(random_case(TINY[2])).layers[0]
+    graph = Graph(
+        (tensor_spec("x", None, (3,)),), (GRU(**{**vars(layer), "activation": Activation.of("relu")}),), ("gru",)
+    )
+    with pytest.raises(UnsupportedModel, match="'gru' has the activations sigmoid and relu"):
+        against.largest_gru(graph)
+
+
+def test_the_command(tmp_path, monkeypatch):
+    pytest.importorskip("typer")
+    pytest.importorskip("rich")
+    from typer.testing import CliRunner
+
+    from fastgru.cli._app import app
+
+    monkeypatch.setattr(compare, "TURN", 1e-4)
+    monkeypatch.setattr(against, "REPETITIONS", 3)
+    file.write(graph_of(random_case(TINY[2])), tmp_path / "gru.safetensors")
+    command = ["bench", str(tmp_path / "gru.safetensors"), "--seconds", "0.01", "--steps", "4", "--batch", "2"]
+    text = CliRunner().invoke(app, [*command, "--against", "numpy", "--threads", "1"]).stdout
+    assert "GRU layer 'gru' alone" in text
+    assert "2,4,3,5" in text
+    rows = json.loads(CliRunner().invoke(app, [*command, "--against", "numpy", "--json"]).stdout)["against"]["rows"]
+    assert [row["row"] for row in rows] == ["1,1,3,5", "2,4,3,5"]
+    failed = CliRunner().invoke(app, [*command, "--against", "tensorrt"])
+    assert "unknown peer 'tensorrt'" in failed.stderr
