@@ -58,7 +58,7 @@ def sanitize(*args: str) -> None:
 
 
 def bench(*args: str) -> None:
-    run(PYTHON, "tools/bench/networks.py", *args)
+    run(PYTHON, "tools/bench/layers.py", *args)
 
 
 def check(*_: str) -> None:

@@ -4,9 +4,9 @@
     python tools/bench/layers.py --rows 1,1,64,64 8,100,128,128/before --peers onnxruntime,torch
     python tools/bench/layers.py --isa avx2 --peers onnxruntime --against-commit HEAD~3
 
-Needs the peers that should take part (onnxruntime and onnx, openvino, torch, ai-edge-litert, tract, and for fastgru-blas
-scipy-openblas32; what is not installed is named and left out), gcc, and matplotlib for the plot. docs/benchmarks.md
-says what is measured and how.
+Needs the peers that shall take part (onnxruntime and onnx, openvino, torch, ai-edge-litert, tract, and
+scipy-openblas32 for fastgru-blas; what is not installed is named and left out), gcc, and matplotlib for the plot.
+docs/benchmarks.md says what is measured and how.
 """
 
 from __future__ import annotations

@@ -126,6 +126,8 @@ def _times(results: Sequence[Result]) -> str:
 
 def _means(results: Sequence[Result]) -> str:
     means = summary(results)
+    if not means:
+        return ""
     columns = list(dict.fromkeys(name for group in means.values() for name in group))
     rows = [
         [group, *(f"{found[name]:.2f}" if name in found else "–" for name in columns)] for group, found in means.items()
@@ -191,7 +193,7 @@ def plot(head: dict[str, Any], results: Sequence[Result], path: Path) -> None:
     left.set_yticks(places, [result["row"] for result in results])
     left.invert_yaxis()
     left.grid(axis="both", alpha=0.3)
-    left.legend()
+    figure.legend(loc="outside lower center", ncols=8)
     right.barh(places, [100 * result.get("share", 0) for result in results])
     right.axvline(80, color="black", linewidth=1, linestyle=":")
     right.set_xlabel("fastgru, % of the machine's bound")
