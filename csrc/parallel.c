@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdbool.h>
+#include <time.h>
 #ifdef __linux__
 #include <linux/futex.h>
 #include <sys/syscall.h>
@@ -14,8 +15,18 @@
 
 #include "cpu.h"
 
-/* ~10 µs of polling: longer than a step's imbalance, shorter than a time slice lost to a busy neighbour. */
-enum { SPINS = 1500 };
+/* How long to poll before sleeping: longer than it takes to wake a sleeper, which is some 50 µs where a virtual CPU has
+ * to be woken too. With less, one late member is enough for a run of mutual sleeping: whoever comes first sleeps while
+ * the other wakes up, at every step (measured: 5 ms instead of 0.35 ms for 100 steps of 256 units). Shorter than a time
+ * slice, so that a member that lost its CPU to a neighbour gets it back. */
+enum { POLL_NANOSECONDS = 500000, POLLS_PER_LOOK = 64 };
+
+static long long nanoseconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000000000LL + now.tv_nsec;
+}
 
 static void relax(void)
 {
@@ -55,10 +66,17 @@ void fg_barrier_wait(fg_barrier *barrier, int members)
             wake_all(&barrier->round);
         return;
     }
-    for (int i = 0; i < SPINS; i++) {
-        if (atomic_load_explicit(&barrier->round, memory_order_acquire) != round)
-            return;
-        relax();
+    for (long long until = 0;;) {
+        for (int i = 0; i < POLLS_PER_LOOK; i++) {
+            if (atomic_load_explicit(&barrier->round, memory_order_acquire) != round)
+                return;
+            relax();
+        }
+        const long long now = nanoseconds();
+        if (until == 0)
+            until = now + POLL_NANOSECONDS;
+        else if (now > until)
+            break;
     }
     atomic_fetch_add(&barrier->sleepers, 1);
     while (atomic_load(&barrier->round) == round)

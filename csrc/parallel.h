@@ -11,7 +11,7 @@ typedef struct fg_barrier {
     _Atomic int sleepers;
 } fg_barrier;
 
-/* Spins for some microseconds, then sleeps. */
+/* Polls for half a millisecond, then sleeps. */
 void fg_barrier_wait(fg_barrier *barrier, int members);
 
 /* How many threads a run that wants `wanted` may use now (at least 1); give them back with the same number. */
