@@ -41,13 +41,9 @@ static inline void v_storeu(float *p, vec a)
 {
     _mm256_storeu_ps(p, a);
 }
-static inline vec v_load_n(const float *p, int64_t n)
-{
-    return _mm256_maskload_ps(p, v_first(n));
-}
 static inline vec v_load_or(const float *p, int64_t n, vec rest)
 {
-    return _mm256_blendv_ps(rest, v_load_n(p, n), _mm256_castsi256_ps(v_first(n)));
+    return _mm256_blendv_ps(rest, _mm256_maskload_ps(p, v_first(n)), _mm256_castsi256_ps(v_first(n)));
 }
 static inline void v_store_n(float *p, vec a, int64_t n)
 {
@@ -123,11 +119,6 @@ static inline vmask v_unordered(vec a, vec b)
 static inline vec v_select(vmask m, vec if_true, vec if_false)
 {
     return _mm256_blendv_ps(if_false, if_true, m);
-}
-
-static inline vec v_round(vec a)
-{
-    return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
 
 static inline vec v_scale(vec a, vec n)

@@ -41,10 +41,6 @@ static inline void v_storeu(float *p, vec a)
 {
     _mm512_storeu_ps(p, a);
 }
-static inline vec v_load_n(const float *p, int64_t n)
-{
-    return _mm512_maskz_loadu_ps(v_first(n), p);
-}
 static inline vec v_load_or(const float *p, int64_t n, vec rest)
 {
     return _mm512_mask_loadu_ps(rest, v_first(n), p);
@@ -123,11 +119,6 @@ static inline vmask v_unordered(vec a, vec b)
 static inline vec v_select(vmask m, vec if_true, vec if_false)
 {
     return _mm512_mask_blend_ps(m, if_false, if_true);
-}
-
-static inline vec v_round(vec a)
-{
-    return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
 
 static inline vec v_scale(vec a, vec n)

@@ -61,12 +61,8 @@ static inline void v_storeu(float *p, vec a)
 {
     *p = a;
 }
-/* The first n lanes, 0 <= n <= V_LANES: the others load as zero or as those of `rest`, and are not stored. No memory
+/* The first n lanes, 0 <= n <= V_LANES: the others load as those of `rest`, and are not stored. No memory
  * past them is touched. */
-static inline vec v_load_n(const float *p, int64_t n)
-{
-    return n ? *p : 0.0f;
-}
 static inline vec v_load_or(const float *p, int64_t n, vec rest)
 {
     return n ? *p : rest;
@@ -153,13 +149,6 @@ static inline vmask v_unordered(vec a, vec b)
 static inline vec v_select(vmask m, vec if_true, vec if_false)
 {
     return m ? if_true : if_false;
-}
-
-/* To the nearest integer, ties to even; the sign of zero is kept. */
-static inline vec v_round(vec a)
-{
-    vec size = v_abs(a);
-    return size < 8388608.0f ? v_copysign((size + 8388608.0f) - 8388608.0f, a) : a;
 }
 
 /* a · 2^n for a normal a and an integral n whose result is normal too. Two NaN give NaN. All else is undefined. */

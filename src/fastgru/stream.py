@@ -121,6 +121,8 @@ def open_stream(
 ) -> Stream:
     """A Stream, after the checks that a network can stream and that the inputs without time are all there."""
     reasons = streaming_obstacles(plan.graph)
+    if not reasons and not plan.causal:  # the core's own word, should a new layer be missing from the list
+        reasons = ["the network must see the whole sequence, so it cannot stream"]
     if reasons:
         raise UnsupportedModel(reasons)
     rows = engine.whole_number(batch_size, "batch_size")
