@@ -162,6 +162,7 @@ typedef struct walk {
     const uint8_t *mask; /* NULL: nothing is masked */
     int64_t mask_row, mask_time;
     int64_t first, last; /* this member's groups */
+    fg_beside *beside;   /* the next x-projections, NULL: none are computed beside the steps */
 } walk;
 
 static bool is_masked(const walk *w, int64_t b, int64_t t)
@@ -206,12 +207,11 @@ static void set_row(const walk *w, fg_gru_rows *rows, int i, int64_t b, int64_t 
     }
 }
 
-typedef void tile_fn(const fg_gru_weights *w, int rows, const fg_gru_rows *r, int64_t first, int64_t last);
-
 /* Runs one kernel over all unmasked rows of step t, tile after tile; `hold` also takes care of the masked ones. */
-static void each_tile(const walk *w, int64_t t, tile_fn *kernel, bool hold, int64_t first, int64_t last)
+static void each_tile(const walk *w, int64_t t, fg_step_kernel *kernel, bool hold, fg_sweep sweep)
 {
     fg_gru_rows rows;
+    rows.beside = w->beside;
     int count = 0;
     for (int64_t b = 0; b < w->c->rows; b++) {
         if (is_masked(w, b, t)) {
@@ -221,12 +221,12 @@ static void each_tile(const walk *w, int64_t t, tile_fn *kernel, bool hold, int6
         }
         set_row(w, &rows, count++, b, t);
         if (count == w->c->kernels->rows) {
-            kernel(&w->own->weights, count, &rows, first, last);
+            kernel(&w->own->weights, count, &rows, sweep);
             count = 0;
         }
     }
     if (count)
-        kernel(&w->own->weights, count, &rows, first, last);
+        kernel(&w->own->weights, count, &rows, sweep);
 }
 
 /* Groups that are swept together: all of them, or as many as stay in half of L2 while several tiles of rows pass. */
@@ -239,12 +239,15 @@ static int64_t groups_at_once(const walk *w, int64_t depth)
     return budget / group_bytes > 1 ? budget / group_bytes : 1;
 }
 
-static void each_panel(const walk *w, int64_t t, tile_fn *kernel, bool hold)
+/* Odd steps sweep the groups backwards: where the weights are a small multiple of a cache, what is still in it comes
+ * first. */
+static void each_panel(const walk *w, int64_t t, fg_step_kernel *kernel, bool hold)
 {
     const int64_t at_once = groups_at_once(w, w->own->weights.units + (w->direct ? w->own->weights.inputs : 0));
+    const bool backwards = w->memory->now ^ ((w->c->t0 + t) & 1);
     for (int64_t first = w->first; first < w->last; first += at_once)
-        each_tile(w, t, kernel, hold && first == w->first, first,
-                  first + at_once < w->last ? first + at_once : w->last);
+        each_tile(w, t, kernel, hold && first == w->first,
+                  (fg_sweep){first, first + at_once < w->last ? first + at_once : w->last, backwards});
 }
 
 /* Held rows read `has_output`, so with a mask every step writes it, between two barriers. */
@@ -349,30 +352,76 @@ static walk walk_of(const fg_step *step, fg_context *c)
     return w;
 }
 
-static void project(const walk *w)
+/* Computes the x-projections of steps [from, to) for this member's groups; a group is a panel, so nobody waits. */
+static void project(const walk *w, int64_t from, int64_t to)
 {
-    const fg_grid out = {.data = w->projected,
-                         .rows = w->c->rows,
-                         .steps = w->c->steps,
-                         .inner = 1,
-                         .row_stride = w->width,
-                         .time_stride = w->c->rows * w->width};
-    /* a member projects the columns of its own groups (a group is a panel), so nobody waits */
-    fg_multiply(w->c->kernels, &w->own->input, &w->x, &out, 0, fg_grid_size(&out), w->first, w->last);
+    fg_grid x = w->x, out = {.data = w->projected + from * w->c->rows * w->width,
+                             .rows = w->c->rows,
+                             .inner = 1,
+                             .row_stride = w->width,
+                             .time_stride = w->c->rows * w->width};
+    x.data += from * x.time_stride;
+    x.steps = out.steps = to - from;
+    fg_multiply(w->c->kernels, &w->own->input, &x, &out, 0, fg_grid_size(&out), w->first, w->last);
+}
+
+/* The x-projections of one row's steps [from, to), at most a tile, as work beside other steps. */
+static fg_beside later_projections(const walk *w, int64_t from, int64_t to)
+{
+    fg_beside beside = {.product = &w->own->input.product, .panel = w->first, .last = w->last};
+    for (int i = 0; i < w->c->kernels->beside_rows; i++) {
+        const int64_t t = from + i < to ? from + i : to - 1;
+        beside.x[i] = w->x.data + t * w->x.time_stride;
+        beside.y[i] = w->projected + t * w->width;
+    }
+    return beside;
+}
+
+/* Recurrent weights from which on a step of one row waits for them: what L1 does not hold. */
+enum { OVERLAP_BYTES = 64 << 10 };
+
+static bool overlaps(const walk *w)
+{
+    const int64_t columns = (w->last - w->first) * 3 * w->c->kernels->lanes;
+    return w->c->rows == 1 && !w->direct && !w->own->input.plain &&
+           columns * w->own->weights.units * (int64_t)sizeof(float) > OVERLAP_BYTES;
+}
+
+/* One row: a tile's worth of steps is projected beside the steps before it. */
+static void run_overlapped(walk *w)
+{
+    const int64_t steps = w->c->steps, tile = w->c->kernels->beside_rows;
+    project(w, 0, tile < steps ? tile : steps);
+    for (int64_t from = 0; from < steps; from += tile) {
+        const int64_t next = from + tile, end = next + tile < steps ? next + tile : steps;
+        fg_beside beside = {0};
+        if (next < steps) {
+            beside = later_projections(w, next, end);
+            w->beside = &beside;
+        }
+        for (int64_t t = from; t < next && t < steps; t++)
+            run_step(w, t);
+        w->c->kernels->finish(&beside);
+        w->beside = NULL;
+    }
 }
 
 static void run(const fg_step *step, fg_context *c)
 {
-    const walk w = walk_of(step, c);
+    walk w = walk_of(step, c);
     if (c->t0 == 0) {
         if (c->rank == 0)
             begin_rows(step, c, w.memory);
         fg_barrier_wait(c->barrier, c->team);
     }
-    if (!w.direct)
-        project(&w);
-    for (int64_t t = 0; t < c->steps; t++)
-        run_step(&w, t);
+    if (overlaps(&w)) {
+        run_overlapped(&w);
+    } else {
+        if (!w.direct)
+            project(&w, 0, c->steps);
+        for (int64_t t = 0; t < c->steps; t++)
+            run_step(&w, t);
+    }
     if (c->rank != 0)
         return;
     if (!w.mask && c->steps > 0)

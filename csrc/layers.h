@@ -99,6 +99,7 @@ typedef struct fg_slot {
     bool whole; /* the view covers all steps, not just the block's */
     bool owned; /* in the arena, at `offset` */
     size_t offset;
+    int32_t output; /* the output of the call that it is; -1: none */
 } fg_slot;
 
 struct fg_state {
@@ -109,8 +110,11 @@ struct fg_state {
     fg_slot *slots;
     char *arena; /* buffers of values, then scratch */
     size_t arena_bytes;
-    int64_t block;       /* steps in a block of this run */
-    float *scratch;      /* of this run */
+    /* the layout of the last run, which the next one of the same kind keeps */
+    int64_t batch, steps; /* batch -1: there is none */
+    uint64_t given;       /* which inputs and outputs were no NULL, a bit each */
+    int64_t block;        /* steps in a block */
+    float *scratch;
     int64_t scratch_row; /* floats of scratch per row */
 };
 
@@ -149,7 +153,20 @@ static inline fg_slot fg_slot_of(const fg_context *c, fg_value v)
 }
 
 /* The grid of a float value over the context's rows and the block's steps (one step where it is no sequence). */
-fg_grid fg_grid_of(const fg_context *c, fg_value v);
+static inline fg_grid fg_grid_of(const fg_context *c, fg_value v)
+{
+    const fg_slot *slot = &c->state->slots[v];
+    const bool sequence = c->plan->values[v].sequence;
+    float *data = (float *)slot->view.data + c->row * slot->view.batch_stride;
+    if (sequence && slot->whole)
+        data += c->t0 * slot->view.time_stride;
+    return (fg_grid){.data = data,
+                     .rows = c->rows,
+                     .steps = sequence ? c->steps : 1,
+                     .inner = 1,
+                     .row_stride = slot->view.batch_stride,
+                     .time_stride = slot->view.time_stride};
+}
 /* Row `row` (absolute) of a byte or id value, at the block's first step. */
 uint8_t *fg_bytes_of(const fg_context *c, fg_value v, int64_t row, int64_t *time_stride);
 const int32_t *fg_ids_of(const fg_context *c, fg_value v, int64_t row, int64_t *time_stride);

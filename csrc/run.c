@@ -47,6 +47,7 @@ fg_status fg_state_new(const fg_plan *plan, int64_t batch, fg_state **out)
     if (!state)
         return FG_NO_MEMORY;
     state->plan = plan;
+    state->batch = -1;
     state->slots = calloc((size_t)plan->n_values, sizeof *state->slots);
     state->memories = calloc((size_t)plan->n_memories + 1, sizeof *state->memories);
     fg_status status = state->slots && state->memories ? FG_OK : FG_NO_MEMORY;
@@ -136,21 +137,6 @@ fg_status fg_state_set(const fg_plan *plan, fg_state *state, fg_value gru, int64
 
 /* ---- what families ask of a run ---------------------------------------------------------------------------------- */
 
-fg_grid fg_grid_of(const fg_context *c, fg_value v)
-{
-    const fg_slot *slot = &c->state->slots[v];
-    const bool sequence = c->plan->values[v].sequence;
-    float *data = (float *)slot->view.data + c->row * slot->view.batch_stride;
-    if (sequence && slot->whole)
-        data += c->t0 * slot->view.time_stride;
-    return (fg_grid){.data = data,
-                     .rows = c->rows,
-                     .steps = sequence ? c->steps : 1,
-                     .inner = 1,
-                     .row_stride = slot->view.batch_stride,
-                     .time_stride = slot->view.time_stride};
-}
-
 uint8_t *fg_bytes_of(const fg_context *c, fg_value v, int64_t row, int64_t *time_stride)
 {
     const fg_slot *slot = &c->state->slots[v];
@@ -180,21 +166,52 @@ static int64_t block_steps(const fg_plan *plan, int64_t batch, int64_t steps)
     return block > steps ? (steps > 0 ? steps : 1) : block;
 }
 
-static fg_status bind_views(fg_state *state, const fg_call *call)
+/* Which views of a call are given, a bit each; 0 where there are too many of them to say. */
+static uint64_t given_views(const fg_plan *plan, const fg_call *call)
+{
+    uint64_t given = 1;
+    if (plan->n_inputs + plan->n_outputs >= 64)
+        return 0;
+    for (int32_t i = 0; i < plan->n_inputs; i++)
+        given = given << 1 | (call->inputs[i].data != NULL);
+    for (int32_t i = 0; i < plan->n_outputs; i++)
+        given = given << 1 | (call->outputs[i].data != NULL);
+    return given;
+}
+
+static fg_status bind_inputs(fg_state *state, const fg_call *call)
 {
     const fg_plan *plan = state->plan;
     for (int32_t i = 0; i < plan->n_inputs; i++) {
         const fg_value_info *info = &plan->values[plan->inputs[i]];
         if (!call->inputs[i].data && info->type != FG_BYTES && call->batch && (call->steps || !info->sequence))
             return FG_BAD_CALL;
-        state->slots[plan->inputs[i]] = (fg_slot){.view = call->inputs[i], .whole = true};
-    }
-    for (int32_t i = 0; i < plan->n_outputs; i++) {
-        const fg_value v = plan->outputs[i];
-        if (!plan->values[v].is_input && call->outputs[i].data && !state->slots[v].view.data)
-            state->slots[v] = (fg_slot){.view = call->outputs[i], .whole = true};
+        state->slots[plan->inputs[i]] = (fg_slot){.view = call->inputs[i], .whole = true, .output = -1};
     }
     return FG_OK;
+}
+
+/* The value of an output is computed in the caller's array, unless it is an input or has one already. */
+static void choose_outputs(fg_state *state, const fg_call *call)
+{
+    const fg_plan *plan = state->plan;
+    for (int32_t i = 0; i < plan->n_outputs; i++) {
+        fg_slot *slot = &state->slots[plan->outputs[i]];
+        if (!plan->values[plan->outputs[i]].is_input && call->outputs[i].data && slot->output < 0)
+            slot->output = i;
+    }
+}
+
+static void bind_outputs(fg_state *state, const fg_call *call)
+{
+    const fg_plan *plan = state->plan;
+    for (int32_t i = 0; i < plan->n_outputs; i++) {
+        fg_slot *slot = &state->slots[plan->outputs[i]];
+        if (slot->output == i) {
+            slot->view = call->outputs[i];
+            slot->whole = true;
+        }
+    }
 }
 
 /* Gives a value that no array of the call holds its place in the arena; returns the new end of the arena. */
@@ -234,17 +251,21 @@ static fg_status place_outputs(fg_state *state, const fg_step *step, const fg_ca
             slot->steps * info->features !=
                 fg_plan_steps(plan, info->reshaped, call->steps) * plan->values[info->reshaped].features)
             return FG_BAD_CALL;
-        if (!slot->view.data && !is_absent(state, info))
+        if (slot->output < 0 && !is_absent(state, info))
             *arena = place(state, outs[k], call, *arena);
     }
     return FG_OK;
 }
 
-static fg_status prepare(fg_state *state, const fg_call *call)
+/* Blocks, and the places of all values, of the arena's and of the call's. */
+static fg_status lay_out(fg_state *state, const fg_call *call)
 {
     const fg_plan *plan = state->plan;
-    memset(state->slots, 0, (size_t)plan->n_values * sizeof *state->slots);
-    fg_status status = bind_views(state, call);
+    for (int32_t v = 0; v < plan->n_values; v++)
+        state->slots[v] = (fg_slot){.output = -1};
+    fg_status status = bind_inputs(state, call);
+    choose_outputs(state, call);
+    bind_outputs(state, call);
     state->block = block_steps(plan, call->batch, call->steps);
     size_t arena = 0;
     for (int i = 0; status == FG_OK && i < plan->n_steps; i++) {
@@ -267,6 +288,23 @@ static fg_status prepare(fg_state *state, const fg_call *call)
             state->slots[v].view.data = state->arena + state->slots[v].offset;
     state->scratch = (float *)(state->arena + arena);
     return FG_OK;
+}
+
+static fg_status prepare(fg_state *state, const fg_call *call)
+{
+    const uint64_t given = given_views(state->plan, call);
+    if (given && state->given == given && state->batch == call->batch && state->steps == call->steps) {
+        bind_outputs(state, call);
+        return bind_inputs(state, call);
+    }
+    state->batch = -1;
+    const fg_status status = lay_out(state, call);
+    if (status == FG_OK) {
+        state->batch = call->batch;
+        state->steps = call->steps;
+        state->given = given;
+    }
+    return status;
 }
 
 /* ---- running ----------------------------------------------------------------------------------------------------- */

@@ -15,8 +15,13 @@
 #define PANEL 3 /* vectors in a full panel */
 
 /* Groups (or panels) side by side in one pass: enough independent chains to cover the latency of an FMA, few enough to
- * stay in registers (16 or 32) and to keep few streams of weights. */
-#define SIDE(rows) (V_ROWS == 8 ? ((rows) == 1 ? 4 : (rows) <= 4 ? 2 : 1) : ((rows) == 1 ? 4 : (rows) == 2 ? 2 : 1))
+ * stay in registers (16 or 32), to keep few streams of weights and to turn around in L1 when a sweep does. */
+#define SIDE(rows) (V_ROWS == 8 ? ((rows) <= 4 ? 2 : 1) : ((rows) == 1 ? 4 : (rows) == 2 ? 2 : 1))
+
+/* Rows of a product beside a step, and groups that the step then walks at once: sums of both stay in registers. */
+#define BESIDE_ROWS (V_ROWS == 8 ? 6 : 3)
+#define BESIDE_SIDE (V_ROWS == 8 ? 2 : 1)
+#define BESIDE_GATES (V_ROWS == 8 ? 3 : 1)
 
 /* acc[r][p][v] += Σk x[r][k] · w[p][k][v], one chain per element, k ascending. */
 TILE void accumulate(vec *acc, const int rows, const int panels, const int vectors, const float *const *x,
@@ -39,6 +44,92 @@ TILE void accumulate(vec *acc, const int rows, const int panels, const int vecto
         }
         w += vectors * L;
     }
+}
+
+/* One more term of a tile's sums: sums[r][i] += x[r][j] · w[i]. */
+TILE void add_term(vec *sums, const float *const *x, int64_t j, const float *w)
+{
+    vec weight[PANEL];
+#pragma GCC unroll 3
+    for (int i = 0; i < PANEL; i++)
+        weight[i] = v_load(w + i * L);
+#pragma GCC unroll 8
+    for (int r = 0; r < BESIDE_ROWS; r++) {
+        const vec value = v_set(x[r][j]);
+#pragma GCC unroll 3
+        for (int i = 0; i < PANEL; i++)
+            sums[r * PANEL + i] = v_fma(value, weight[i], sums[r * PANEL + i]);
+    }
+}
+
+/* As `accumulate` for one row, and `share` terms of the product beside it: loads of the one and FMAs of the other
+ * overlap. */
+TILE void accumulate_beside(vec *acc, const int panels, const int vectors, const float *x, int64_t depth,
+                            const float *w, int64_t panel_stride, int64_t share, fg_beside *beside)
+{
+    const fg_product *p = beside->product;
+    const int64_t column = beside->panel * PANEL * L;
+    const float *terms = p->w + column * p->k + beside->k * PANEL * L;
+    const int64_t end = beside->k + share < p->k ? beside->k + share : p->k;
+    const int64_t between = depth / (end - beside->k);
+    const float *xs[BESIDE_ROWS];
+    vec sums[BESIDE_ROWS * PANEL];
+#pragma GCC unroll 8
+    for (int r = 0; r < BESIDE_ROWS; r++) {
+        xs[r] = beside->x[r];
+        const float *from = beside->k ? beside->y[r] + column : p->bias + column;
+#pragma GCC unroll 3
+        for (int i = 0; i < PANEL; i++)
+            sums[r * PANEL + i] = v_load(from + i * L);
+    }
+    const float *const x_end = x + depth;
+    for (int64_t j = beside->k; j < end; j++) {
+        for (const float *const stop = x + between; x < stop; x++) {
+            const vec value = v_set(*x);
+#pragma GCC unroll 12
+            for (int i = 0; i < panels * vectors; i++)
+                acc[i] = v_fma(value, v_load(w + (i / vectors) * panel_stride + (i % vectors) * L), acc[i]);
+            w += vectors * L;
+        }
+        add_term(sums, xs, j, terms);
+        terms += PANEL * L;
+    }
+    for (; x < x_end; x++) {
+        const vec value = v_set(*x);
+#pragma GCC unroll 12
+        for (int i = 0; i < panels * vectors; i++)
+            acc[i] = v_fma(value, v_load(w + (i / vectors) * panel_stride + (i % vectors) * L), acc[i]);
+        w += vectors * L;
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < BESIDE_ROWS; r++)
+#pragma GCC unroll 3
+        for (int i = 0; i < PANEL; i++)
+            v_store(beside->y[r] + column + i * L, sums[r * PANEL + i]);
+    beside->k = end;
+    if (end == p->k) {
+        beside->k = 0;
+        beside->panel++;
+    }
+}
+
+/* The recurrent sums of a tile. */
+TILE void accumulate_state(vec *acc, const int rows, const int groups, const int vectors, const float *const *x,
+                           int64_t depth, const float *w, int64_t panel_stride, fg_beside *beside)
+{
+    if (rows == 1 && beside && beside->panel < beside->last) {
+        /* a share for every vector: done after as many steps as the product has rows */
+        const int64_t parts = BESIDE_ROWS * PANEL, share = (groups * vectors * beside->product->k + parts - 1) / parts;
+        accumulate_beside(acc, groups, vectors, x[0], depth, w, panel_stride, share, beside);
+    } else {
+        accumulate(acc, rows, groups, vectors, x, depth, w, panel_stride);
+    }
+}
+
+static void k_finish(fg_beside *beside)
+{
+    while (beside->panel < beside->last)
+        accumulate_beside(NULL, 0, 0, NULL, 0, NULL, 0, beside->product->k, beside);
 }
 
 /* ---- products ---------------------------------------------------------------------------------------------------- */
@@ -146,8 +237,8 @@ TILE void step_tile(const fg_gru_weights *w, const bool direct, const bool stand
             input_n[row * groups + g] = acc[(row * groups + g) * PANEL + 2];
             acc[(row * groups + g) * PANEL + 2] = v_load(w->candidate_bias + (group + g) * L);
         }
-    accumulate(acc, rows, groups, PANEL, r->h, w->units, w->recurrent + group * w->units * PANEL * L,
-               w->units * PANEL * L);
+    accumulate_state(acc, rows, groups, PANEL, r->h, w->units, w->recurrent + group * w->units * PANEL * L,
+                     w->units * PANEL * L, direct ? NULL : r->beside);
 #pragma GCC unroll 8
     for (int row = 0; row < rows; row++)
 #pragma GCC unroll 4
@@ -170,7 +261,8 @@ TILE void gates_tile(const fg_gru_weights *w, const bool standard, const int row
 #pragma GCC unroll 8
         for (int i = 0; i < groups * 2; i++)
             acc[row * groups * 2 + i] = v_load(r->x[row] + ((group + i / 2) * PANEL + i % 2) * L);
-    accumulate(acc, rows, groups, 2, r->h, w->units, w->recurrent + group * w->units * 2 * L, w->units * 2 * L);
+    accumulate_state(acc, rows, groups, 2, r->h, w->units, w->recurrent + group * w->units * 2 * L, w->units * 2 * L,
+                     r->beside);
 #pragma GCC unroll 8
     for (int row = 0; row < rows; row++)
 #pragma GCC unroll 4
@@ -192,8 +284,8 @@ TILE void candidate_tile(const fg_gru_weights *w, const bool standard, const int
 #pragma GCC unroll 4
         for (int g = 0; g < groups; g++)
             acc[row * groups + g] = v_load(r->x[row] + ((group + g) * PANEL + 2) * L);
-    accumulate(acc, rows, groups, 1, (const float *const *)r->rh, w->units, w->candidate + group * w->units * L,
-               w->units * L);
+    accumulate_state(acc, rows, groups, 1, (const float *const *)r->rh, w->units, w->candidate + group * w->units * L,
+                     w->units * L, r->beside);
 #pragma GCC unroll 8
     for (int row = 0; row < rows; row++)
 #pragma GCC unroll 4
@@ -233,81 +325,93 @@ static bool is_standard(const fg_gru_weights *w)
     return w->f.function == FG_SIGMOID && w->g.function == FG_TANH;
 }
 
-/* Walks the groups [first, last), SIDE(n) at a time. */
-#define WALK(n, TILE_OF)                                                                                               \
+/* Walks the groups of a sweep, `side` at a time and then the rest one by one. */
+#define WALK(n, side, TILE_OF)                                                                                         \
     do {                                                                                                               \
-        int64_t group = first;                                                                                         \
-        for (; group + SIDE(n) <= last; group += SIDE(n))                                                              \
-            TILE_OF(n, SIDE(n));                                                                                       \
-        for (; SIDE(n) > 1 && group < last; group++)                                                                   \
+        const int64_t count = (sweep.last - sweep.first) / (side), rest = (sweep.last - sweep.first) % (side);         \
+        for (int64_t i = 0; i < count; i++) {                                                                          \
+            const int64_t group = sweep.backwards ? sweep.last - (i + 1) * (side) : sweep.first + i * (side);          \
+            TILE_OF(n, side);                                                                                          \
+        }                                                                                                              \
+        for (int64_t i = 0; (side) > 1 && i < rest; i++) {                                                             \
+            const int64_t group = sweep.backwards ? sweep.first + rest - 1 - i : sweep.last - rest + i;                \
             TILE_OF(n, 1);                                                                                             \
+        }                                                                                                              \
     } while (0)
 
 TILE void each_step(const fg_gru_weights *w, const bool direct, const bool standard, int rows, const fg_gru_rows *r,
-                    int64_t first, int64_t last){
+                    fg_sweep sweep)
+{
 #define STEP(n, groups) step_tile(w, direct, standard, n, groups, r, group)
-#define CALL(n) WALK(n, STEP)
-    EACH_ROWS(CALL)
+#define CALL(n) WALK(n, SIDE(n), STEP)
+    if (!direct && rows == 1 && r->beside)
+        WALK(1, BESIDE_SIDE, STEP);
+    else
+        EACH_ROWS(CALL)
 #undef CALL
 #undef STEP
 }
 
-TILE void each_gates(const fg_gru_weights *w, const bool standard, int rows, const fg_gru_rows *r, int64_t first,
-                     int64_t last){
+TILE void each_gates(const fg_gru_weights *w, const bool standard, int rows, const fg_gru_rows *r, fg_sweep sweep)
+{
 #define GATES(n, groups) gates_tile(w, standard, n, groups, r, group)
-#define CALL(n) WALK(n, GATES)
-    EACH_ROWS(CALL)
+#define CALL(n) WALK(n, SIDE(n), GATES)
+    if (rows == 1 && r->beside)
+        WALK(1, BESIDE_GATES, GATES);
+    else
+        EACH_ROWS(CALL)
 #undef CALL
 #undef GATES
 }
 
-TILE void each_candidate(const fg_gru_weights *w, const bool standard, int rows, const fg_gru_rows *r, int64_t first,
-                         int64_t last)
+TILE void each_candidate(const fg_gru_weights *w, const bool standard, int rows, const fg_gru_rows *r, fg_sweep sweep)
 {
 #define CANDIDATE(n, groups) candidate_tile(w, standard, n, groups, r, group)
-#define CALL(n) WALK(n, CANDIDATE)
+#define CALL(n) WALK(n, SIDE(n), CANDIDATE)
     EACH_ROWS(CALL)
 #undef CALL
 #undef CANDIDATE
 }
 
-static void k_gru_step(const fg_gru_weights *w, int rows, const fg_gru_rows *r, int64_t first, int64_t last)
+static void k_gru_step(const fg_gru_weights *w, int rows, const fg_gru_rows *r, fg_sweep sweep)
 {
     if (is_standard(w))
-        each_step(w, false, true, rows, r, first, last);
+        each_step(w, false, true, rows, r, sweep);
     else
-        each_step(w, false, false, rows, r, first, last);
+        each_step(w, false, false, rows, r, sweep);
 }
 
-static void k_gru_step_x(const fg_gru_weights *w, int rows, const fg_gru_rows *r, int64_t first, int64_t last)
+static void k_gru_step_x(const fg_gru_weights *w, int rows, const fg_gru_rows *r, fg_sweep sweep)
 {
     if (is_standard(w))
-        each_step(w, true, true, rows, r, first, last);
+        each_step(w, true, true, rows, r, sweep);
     else
-        each_step(w, true, false, rows, r, first, last);
+        each_step(w, true, false, rows, r, sweep);
 }
 
-static void k_gru_gates(const fg_gru_weights *w, int rows, const fg_gru_rows *r, int64_t first, int64_t last)
+static void k_gru_gates(const fg_gru_weights *w, int rows, const fg_gru_rows *r, fg_sweep sweep)
 {
     if (is_standard(w))
-        each_gates(w, true, rows, r, first, last);
+        each_gates(w, true, rows, r, sweep);
     else
-        each_gates(w, false, rows, r, first, last);
+        each_gates(w, false, rows, r, sweep);
 }
 
-static void k_gru_candidate(const fg_gru_weights *w, int rows, const fg_gru_rows *r, int64_t first, int64_t last)
+static void k_gru_candidate(const fg_gru_weights *w, int rows, const fg_gru_rows *r, fg_sweep sweep)
 {
     if (is_standard(w))
-        each_candidate(w, true, rows, r, first, last);
+        each_candidate(w, true, rows, r, sweep);
     else
-        each_candidate(w, false, rows, r, first, last);
+        each_candidate(w, false, rows, r, sweep);
 }
 
 const fg_kernels FG_TABLE = {
     .name = FG_NAME,
     .lanes = L,
     .rows = V_ROWS,
+    .beside_rows = BESIDE_ROWS,
     .product = k_product,
+    .finish = k_finish,
     .gru_step = k_gru_step,
     .gru_step_x = k_gru_step_x,
     .gru_gates = k_gru_gates,
