@@ -146,7 +146,8 @@ static fg_status add(fg_plan *plan, fg_step *step, const fg_layer *layer)
 
 /* ---- the rows of a step ------------------------------------------------------------------------------------------ */
 
-/* What the loop over steps needs to know, gathered once per block. */
+/* What the loop over steps needs to know, gathered once per block by every thread for itself. From `t` on it changes
+ * from phase to phase. */
 typedef struct walk {
     const fg_step *step;
     const gru_layer *own;
@@ -161,8 +162,12 @@ typedef struct walk {
     int64_t y_row, y_time;
     const uint8_t *mask; /* NULL: nothing is masked */
     int64_t mask_row, mask_time;
-    int64_t first, last; /* this member's groups */
-    fg_beside *beside;   /* the next x-projections, NULL: none are computed beside the steps */
+    bool overlapped;        /* later steps are projected beside the steps */
+    int64_t t;              /* the step */
+    fg_step_kernel *kernel; /* of the phase */
+    bool is_first, is_last; /* of the step's phases */
+    int64_t first, last;    /* a member's groups */
+    fg_beside *beside;      /* its work beside the steps, or NULL */
 } walk;
 
 static bool is_masked(const walk *w, int64_t b, int64_t t)
@@ -175,7 +180,7 @@ static float *state_row(const walk *w, int64_t b, int64_t t, int after)
     return w->memory->h[(w->memory->now ^ ((w->c->t0 + t + after) & 1))] + (w->c->row + b) * w->own->stride;
 }
 
-/* A masked row's state stays; its output repeats the last one, or is zero. This member's columns only. */
+/* A masked row's state stays; its output repeats the last one, or is zero. The member's columns only. */
 static void hold_row(const walk *w, int64_t b, int64_t t)
 {
     const int lanes = w->c->kernels->lanes;
@@ -207,26 +212,26 @@ static void set_row(const walk *w, fg_gru_rows *rows, int i, int64_t b, int64_t 
     }
 }
 
-/* Runs one kernel over all unmasked rows of step t, tile after tile; `hold` also takes care of the masked ones. */
-static void each_tile(const walk *w, int64_t t, fg_step_kernel *kernel, bool hold, fg_sweep sweep)
+/* Runs the kernel over all unmasked rows of the step, tile after tile; `hold` also takes care of the masked ones. */
+static void each_tile(const walk *w, bool hold, fg_sweep sweep)
 {
     fg_gru_rows rows;
     rows.beside = w->beside;
     int count = 0;
     for (int64_t b = 0; b < w->c->rows; b++) {
-        if (is_masked(w, b, t)) {
+        if (is_masked(w, b, w->t)) {
             if (hold)
-                hold_row(w, b, t);
+                hold_row(w, b, w->t);
             continue;
         }
-        set_row(w, &rows, count++, b, t);
+        set_row(w, &rows, count++, b, w->t);
         if (count == w->c->kernels->rows) {
-            kernel(&w->own->weights, count, &rows, sweep);
+            w->kernel(&w->own->weights, count, &rows, sweep);
             count = 0;
         }
     }
     if (count)
-        kernel(&w->own->weights, count, &rows, sweep);
+        w->kernel(&w->own->weights, count, &rows, sweep);
 }
 
 /* Groups that are swept together: all of them, or as many as stay in half of L2 while several tiles of rows pass. */
@@ -241,44 +246,81 @@ static int64_t groups_at_once(const walk *w, int64_t depth)
 
 /* Odd steps sweep the groups backwards: where the weights are a small multiple of a cache, what is still in it comes
  * first. */
-static void each_panel(const walk *w, int64_t t, fg_step_kernel *kernel, bool hold)
+static void each_panel(const walk *w)
 {
     const int64_t at_once = groups_at_once(w, w->own->weights.units + (w->direct ? w->own->weights.inputs : 0));
-    const bool backwards = w->memory->now ^ ((w->c->t0 + t) & 1);
+    const bool backwards = w->memory->now ^ ((w->c->t0 + w->t) & 1);
     for (int64_t first = w->first; first < w->last; first += at_once)
-        each_tile(w, t, kernel, hold && first == w->first,
+        each_tile(w, w->is_last && first == w->first,
                   (fg_sweep){first, first + at_once < w->last ? first + at_once : w->last, backwards});
 }
 
-/* Held rows read `has_output`, so with a mask every step writes it, between two barriers. */
-static void mark_outputs(const walk *w, int64_t t)
+/* The x-projections of the tile of steps behind that of step t, as work beside these; none where they are the last. */
+static fg_beside later_projections(const walk *w)
 {
-    uint8_t *has_output = w->memory->has_output + w->c->row;
-    if (w->c->rank == 0)
-        for (int64_t b = 0; b < w->c->rows; b++)
-            has_output[b] = !is_masked(w, b, t) || (has_output[b] && !w->own->zero_output_for_mask);
-    fg_barrier_wait(w->c->barrier, w->c->team);
+    const int64_t tile = w->c->kernels->beside_rows, from = w->t + tile, steps = w->c->steps;
+    fg_beside beside = {.product = &w->own->input.product, .panel = w->first, .last = from < steps ? w->last : 0};
+    for (int i = 0; i < tile && from < steps; i++) {
+        const int64_t t = from + i < steps ? from + i : steps - 1;
+        beside.x[i] = w->x.data + t * w->x.time_stride;
+        beside.y[i] = w->projected + t * w->width;
+    }
+    return beside;
 }
 
-static void run_step(const walk *w, int64_t t)
+static void step_share(void *argument, int member)
+{
+    walk *w = argument;
+    fg_share(w->c, member, w->own->weights.groups, &w->first, &w->last);
+    if (!w->overlapped) {
+        each_panel(w);
+        return;
+    }
+    const int64_t in_tile = w->t % w->c->kernels->beside_rows;
+    w->beside = &w->c->beside[member];
+    if (in_tile == 0 && w->is_first)
+        *w->beside = later_projections(w);
+    each_panel(w);
+    if (in_tile == w->c->kernels->beside_rows - 1 && w->is_last)
+        w->c->kernels->finish(w->beside);
+}
+
+/* Held rows read `has_output`, so with a mask every step writes it, in a phase of its own. */
+static void mark_share(void *argument, int member)
+{
+    const walk *w = argument;
+    uint8_t *has_output = w->memory->has_output + w->c->row;
+    if (member == 0)
+        for (int64_t b = 0; b < w->c->rows; b++)
+            has_output[b] = !is_masked(w, b, w->t) || (has_output[b] && !w->own->zero_output_for_mask);
+}
+
+static void run_phase(walk *w, fg_step_kernel *kernel, bool is_first, bool is_last)
+{
+    w->kernel = kernel;
+    w->is_first = is_first;
+    w->is_last = is_last;
+    fg_phase(w->c, step_share, w);
+}
+
+static void run_step(walk *w, int64_t t)
 {
     const fg_kernels *kernels = w->c->kernels;
+    w->t = t;
     if (w->own->weights.reset_after) {
-        each_panel(w, t, w->direct ? kernels->gru_step_x : kernels->gru_step, true);
+        run_phase(w, w->direct ? kernels->gru_step_x : kernels->gru_step, true, true);
     } else {
-        each_panel(w, t, kernels->gru_gates, false);
-        fg_barrier_wait(w->c->barrier, w->c->team);
-        each_panel(w, t, kernels->gru_candidate, true);
+        run_phase(w, kernels->gru_gates, true, false);
+        run_phase(w, kernels->gru_candidate, false, true);
     }
-    fg_barrier_wait(w->c->barrier, w->c->team);
     if (w->mask)
-        mark_outputs(w, t);
+        fg_phase(w->c, mark_share, w);
 }
 
 /* ---- a block ----------------------------------------------------------------------------------------------------- */
 
 /* Rows whose sequence begins take the given, the constant or the zero initial state. */
-static void begin_rows(const fg_step *step, fg_context *c, fg_memory *memory)
+static void begin_rows(const fg_step *step, const fg_context *c, fg_memory *memory)
 {
     const gru_layer *own = step->own;
     const int64_t units = own->weights.units;
@@ -326,6 +368,15 @@ static void reverse(walk *w)
     }
 }
 
+/* Recurrent weights, of a member, from which on a step of one row waits for them: what L1 does not hold. */
+enum { OVERLAP_BYTES = 64 << 10 };
+
+static bool overlaps(const walk *w)
+{
+    const int64_t bytes = 3 * w->own->stride * w->own->weights.units * (int64_t)sizeof(float);
+    return w->c->rows == 1 && !w->direct && !w->own->input.plain && bytes / w->c->members > OVERLAP_BYTES;
+}
+
 static walk walk_of(const fg_step *step, fg_context *c)
 {
     const gru_layer *own = step->own;
@@ -346,88 +397,55 @@ static walk walk_of(const fg_step *step, fg_context *c)
         w.mask = fg_bytes_of(c, step->mask, c->row, &w.mask_time);
         w.mask_row = fg_slot_of(c, step->mask).view.batch_stride;
     }
-    fg_share(c, own->weights.groups, &w.first, &w.last);
+    w.overlapped = overlaps(&w);
     if (own->go_backwards)
         reverse(&w);
     return w;
 }
 
-/* Computes the x-projections of steps [from, to) for this member's groups; a group is a panel, so nobody waits. */
-static void project(const walk *w, int64_t from, int64_t to)
+/* A member projects the columns of its own groups: a group is a panel. Overlapped, only the first tile of steps. */
+static void project_share(void *argument, int member)
 {
-    fg_grid x = w->x, out = {.data = w->projected + from * w->c->rows * w->width,
+    const walk *w = argument;
+    const int64_t tile = w->c->kernels->beside_rows;
+    fg_grid x = w->x, out = {.data = w->projected,
                              .rows = w->c->rows,
                              .inner = 1,
                              .row_stride = w->width,
                              .time_stride = w->c->rows * w->width};
-    x.data += from * x.time_stride;
-    x.steps = out.steps = to - from;
-    fg_multiply(w->c->kernels, &w->own->input, &x, &out, 0, fg_grid_size(&out), w->first, w->last);
+    x.steps = out.steps = w->overlapped && tile < w->c->steps ? tile : w->c->steps;
+    int64_t first, last;
+    fg_share(w->c, member, w->own->weights.groups, &first, &last);
+    fg_multiply(w->c->kernels, &w->own->input, &x, &out, 0, fg_grid_size(&out), first, last);
 }
 
-/* The x-projections of one row's steps [from, to), at most a tile, as work beside other steps. */
-static fg_beside later_projections(const walk *w, int64_t from, int64_t to)
+static void begin_share(void *argument, int member)
 {
-    fg_beside beside = {.product = &w->own->input.product, .panel = w->first, .last = w->last};
-    for (int i = 0; i < w->c->kernels->beside_rows; i++) {
-        const int64_t t = from + i < to ? from + i : to - 1;
-        beside.x[i] = w->x.data + t * w->x.time_stride;
-        beside.y[i] = w->projected + t * w->width;
-    }
-    return beside;
+    const walk *w = argument;
+    if (member == 0 && w->c->t0 == 0)
+        begin_rows(w->step, w->c, w->memory);
+    if (!w->direct)
+        project_share(argument, member);
 }
 
-/* Recurrent weights from which on a step of one row waits for them: what L1 does not hold. */
-enum { OVERLAP_BYTES = 64 << 10 };
-
-static bool overlaps(const walk *w)
+static void end_share(void *argument, int member)
 {
-    const int64_t columns = (w->last - w->first) * 3 * w->c->kernels->lanes;
-    return w->c->rows == 1 && !w->direct && !w->own->input.plain &&
-           columns * w->own->weights.units * (int64_t)sizeof(float) > OVERLAP_BYTES;
-}
-
-/* One row: a tile's worth of steps is projected beside the steps before it. */
-static void run_overlapped(walk *w)
-{
-    const int64_t steps = w->c->steps, tile = w->c->kernels->beside_rows;
-    project(w, 0, tile < steps ? tile : steps);
-    for (int64_t from = 0; from < steps; from += tile) {
-        const int64_t next = from + tile, end = next + tile < steps ? next + tile : steps;
-        fg_beside beside = {0};
-        if (next < steps) {
-            beside = later_projections(w, next, end);
-            w->beside = &beside;
-        }
-        for (int64_t t = from; t < next && t < steps; t++)
-            run_step(w, t);
-        w->c->kernels->finish(&beside);
-        w->beside = NULL;
-    }
+    const walk *w = argument;
+    if (member != 0)
+        return;
+    if (!w->mask && w->c->steps > 0)
+        memset(w->memory->has_output + w->c->row, 1, (size_t)w->c->rows);
+    if (fg_is_last_block(w->c))
+        deliver(w);
 }
 
 static void run(const fg_step *step, fg_context *c)
 {
     walk w = walk_of(step, c);
-    if (c->t0 == 0) {
-        if (c->rank == 0)
-            begin_rows(step, c, w.memory);
-        fg_barrier_wait(c->barrier, c->team);
-    }
-    if (overlaps(&w)) {
-        run_overlapped(&w);
-    } else {
-        if (!w.direct)
-            project(&w, 0, c->steps);
-        for (int64_t t = 0; t < c->steps; t++)
-            run_step(&w, t);
-    }
-    if (c->rank != 0)
-        return;
-    if (!w.mask && c->steps > 0)
-        memset(w.memory->has_output + c->row, 1, (size_t)c->rows);
-    if (fg_is_last_block(c))
-        deliver(&w);
+    fg_phase(c, begin_share, &w);
+    for (int64_t t = 0; t < c->steps; t++)
+        run_step(&w, t);
+    fg_phase(c, end_share, &w);
 }
 
 const fg_layer_ops fg_gru_ops = {.add = add, .run = run, .release = release};

@@ -313,9 +313,30 @@ typedef struct fg_job {
     const fg_plan *plan;
     fg_state *state;
     const fg_call *call;
-    bool split_rows; /* every thread its own rows, else all threads the same rows */
-    fg_barrier barrier;
+    int64_t chunk;            /* rows that a thread takes at a time; 0: all threads are a team on all rows */
+    _Atomic int64_t next_row; /* the first that nobody has taken */
+    fg_team team;
+    fg_beside beside[FG_MAX_TEAM];
 } fg_job;
+
+typedef struct layer_run {
+    const fg_step *step;
+    const fg_context *c;
+} layer_run;
+
+static void share_layer(void *argument, int member)
+{
+    const layer_run *r = argument;
+    r->step->ops->share(r->step, r->c, member);
+}
+
+static void run_layer(const fg_step *step, fg_context *c)
+{
+    if (step->ops->run)
+        step->ops->run(step, c);
+    else
+        fg_phase(c, share_layer, &(layer_run){step, c});
+}
 
 static void run_stage(fg_context *c, int stage, int64_t steps)
 {
@@ -327,10 +348,8 @@ static void run_stage(fg_context *c, int stage, int64_t steps)
         const int64_t left = c->total - c->t0;
         c->steps = !walks ? 1 : left < c->state->block ? left : c->state->block;
         for (int i = 0; i < plan->n_steps; i++)
-            if (plan->steps[i].stage == stage) {
-                plan->steps[i].ops->run(&plan->steps[i], c);
-                fg_barrier_wait(c->barrier, c->team);
-            }
+            if (plan->steps[i].stage == stage)
+                run_layer(&plan->steps[i], c);
         c->t0 += c->steps;
     } while (c->t0 < c->total);
 }
@@ -343,51 +362,69 @@ static int64_t stage_steps(const fg_job *job, int stage)
     return 0;
 }
 
+/* Everything for the rows [row, row + rows), as one of `members` threads. */
+static void run_rows(fg_job *job, int64_t row, int64_t rows, int rank, int members)
+{
+    fg_beside beside;
+    fg_context c = {.plan = job->plan,
+                    .state = job->state,
+                    .kernels = job->plan->kernels,
+                    .row = row,
+                    .rows = rows,
+                    .call_steps = job->call->steps,
+                    .scratch = job->state->scratch + row * job->state->scratch_row,
+                    .rank = rank,
+                    .members = members,
+                    .team = &job->team,
+                    .beside = members > 1 ? job->beside : &beside};
+    for (int stage = 0; stage < job->plan->n_stages; stage++)
+        run_stage(&c, stage, stage_steps(job, stage));
+}
+
 static void work(void *argument, int rank, int members)
 {
     fg_job *job = argument;
-    const fg_plan *plan = job->plan;
     const int64_t batch = job->call->batch;
     const unsigned float_mode = fg_float_enter();
-    fg_context c = {.plan = plan,
-                    .state = job->state,
-                    .kernels = plan->kernels,
-                    .rows = batch,
-                    .call_steps = job->call->steps,
-                    .team = 1,
-                    .barrier = &job->barrier};
-    if (job->split_rows && members > 1) {
-        /* whole tiles where there are enough of them */
-        const int64_t unit = batch >= members * plan->kernels->rows ? plan->kernels->rows : 1;
-        const int64_t units = (batch + unit - 1) / unit;
-        c.row = units * rank / members * unit;
-        const int64_t end = units * (rank + 1) / members * unit;
-        c.rows = (end < batch ? end : batch) - c.row;
-    } else if (members > 1) {
-        c.rank = rank;
-        c.team = members;
-    }
-    c.scratch = job->state->scratch + c.row * job->state->scratch_row;
-    if (c.rows > 0)
-        for (int stage = 0; stage < plan->n_stages; stage++)
-            run_stage(&c, stage, stage_steps(job, stage));
+    if (!job->chunk || members == 1)
+        run_rows(job, 0, batch, rank, members);
+    else
+        for (int64_t row; (row = atomic_fetch_add(&job->next_row, job->chunk)) < batch;)
+            run_rows(job, row, row + job->chunk < batch ? job->chunk : batch - row, 0, 1);
     fg_float_restore(float_mode);
 }
 
 /* Multiply-adds under which a second thread costs more than it brings; and those of one step, shared by a team, that
- * pay for its barriers. */
+ * pay for its phases. */
 static const double SPLIT_COST = 400e3, TEAM_STEP_COST = 150e3;
+
+/* Rows of a chunk: a share each, or, where weights stay in cache, parts of it, so that a late thread finds fewer left.
+ */
+static int64_t chunk_rows(const fg_job *job, int threads)
+{
+    const int64_t batch = job->call->batch, tile = job->plan->kernels->rows;
+    const bool cached = job->plan->bytes <= fg_cpu_l2_bytes() / 2;
+    const int64_t least = cached ? 2 * tile : tile, parts = cached ? 4 * threads : threads;
+    const int64_t rows = fg_round_up((batch + parts - 1) / parts, tile), share = (batch + threads - 1) / threads;
+    if (share <= tile)
+        return share;
+    return rows > least ? rows : least < share ? least : fg_round_up(share, tile);
+}
 
 static int choose_threads(fg_job *job)
 {
     const fg_call *call = job->call;
     const double cost = job->plan->cost * (double)call->batch * (double)call->steps;
-    const int threads = call->threads < fg_cpu_count() ? call->threads : fg_cpu_count();
+    int threads = call->threads < fg_cpu_count() ? call->threads : fg_cpu_count();
     if (threads <= 1 || cost < SPLIT_COST)
         return 1;
-    job->split_rows = call->batch >= 2 * threads || job->plan->matmul == FG_MATMUL_BLAS;
-    if (job->split_rows)
-        return call->batch < threads ? (int)call->batch : threads;
+    if (call->batch >= 2 * threads || job->plan->matmul == FG_MATMUL_BLAS) {
+        job->chunk = chunk_rows(job, threads);
+        const int64_t chunks = (call->batch + job->chunk - 1) / job->chunk;
+        return chunks < threads ? (int)chunks : threads;
+    }
+    if (threads > FG_MAX_TEAM)
+        threads = FG_MAX_TEAM;
     return job->plan->cost * (double)call->batch < TEAM_STEP_COST ? 1 : threads;
 }
 
@@ -438,12 +475,18 @@ fg_status fg_run(const fg_plan *plan, fg_state *state, const fg_call *call)
         status = prepare(state, call);
     if (status != FG_OK || call->batch == 0)
         return status;
-    fg_job job = {.plan = plan, .state = state, .call = call};
+    fg_job job;
+    job.plan = plan;
+    job.state = state;
+    job.call = call;
+    job.chunk = 0;
     const int wanted = choose_threads(&job);
     if (wanted == 1) {
         work(&job, 0, 1);
     } else {
         const int threads = fg_threads_take(wanted);
+        atomic_init(&job.next_row, 0);
+        memset(&job.team, 0, sizeof job.team);
         fg_parallel(threads, work, &job);
         fg_threads_give(threads);
     }
