@@ -18,10 +18,13 @@
  * stay in registers (16 or 32), to keep few streams of weights and to turn around in L1 when a sweep does. */
 #define SIDE(rows) (V_ROWS == 8 ? ((rows) <= 4 ? 2 : 1) : ((rows) == 1 ? 4 : (rows) == 2 ? 2 : 1))
 
+/* The candidate of reset_after=false has but one vector a group. */
+#define CANDIDATE_SIDE(rows) (V_ROWS == 8 ? ((rows) == 1 ? 4 : (rows) <= 4 ? 2 : 1) : ((rows) <= 3 ? 4 : 3))
+
 /* Rows of a product beside a step, and groups that the step then walks at once: sums of both stay in registers. */
 #define BESIDE_ROWS (V_ROWS == 8 ? 6 : 3)
 #define BESIDE_SIDE (V_ROWS == 8 ? 2 : 1)
-#define BESIDE_GATES (V_ROWS == 8 ? 3 : 1)
+#define BESIDE_CANDIDATE_SIDE (V_ROWS == 8 ? 4 : 2)
 
 /* acc[r][p][v] += Σk x[r][k] · w[p][k][v], one chain per element, k ascending. */
 TILE void accumulate(vec *acc, const int rows, const int panels, const int vectors, const float *const *x,
@@ -218,7 +221,7 @@ TILE void new_state(const fg_gru_weights *w, const fg_gru_rows *r, int row, int6
 
 /* reset_after=true. direct: x rows are the layer's input, multiplied here; else they are the x-projection. */
 TILE void step_tile(const fg_gru_weights *w, const bool direct, const bool standard, const int rows, const int groups,
-                    const fg_gru_rows *r, int64_t group)
+                    const fg_gru_rows *r, int64_t group, fg_beside *beside)
 {
     vec acc[FG_MAX_ROWS * 4 * PANEL], input_n[FG_MAX_ROWS * 4];
 #pragma GCC unroll 8
@@ -238,7 +241,7 @@ TILE void step_tile(const fg_gru_weights *w, const bool direct, const bool stand
             acc[(row * groups + g) * PANEL + 2] = v_load(w->candidate_bias + (group + g) * L);
         }
     accumulate_state(acc, rows, groups, PANEL, r->h, w->units, w->recurrent + group * w->units * PANEL * L,
-                     w->units * PANEL * L, direct ? NULL : r->beside);
+                     w->units * PANEL * L, beside);
 #pragma GCC unroll 8
     for (int row = 0; row < rows; row++)
 #pragma GCC unroll 4
@@ -253,7 +256,7 @@ TILE void step_tile(const fg_gru_weights *w, const bool direct, const bool stand
 
 /* reset_after=false, first half: z and r·h. */
 TILE void gates_tile(const fg_gru_weights *w, const bool standard, const int rows, const int groups,
-                     const fg_gru_rows *r, int64_t group)
+                     const fg_gru_rows *r, int64_t group, fg_beside *beside)
 {
     vec acc[FG_MAX_ROWS * 4 * 2];
 #pragma GCC unroll 8
@@ -262,7 +265,7 @@ TILE void gates_tile(const fg_gru_weights *w, const bool standard, const int row
         for (int i = 0; i < groups * 2; i++)
             acc[row * groups * 2 + i] = v_load(r->x[row] + ((group + i / 2) * PANEL + i % 2) * L);
     accumulate_state(acc, rows, groups, 2, r->h, w->units, w->recurrent + group * w->units * 2 * L, w->units * 2 * L,
-                     r->beside);
+                     beside);
 #pragma GCC unroll 8
     for (int row = 0; row < rows; row++)
 #pragma GCC unroll 4
@@ -276,7 +279,7 @@ TILE void gates_tile(const fg_gru_weights *w, const bool standard, const int row
 
 /* reset_after=false, second half: n from every unit's r·h. */
 TILE void candidate_tile(const fg_gru_weights *w, const bool standard, const int rows, const int groups,
-                         const fg_gru_rows *r, int64_t group)
+                         const fg_gru_rows *r, int64_t group, fg_beside *beside)
 {
     vec acc[FG_MAX_ROWS * 4];
 #pragma GCC unroll 8
@@ -285,7 +288,7 @@ TILE void candidate_tile(const fg_gru_weights *w, const bool standard, const int
         for (int g = 0; g < groups; g++)
             acc[row * groups + g] = v_load(r->x[row] + ((group + g) * PANEL + 2) * L);
     accumulate_state(acc, rows, groups, 1, (const float *const *)r->rh, w->units, w->candidate + group * w->units * L,
-                     w->units * L, r->beside);
+                     w->units * L, beside);
 #pragma GCC unroll 8
     for (int row = 0; row < rows; row++)
 #pragma GCC unroll 4
@@ -296,28 +299,74 @@ TILE void candidate_tile(const fg_gru_weights *w, const bool standard, const int
 
 /* ---- one instance per number of rows ----------------------------------------------------------------------------- */
 
-// clang-format off
-#if V_ROWS == 8
-#define EACH_ROWS(CALL)                                                                                                \
-    switch (rows) {                                                                                                    \
-    case 1: CALL(1); break; case 2: CALL(2); break; case 3: CALL(3); break; case 4: CALL(4); break;                    \
-    case 5: CALL(5); break; case 6: CALL(6); break; case 7: CALL(7); break; default: CALL(8); break;                   \
-    }
-#else
-#define EACH_ROWS(CALL)                                                                                                \
-    switch (rows) {                                                                                                    \
-    case 1: CALL(1); break; case 2: CALL(2); break; case 3: CALL(3); break; default: CALL(4); break;                   \
-    }
-#endif
-// clang-format on
-
 static void k_product(const fg_product *p, int rows, const float *const *x, float *const *y, int64_t first,
                       int64_t last)
 {
-#define CALL(n) product_rows(p, n, x, y, first, last)
-    EACH_ROWS(CALL)
-#undef CALL
+    switch (rows) {
+    case 1: product_rows(p, 1, x, y, first, last); break;
+    case 2: product_rows(p, 2, x, y, first, last); break;
+    case 3: product_rows(p, 3, x, y, first, last); break;
+#if V_ROWS == 4
+    default: product_rows(p, 4, x, y, first, last); break;
+#else
+    case 4: product_rows(p, 4, x, y, first, last); break;
+    case 5: product_rows(p, 5, x, y, first, last); break;
+    case 6: product_rows(p, 6, x, y, first, last); break;
+    case 7: product_rows(p, 7, x, y, first, last); break;
+    default: product_rows(p, 8, x, y, first, last); break;
+#endif
+    }
 }
+
+typedef void tile_fn(const fg_gru_weights *w, const fg_gru_rows *r, int64_t group);
+typedef void rows_fn(const fg_gru_weights *w, const fg_gru_rows *r, fg_sweep sweep);
+
+/* Walks the groups of a sweep, `side` at a time and then the rest one by one. */
+TILE void walk(const fg_gru_weights *w, const fg_gru_rows *r, fg_sweep sweep, const int side, tile_fn *many,
+               tile_fn *one)
+{
+    const int64_t count = (sweep.last - sweep.first) / side, rest = (sweep.last - sweep.first) % side;
+    for (int64_t i = 0; i < count; i++)
+        many(w, r, sweep.backwards ? sweep.last - (i + 1) * side : sweep.first + i * side);
+    for (int64_t i = 0; i < rest; i++)
+        one(w, r, sweep.backwards ? sweep.first + rest - 1 - i : sweep.last - rest + i);
+}
+
+/* A function for each tile: side by side in one, GCC 12 gives registers of the sums to the gates' constants. */
+#define TILE_FUNCTION(NAME, TILE_OF, n, groups)                                                                        \
+    static __attribute__((noinline, unused)) void NAME(const fg_gru_weights *w, const fg_gru_rows *r, int64_t group)   \
+    {                                                                                                                  \
+        TILE_OF(n, groups);                                                                                            \
+    }
+
+#define ROWS_FUNCTION(NAME, TILE_OF, n, side)                                                                          \
+    TILE_FUNCTION(NAME##_##n##_many, TILE_OF, n, side)                                                                 \
+    TILE_FUNCTION(NAME##_##n##_one, TILE_OF, n, 1)                                                                     \
+    static void NAME##_##n(const fg_gru_weights *w, const fg_gru_rows *r, fg_sweep sweep)                              \
+    {                                                                                                                  \
+        walk(w, r, sweep, side, NAME##_##n##_many, NAME##_##n##_one);                                                  \
+    }
+
+/* NAME[rows - 1] sweeps a tile of that many rows. */
+#if V_ROWS == 8
+#define FAMILY(NAME, TILE_OF, SIDE_OF)                                                                                 \
+    ROWS_FUNCTION(NAME, TILE_OF, 1, SIDE_OF(1))                                                                        \
+    ROWS_FUNCTION(NAME, TILE_OF, 2, SIDE_OF(2))                                                                        \
+    ROWS_FUNCTION(NAME, TILE_OF, 3, SIDE_OF(3))                                                                        \
+    ROWS_FUNCTION(NAME, TILE_OF, 4, SIDE_OF(4))                                                                        \
+    ROWS_FUNCTION(NAME, TILE_OF, 5, SIDE_OF(5))                                                                        \
+    ROWS_FUNCTION(NAME, TILE_OF, 6, SIDE_OF(6))                                                                        \
+    ROWS_FUNCTION(NAME, TILE_OF, 7, SIDE_OF(7))                                                                        \
+    ROWS_FUNCTION(NAME, TILE_OF, 8, SIDE_OF(8))                                                                        \
+    static rows_fn *const NAME[] = {NAME##_1, NAME##_2, NAME##_3, NAME##_4, NAME##_5, NAME##_6, NAME##_7, NAME##_8};
+#else
+#define FAMILY(NAME, TILE_OF, SIDE_OF)                                                                                 \
+    ROWS_FUNCTION(NAME, TILE_OF, 1, SIDE_OF(1))                                                                        \
+    ROWS_FUNCTION(NAME, TILE_OF, 2, SIDE_OF(2))                                                                        \
+    ROWS_FUNCTION(NAME, TILE_OF, 3, SIDE_OF(3))                                                                        \
+    ROWS_FUNCTION(NAME, TILE_OF, 4, SIDE_OF(4))                                                                        \
+    static rows_fn *const NAME[] = {NAME##_1, NAME##_2, NAME##_3, NAME##_4};
+#endif
 
 /* Sigmoid gates and a tanh candidate are inlined; any other pair goes through a call per vector. */
 static bool is_standard(const fg_gru_weights *w)
@@ -325,85 +374,49 @@ static bool is_standard(const fg_gru_weights *w)
     return w->f.function == FG_SIGMOID && w->g.function == FG_TANH;
 }
 
-/* Walks the groups of a sweep, `side` at a time and then the rest one by one. */
-#define WALK(n, side, TILE_OF)                                                                                         \
-    do {                                                                                                               \
-        const int64_t count = (sweep.last - sweep.first) / (side), rest = (sweep.last - sweep.first) % (side);         \
-        for (int64_t i = 0; i < count; i++) {                                                                          \
-            const int64_t group = sweep.backwards ? sweep.last - (i + 1) * (side) : sweep.first + i * (side);          \
-            TILE_OF(n, side);                                                                                          \
-        }                                                                                                              \
-        for (int64_t i = 0; (side) > 1 && i < rest; i++) {                                                             \
-            const int64_t group = sweep.backwards ? sweep.first + rest - 1 - i : sweep.last - rest + i;                \
-            TILE_OF(n, 1);                                                                                             \
-        }                                                                                                              \
-    } while (0)
+/* The functions of one phase of a step: both kinds of gates, and with a product beside one row. */
+#define PHASE(NAME, TILE_OF, SIDE_OF)                                                                                  \
+    FAMILY(NAME##_standard, TILE_OF##_STANDARD, SIDE_OF)                                                               \
+    FAMILY(NAME##_any, TILE_OF##_ANY, SIDE_OF)                                                                         \
+    static void k_##NAME(const fg_gru_weights *w, int rows, const fg_gru_rows *r, fg_sweep sweep)                      \
+    {                                                                                                                  \
+        (is_standard(w) ? NAME##_standard : NAME##_any)[rows - 1](w, r, sweep);                                        \
+    }
+#define PHASE_BESIDE(NAME, TILE_OF, side)                                                                              \
+    ROWS_FUNCTION(NAME##_standard, TILE_OF##_STANDARD_BESIDE, beside, side)                                            \
+    ROWS_FUNCTION(NAME##_any, TILE_OF##_ANY_BESIDE, beside, side)                                                      \
+    static void k_##NAME##_beside(const fg_gru_weights *w, int rows, const fg_gru_rows *r, fg_sweep sweep)             \
+    {                                                                                                                  \
+        if (rows == 1 && r->beside)                                                                                    \
+            (is_standard(w) ? NAME##_standard_beside : NAME##_any_beside)(w, r, sweep);                                \
+        else                                                                                                           \
+            k_##NAME(w, rows, r, sweep);                                                                               \
+    }
 
-TILE void each_step(const fg_gru_weights *w, const bool direct, const bool standard, int rows, const fg_gru_rows *r,
-                    fg_sweep sweep)
-{
-#define STEP(n, groups) step_tile(w, direct, standard, n, groups, r, group)
-#define CALL(n) WALK(n, SIDE(n), STEP)
-    if (!direct && rows == 1 && r->beside)
-        WALK(1, BESIDE_SIDE, STEP);
-    else
-        EACH_ROWS(CALL)
-#undef CALL
-#undef STEP
-}
+#define STEP_STANDARD(n, groups) step_tile(w, false, true, n, groups, r, group, NULL)
+#define STEP_ANY(n, groups) step_tile(w, false, false, n, groups, r, group, NULL)
+#define STEP_STANDARD_BESIDE(n, groups) step_tile(w, false, true, 1, groups, r, group, r->beside)
+#define STEP_ANY_BESIDE(n, groups) step_tile(w, false, false, 1, groups, r, group, r->beside)
+PHASE(gru_step, STEP, SIDE)
+PHASE_BESIDE(gru_step, STEP, BESIDE_SIDE)
 
-TILE void each_gates(const fg_gru_weights *w, const bool standard, int rows, const fg_gru_rows *r, fg_sweep sweep)
-{
-#define GATES(n, groups) gates_tile(w, standard, n, groups, r, group)
-#define CALL(n) WALK(n, SIDE(n), GATES)
-    if (rows == 1 && r->beside)
-        WALK(1, BESIDE_GATES, GATES);
-    else
-        EACH_ROWS(CALL)
-#undef CALL
-#undef GATES
-}
+#define STEP_X_STANDARD(n, groups) step_tile(w, true, true, n, groups, r, group, NULL)
+#define STEP_X_ANY(n, groups) step_tile(w, true, false, n, groups, r, group, NULL)
+PHASE(gru_step_x, STEP_X, SIDE)
 
-TILE void each_candidate(const fg_gru_weights *w, const bool standard, int rows, const fg_gru_rows *r, fg_sweep sweep)
-{
-#define CANDIDATE(n, groups) candidate_tile(w, standard, n, groups, r, group)
-#define CALL(n) WALK(n, SIDE(n), CANDIDATE)
-    EACH_ROWS(CALL)
-#undef CALL
-#undef CANDIDATE
-}
+#define GATES_STANDARD(n, groups) gates_tile(w, true, n, groups, r, group, NULL)
+#define GATES_ANY(n, groups) gates_tile(w, false, n, groups, r, group, NULL)
+#define GATES_STANDARD_BESIDE(n, groups) gates_tile(w, true, 1, groups, r, group, r->beside)
+#define GATES_ANY_BESIDE(n, groups) gates_tile(w, false, 1, groups, r, group, r->beside)
+PHASE(gru_gates, GATES, SIDE)
+PHASE_BESIDE(gru_gates, GATES, BESIDE_SIDE)
 
-static void k_gru_step(const fg_gru_weights *w, int rows, const fg_gru_rows *r, fg_sweep sweep)
-{
-    if (is_standard(w))
-        each_step(w, false, true, rows, r, sweep);
-    else
-        each_step(w, false, false, rows, r, sweep);
-}
-
-static void k_gru_step_x(const fg_gru_weights *w, int rows, const fg_gru_rows *r, fg_sweep sweep)
-{
-    if (is_standard(w))
-        each_step(w, true, true, rows, r, sweep);
-    else
-        each_step(w, true, false, rows, r, sweep);
-}
-
-static void k_gru_gates(const fg_gru_weights *w, int rows, const fg_gru_rows *r, fg_sweep sweep)
-{
-    if (is_standard(w))
-        each_gates(w, true, rows, r, sweep);
-    else
-        each_gates(w, false, rows, r, sweep);
-}
-
-static void k_gru_candidate(const fg_gru_weights *w, int rows, const fg_gru_rows *r, fg_sweep sweep)
-{
-    if (is_standard(w))
-        each_candidate(w, true, rows, r, sweep);
-    else
-        each_candidate(w, false, rows, r, sweep);
-}
+#define CANDIDATE_STANDARD(n, groups) candidate_tile(w, true, n, groups, r, group, NULL)
+#define CANDIDATE_ANY(n, groups) candidate_tile(w, false, n, groups, r, group, NULL)
+#define CANDIDATE_STANDARD_BESIDE(n, groups) candidate_tile(w, true, 1, groups, r, group, r->beside)
+#define CANDIDATE_ANY_BESIDE(n, groups) candidate_tile(w, false, 1, groups, r, group, r->beside)
+PHASE(gru_candidate, CANDIDATE, CANDIDATE_SIDE)
+PHASE_BESIDE(gru_candidate, CANDIDATE, BESIDE_CANDIDATE_SIDE)
 
 const fg_kernels FG_TABLE = {
     .name = FG_NAME,
@@ -412,10 +425,10 @@ const fg_kernels FG_TABLE = {
     .beside_rows = BESIDE_ROWS,
     .product = k_product,
     .finish = k_finish,
-    .gru_step = k_gru_step,
+    .gru_step = k_gru_step_beside,
     .gru_step_x = k_gru_step_x,
-    .gru_gates = k_gru_gates,
-    .gru_candidate = k_gru_candidate,
+    .gru_gates = k_gru_gates_beside,
+    .gru_candidate = k_gru_candidate_beside,
     .activate = k_activate,
     .activate_row = k_activate_row,
 };
