@@ -235,10 +235,10 @@ static void each_tile(const walk *w, bool hold, fg_sweep sweep)
 }
 
 /* Groups that are swept together: all of them, or as many as stay in half of L2 while several tiles of rows pass. */
-static int64_t groups_at_once(const walk *w, int64_t depth)
+static int64_t groups_at_once(const walk *w, int64_t count, int64_t depth)
 {
     const int64_t group_bytes = 3 * w->c->kernels->lanes * depth * (int64_t)sizeof(float);
-    const int64_t budget = fg_cpu_l2_bytes() / 2, count = w->last - w->first;
+    const int64_t budget = fg_cpu_l2_bytes() / 2;
     if (w->c->rows <= w->c->kernels->rows || count * group_bytes <= budget)
         return count;
     return budget / group_bytes > 1 ? budget / group_bytes : 1;
@@ -248,7 +248,8 @@ static int64_t groups_at_once(const walk *w, int64_t depth)
  * first. */
 static void each_panel(const walk *w)
 {
-    const int64_t at_once = groups_at_once(w, w->own->weights.units + (w->direct ? w->own->weights.inputs : 0));
+    const int64_t at_once =
+        groups_at_once(w, w->last - w->first, w->own->weights.units + (w->direct ? w->own->weights.inputs : 0));
     const bool backwards = w->memory->now ^ ((w->c->t0 + w->t) & 1);
     for (int64_t first = w->first; first < w->last; first += at_once)
         each_tile(w, w->is_last && first == w->first,
@@ -371,10 +372,17 @@ static void reverse(walk *w)
 /* Recurrent weights, of a member, from which on a step of one row waits for them: what L1 does not hold. */
 enum { OVERLAP_BYTES = 64 << 10 };
 
+static int64_t recurrent_bytes(const walk *w)
+{
+    return 3 * w->own->stride * w->own->weights.units * (int64_t)sizeof(float);
+}
+
+/* Whether later steps are projected beside the steps: where those wait, and the projection is worth the trouble. */
 static bool overlaps(const walk *w)
 {
-    const int64_t bytes = 3 * w->own->stride * w->own->weights.units * (int64_t)sizeof(float);
-    return w->c->rows == 1 && !w->direct && !w->own->input.plain && bytes / w->c->members > OVERLAP_BYTES;
+    const fg_gru_weights *weights = &w->own->weights;
+    return w->c->kernels->beside_rows && w->c->rows == 1 && !w->direct && !w->own->input.plain &&
+           recurrent_bytes(w) / w->c->members > OVERLAP_BYTES && 2 * weights->inputs >= weights->units;
 }
 
 static walk walk_of(const fg_step *step, fg_context *c)
@@ -403,19 +411,46 @@ static walk walk_of(const fg_step *step, fg_context *c)
     return w;
 }
 
-/* A member projects the columns of its own groups: a group is a panel. Overlapped, only the first tile of steps. */
-static void project_share(void *argument, int member)
+/* The x-projections of the rows and steps that are not masked, for the groups [first, last). */
+static void project_unmasked(const walk *w, int64_t first, int64_t last)
 {
-    const walk *w = argument;
+    const fg_kernels *kernels = w->c->kernels;
+    const float *x[FG_MAX_ROWS];
+    float *projected[FG_MAX_ROWS];
+    int count = 0;
+    for (int64_t t = 0; t < w->c->steps; t++)
+        for (int64_t b = 0; b < w->c->rows; b++) {
+            if (is_masked(w, b, t))
+                continue;
+            x[count] = w->x.data + b * w->x.row_stride + t * w->x.time_stride;
+            projected[count++] = w->projected + (t * w->c->rows + b) * w->width;
+            if (count == kernels->rows) {
+                kernels->product(&w->own->input.product, count, x, projected, first, last);
+                count = 0;
+            }
+        }
+    if (count)
+        kernels->product(&w->own->input.product, count, x, projected, first, last);
+}
+
+/* A member projects the columns of its own groups: a group is a panel. Overlapped, only the first tile of steps. */
+static void project_share(const walk *w, int member)
+{
     const int64_t tile = w->c->kernels->beside_rows;
+    int64_t first, last;
+    fg_share(w->c, member, w->own->weights.groups, &first, &last);
+    if (w->mask && w->c->rows > 1 && !w->own->input.plain) {
+        const int64_t at_once = groups_at_once(w, last - first, w->own->weights.inputs);
+        for (int64_t from = first; from < last; from += at_once)
+            project_unmasked(w, from, from + at_once < last ? from + at_once : last);
+        return;
+    }
     fg_grid x = w->x, out = {.data = w->projected,
                              .rows = w->c->rows,
                              .inner = 1,
                              .row_stride = w->width,
                              .time_stride = w->c->rows * w->width};
     x.steps = out.steps = w->overlapped && tile < w->c->steps ? tile : w->c->steps;
-    int64_t first, last;
-    fg_share(w->c, member, w->own->weights.groups, &first, &last);
     fg_multiply(w->c->kernels, &w->own->input, &x, &out, 0, fg_grid_size(&out), first, last);
 }
 
@@ -425,7 +460,7 @@ static void begin_share(void *argument, int member)
     if (member == 0 && w->c->t0 == 0)
         begin_rows(w->step, w->c, w->memory);
     if (!w->direct)
-        project_share(argument, member);
+        project_share(w, member);
 }
 
 static void end_share(void *argument, int member)
@@ -439,12 +474,33 @@ static void end_share(void *argument, int member)
         deliver(w);
 }
 
+/* Whether the steps of a block are one call of a kernel: one row whose weights L1 about holds, nothing in between. */
+static bool is_one_run(const walk *w)
+{
+    return w->c->rows == 1 && w->c->members == 1 && !w->direct && !w->overlapped && !w->mask &&
+           w->own->weights.reset_after && recurrent_bytes(w) <= OVERLAP_BYTES;
+}
+
+static void run_steps(const walk *w)
+{
+    const fg_gru_run run = {.h = {state_row(w, 0, 0, 0), state_row(w, 0, 0, 1)},
+                            .x = w->projected,
+                            .y = w->y,
+                            .y_stride = w->y_time,
+                            .steps = w->c->steps,
+                            .backwards = w->memory->now ^ (w->c->t0 & 1)};
+    w->c->kernels->gru_run(&w->own->weights, &run);
+}
+
 static void run(const fg_step *step, fg_context *c)
 {
     walk w = walk_of(step, c);
     fg_phase(c, begin_share, &w);
-    for (int64_t t = 0; t < c->steps; t++)
-        run_step(&w, t);
+    if (is_one_run(&w))
+        run_steps(&w);
+    else
+        for (int64_t t = 0; t < c->steps; t++)
+            run_step(&w, t);
     fg_phase(c, end_share, &w);
 }
 

@@ -72,23 +72,34 @@ typedef struct fg_gru_rows {
     fg_beside *beside;           /* of a tile of one row; NULL: nothing is to be done beside it */
 } fg_gru_rows;
 
+/* Consecutive steps of one row. */
+typedef struct fg_gru_run {
+    float *h[2];    /* the state before the first step stands in h[0], that before the second in h[1], … */
+    const float *x; /* x-projections in group order, one after the other */
+    float *y;       /* also store exactly `units` floats a step here; NULL: do not */
+    int64_t y_stride, steps;
+    bool backwards; /* how the first step sweeps the groups */
+} fg_gru_run;
+
 typedef void fg_step_kernel(const fg_gru_weights *w, int rows, const fg_gru_rows *r, fg_sweep sweep);
 
 typedef struct fg_kernels {
     const char *name;
     int lanes;       /* floats in a vector */
     int rows;        /* rows of a full tile */
-    int beside_rows; /* of a product beside a step */
+    int beside_rows; /* of a product beside a step; 0: this set has none */
 
     /* Rows 0..rows-1 (1 ≤ rows ≤ this->rows) of a product, panels [first, last). */
     void (*product)(const fg_product *p, int rows, const float *const *x, float *const *y, int64_t first, int64_t last);
 
-    /* What is left of a product beside. */
+    /* What is left of a product beside; NULL without. */
     void (*finish)(fg_beside *beside);
 
     /* One step of a tile of rows, reset_after=true. gru_step starts from the x-projection, gru_step_x multiplies the
      * input itself: same bits, one pass over the weights, nothing beside it. */
     fg_step_kernel *gru_step, *gru_step_x;
+    /* Step after step of one row, reset_after=true: what gru_step gives, with less in between. */
+    void (*gru_run)(const fg_gru_weights *w, const fg_gru_run *run);
     /* reset_after=false takes two halves, since n needs every unit's r·h: gates fills z and rh, candidate the rest. */
     fg_step_kernel *gru_gates, *gru_candidate;
 

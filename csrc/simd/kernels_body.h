@@ -21,10 +21,15 @@
 /* The candidate of reset_after=false has but one vector a group. */
 #define CANDIDATE_SIDE(rows) (V_ROWS == 8 ? ((rows) == 1 ? 4 : (rows) <= 4 ? 2 : 1) : ((rows) <= 3 ? 4 : 3))
 
-/* Rows of a product beside a step, and groups that the step then walks at once: sums of both stay in registers. */
-#define BESIDE_ROWS (V_ROWS == 8 ? 6 : 3)
-#define BESIDE_SIDE (V_ROWS == 8 ? 2 : 1)
-#define BESIDE_CANDIDATE_SIDE (V_ROWS == 8 ? 4 : 2)
+/* Rows of a product beside a step, and groups that the step then walks at once: sums of both stay in registers. With
+ * 16 registers there are too few for both (measured: up to 1.3 times slower than one after the other). */
+#if V_ROWS == 8
+#define BESIDE_ROWS 6
+#define BESIDE_SIDE 2
+#define BESIDE_CANDIDATE_SIDE 4
+#else
+#define BESIDE_ROWS 0
+#endif
 
 /* acc[r][p][v] += Σk x[r][k] · w[p][k][v], one chain per element, k ascending. */
 TILE void accumulate(vec *acc, const int rows, const int panels, const int vectors, const float *const *x,
@@ -49,6 +54,7 @@ TILE void accumulate(vec *acc, const int rows, const int panels, const int vecto
     }
 }
 
+#if BESIDE_ROWS
 /* One more term of a tile's sums: sums[r][i] += x[r][j] · w[i]. */
 TILE void add_term(vec *sums, const float *const *x, int64_t j, const float *w)
 {
@@ -116,23 +122,27 @@ TILE void accumulate_beside(vec *acc, const int panels, const int vectors, const
     }
 }
 
-/* The recurrent sums of a tile. */
-TILE void accumulate_state(vec *acc, const int rows, const int groups, const int vectors, const float *const *x,
-                           int64_t depth, const float *w, int64_t panel_stride, fg_beside *beside)
-{
-    if (rows == 1 && beside && beside->panel < beside->last) {
-        /* a share for every vector: done after as many steps as the product has rows */
-        const int64_t parts = BESIDE_ROWS * PANEL, share = (groups * vectors * beside->product->k + parts - 1) / parts;
-        accumulate_beside(acc, groups, vectors, x[0], depth, w, panel_stride, share, beside);
-    } else {
-        accumulate(acc, rows, groups, vectors, x, depth, w, panel_stride);
-    }
-}
-
 static void k_finish(fg_beside *beside)
 {
     while (beside->panel < beside->last)
         accumulate_beside(NULL, 0, 0, NULL, 0, NULL, 0, beside->product->k, beside);
+}
+#endif
+
+/* The recurrent sums of a tile. */
+TILE void accumulate_state(vec *acc, const int rows, const int groups, const int vectors, const float *const *x,
+                           int64_t depth, const float *w, int64_t panel_stride, fg_beside *beside)
+{
+#if BESIDE_ROWS
+    if (rows == 1 && beside && beside->panel < beside->last) {
+        /* a share for every vector: done after as many steps as the product has rows */
+        const int64_t parts = BESIDE_ROWS * PANEL, share = (groups * vectors * beside->product->k + parts - 1) / parts;
+        accumulate_beside(acc, groups, vectors, x[0], depth, w, panel_stride, share, beside);
+        return;
+    }
+#endif
+    (void)beside;
+    accumulate(acc, rows, groups, vectors, x, depth, w, panel_stride);
 }
 
 /* ---- products ---------------------------------------------------------------------------------------------------- */
@@ -374,7 +384,7 @@ static bool is_standard(const fg_gru_weights *w)
     return w->f.function == FG_SIGMOID && w->g.function == FG_TANH;
 }
 
-/* The functions of one phase of a step: both kinds of gates, and with a product beside one row. */
+/* One phase of a step, with both kinds of gates. */
 #define PHASE(NAME, TILE_OF, SIDE_OF)                                                                                  \
     FAMILY(NAME##_standard, TILE_OF##_STANDARD, SIDE_OF)                                                               \
     FAMILY(NAME##_any, TILE_OF##_ANY, SIDE_OF)                                                                         \
@@ -382,6 +392,8 @@ static bool is_standard(const fg_gru_weights *w)
     {                                                                                                                  \
         (is_standard(w) ? NAME##_standard : NAME##_any)[rows - 1](w, r, sweep);                                        \
     }
+/* The same with a product beside one row. */
+#if BESIDE_ROWS
 #define PHASE_BESIDE(NAME, TILE_OF, side)                                                                              \
     ROWS_FUNCTION(NAME##_standard, TILE_OF##_STANDARD_BESIDE, beside, side)                                            \
     ROWS_FUNCTION(NAME##_any, TILE_OF##_ANY_BESIDE, beside, side)                                                      \
@@ -392,6 +404,13 @@ static bool is_standard(const fg_gru_weights *w)
         else                                                                                                           \
             k_##NAME(w, rows, r, sweep);                                                                               \
     }
+#else
+#define PHASE_BESIDE(NAME, TILE_OF, side)
+#define k_gru_step_beside k_gru_step
+#define k_gru_gates_beside k_gru_gates
+#define k_gru_candidate_beside k_gru_candidate
+#define k_finish NULL
+#endif
 
 #define STEP_STANDARD(n, groups) step_tile(w, false, true, n, groups, r, group, NULL)
 #define STEP_ANY(n, groups) step_tile(w, false, false, n, groups, r, group, NULL)
@@ -399,6 +418,33 @@ static bool is_standard(const fg_gru_weights *w)
 #define STEP_ANY_BESIDE(n, groups) step_tile(w, false, false, 1, groups, r, group, r->beside)
 PHASE(gru_step, STEP, SIDE)
 PHASE_BESIDE(gru_step, STEP, BESIDE_SIDE)
+
+TILE void each_step(const fg_gru_weights *w, const bool standard, const fg_gru_run *run)
+{
+    fg_gru_rows r;
+    const float *const end = run->x + run->steps * w->groups * PANEL * L;
+    r.y[0] = run->y;
+    r.x[0] = run->x;
+    for (int t = 0; r.x[0] < end; t = !t) {
+        r.h[0] = run->h[t];
+        r.out[0] = run->h[!t];
+        if (w->groups == 1)
+            step_tile(w, false, standard, 1, 1, &r, 0, NULL);
+        else
+            (standard ? gru_step_standard_1 : gru_step_any_1)(w, &r, (fg_sweep){0, w->groups, run->backwards ^ t});
+        r.x[0] += w->groups * PANEL * L;
+        if (r.y[0])
+            r.y[0] += run->y_stride;
+    }
+}
+
+static void k_gru_run(const fg_gru_weights *w, const fg_gru_run *run)
+{
+    if (is_standard(w))
+        each_step(w, true, run);
+    else
+        each_step(w, false, run);
+}
 
 #define STEP_X_STANDARD(n, groups) step_tile(w, true, true, n, groups, r, group, NULL)
 #define STEP_X_ANY(n, groups) step_tile(w, true, false, n, groups, r, group, NULL)
@@ -427,6 +473,7 @@ const fg_kernels FG_TABLE = {
     .finish = k_finish,
     .gru_step = k_gru_step_beside,
     .gru_step_x = k_gru_step_x,
+    .gru_run = k_gru_run,
     .gru_gates = k_gru_gates_beside,
     .gru_candidate = k_gru_candidate_beside,
     .activate = k_activate,
