@@ -372,6 +372,8 @@ static void reverse(walk *w)
 /* Recurrent weights, of a member, from which on a step of one row waits for them: what L1 does not hold. */
 enum { OVERLAP_BYTES = 64 << 10 };
 
+enum { TINY_INPUTS = 32 };
+
 static int64_t recurrent_bytes(const walk *w)
 {
     return 3 * w->own->stride * w->own->weights.units * (int64_t)sizeof(float);
@@ -385,6 +387,12 @@ static bool overlaps(const walk *w)
            recurrent_bytes(w) / w->c->members > OVERLAP_BYTES && 2 * weights->inputs >= weights->units;
 }
 
+/* Whether a step of one row waits for its own gates, so that multiplying the input meanwhile costs nothing. */
+static bool is_tiny(const walk *w)
+{
+    return w->c->rows == 1 && w->own->weights.groups == 1 && w->own->weights.inputs <= TINY_INPUTS;
+}
+
 static walk walk_of(const fg_step *step, fg_context *c)
 {
     const gru_layer *own = step->own;
@@ -394,7 +402,7 @@ static walk walk_of(const fg_step *step, fg_context *c)
     w.projected = c->scratch;
     w.z = c->scratch + c->rows * c->state->block * w.width;
     w.rh = w.z + c->rows * own->stride;
-    w.direct = own->weights.reset_after && c->state->block == 1 && !own->input.plain;
+    w.direct = own->weights.reset_after && !own->input.plain && (c->state->block == 1 || is_tiny(&w));
     if (own->return_sequences && step->y != FG_NONE) {
         const fg_grid y = fg_grid_of(c, step->y);
         w.y = y.data;
@@ -477,17 +485,19 @@ static void end_share(void *argument, int member)
 /* Whether the steps of a block are one call of a kernel: one row whose weights L1 about holds, nothing in between. */
 static bool is_one_run(const walk *w)
 {
-    return w->c->rows == 1 && w->c->members == 1 && !w->direct && !w->overlapped && !w->mask &&
-           w->own->weights.reset_after && recurrent_bytes(w) <= OVERLAP_BYTES;
+    return w->c->rows == 1 && w->c->members == 1 && !w->overlapped && !w->mask && w->own->weights.reset_after &&
+           recurrent_bytes(w) <= OVERLAP_BYTES;
 }
 
 static void run_steps(const walk *w)
 {
     const fg_gru_run run = {.h = {state_row(w, 0, 0, 0), state_row(w, 0, 0, 1)},
-                            .x = w->projected,
+                            .x = w->direct ? w->x.data : w->projected,
+                            .x_stride = w->direct ? w->x.time_stride : w->width,
                             .y = w->y,
                             .y_stride = w->y_time,
                             .steps = w->c->steps,
+                            .direct = w->direct,
                             .backwards = w->memory->now ^ (w->c->t0 & 1)};
     w->c->kernels->gru_run(&w->own->weights, &run);
 }

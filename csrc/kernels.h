@@ -75,9 +75,10 @@ typedef struct fg_gru_rows {
 /* Consecutive steps of one row. */
 typedef struct fg_gru_run {
     float *h[2];    /* the state before the first step stands in h[0], that before the second in h[1], … */
-    const float *x; /* x-projections in group order, one after the other */
+    const float *x; /* as of fg_gru_rows, the next step's x_stride floats on */
     float *y;       /* also store exactly `units` floats a step here; NULL: do not */
-    int64_t y_stride, steps;
+    int64_t x_stride, y_stride, steps;
+    bool direct;    /* x is the layer's input itself */
     bool backwards; /* how the first step sweeps the groups */
 } fg_gru_run;
 
@@ -98,7 +99,7 @@ typedef struct fg_kernels {
     /* One step of a tile of rows, reset_after=true. gru_step starts from the x-projection, gru_step_x multiplies the
      * input itself: same bits, one pass over the weights, nothing beside it. */
     fg_step_kernel *gru_step, *gru_step_x;
-    /* Step after step of one row, reset_after=true: what gru_step gives, with less in between. */
+    /* Step after step of one row, reset_after=true: what gru_step or gru_step_x gives, with less in between. */
     void (*gru_run)(const fg_gru_weights *w, const fg_gru_run *run);
     /* reset_after=false takes two halves, since n needs every unit's r·h: gates fills z and rh, candidate the rest. */
     fg_step_kernel *gru_gates, *gru_candidate;

@@ -419,20 +419,23 @@ static bool is_standard(const fg_gru_weights *w)
 PHASE(gru_step, STEP, SIDE)
 PHASE_BESIDE(gru_step, STEP, BESIDE_SIDE)
 
-TILE void each_step(const fg_gru_weights *w, const bool standard, const fg_gru_run *run)
+#define STEP_X_STANDARD(n, groups) step_tile(w, true, true, n, groups, r, group, NULL)
+#define STEP_X_ANY(n, groups) step_tile(w, true, false, n, groups, r, group, NULL)
+PHASE(gru_step_x, STEP_X, SIDE)
+
+TILE void each_step(const fg_gru_weights *w, const bool direct, tile_fn *many, tile_fn *one, const fg_gru_run *run)
 {
     fg_gru_rows r;
-    const float *const end = run->x + run->steps * w->groups * PANEL * L;
-    r.y[0] = run->y;
     r.x[0] = run->x;
-    for (int t = 0; r.x[0] < end; t = !t) {
-        r.h[0] = run->h[t];
-        r.out[0] = run->h[!t];
-        if (w->groups == 1)
-            step_tile(w, false, standard, 1, 1, &r, 0, NULL);
+    r.y[0] = run->y;
+    for (int64_t t = 0; t < run->steps; t++) {
+        r.h[0] = run->h[t & 1];
+        r.out[0] = run->h[!(t & 1)];
+        if (w->groups == 1 && is_standard(w))
+            step_tile(w, direct, true, 1, 1, &r, 0, NULL);
         else
-            (standard ? gru_step_standard_1 : gru_step_any_1)(w, &r, (fg_sweep){0, w->groups, run->backwards ^ t});
-        r.x[0] += w->groups * PANEL * L;
+            walk(w, &r, (fg_sweep){0, w->groups, run->backwards ^ (t & 1)}, SIDE(1), many, one);
+        r.x[0] += run->x_stride;
         if (r.y[0])
             r.y[0] += run->y_stride;
     }
@@ -440,15 +443,15 @@ TILE void each_step(const fg_gru_weights *w, const bool standard, const fg_gru_r
 
 static void k_gru_run(const fg_gru_weights *w, const fg_gru_run *run)
 {
-    if (is_standard(w))
-        each_step(w, true, run);
+    if (run->direct && is_standard(w))
+        each_step(w, true, gru_step_x_standard_1_many, gru_step_x_standard_1_one, run);
+    else if (run->direct)
+        each_step(w, true, gru_step_x_any_1_many, gru_step_x_any_1_one, run);
+    else if (is_standard(w))
+        each_step(w, false, gru_step_standard_1_many, gru_step_standard_1_one, run);
     else
-        each_step(w, false, run);
+        each_step(w, false, gru_step_any_1_many, gru_step_any_1_one, run);
 }
-
-#define STEP_X_STANDARD(n, groups) step_tile(w, true, true, n, groups, r, group, NULL)
-#define STEP_X_ANY(n, groups) step_tile(w, true, false, n, groups, r, group, NULL)
-PHASE(gru_step_x, STEP_X, SIDE)
 
 #define GATES_STANDARD(n, groups) gates_tile(w, true, n, groups, r, group, NULL)
 #define GATES_ANY(n, groups) gates_tile(w, false, n, groups, r, group, NULL)
