@@ -30,6 +30,14 @@ static fg_status add(fg_plan *plan, fg_step *step, const fg_layer *layer)
     return status ? status : fg_define_mask(plan, layer->y_mask, layer->x, layer->mask, own->mask_zero);
 }
 
+const float *fg_embedding_table(const fg_step *step, int64_t *vocabulary, int64_t *features)
+{
+    const embedding_layer *own = step->own;
+    *vocabulary = own->vocabulary;
+    *features = own->features;
+    return own->table;
+}
+
 static void write_mask(const fg_step *step, const fg_context *c, bool mask_zero)
 {
     const bool masked = step->mask != FG_NONE && fg_slot_of(c, step->mask).view.data;
@@ -43,7 +51,7 @@ static void write_mask(const fg_step *step, const fg_context *c, bool mask_zero)
     }
 }
 
-static void share(const fg_step *step, const fg_context *c, int member)
+static void look_up(const fg_step *step, const fg_context *c, int member)
 {
     const embedding_layer *own = step->own;
     const fg_grid y = fg_grid_of(c, step->y);
@@ -52,13 +60,18 @@ static void share(const fg_step *step, const fg_context *c, int member)
     for (int64_t b = first; b < last; b++) {
         int64_t id_time;
         const int32_t *ids = fg_ids_of(c, step->x, c->row + b, &id_time);
-        for (int64_t t = 0; t < y.steps; t++) {
-            /* the caller has checked the ids, but the array is still theirs and may change under us */
-            const int64_t id = ids[t * id_time] >= 0 && ids[t * id_time] < own->vocabulary ? ids[t * id_time] : 0;
-            memcpy(y.data + b * y.row_stride + t * y.time_stride, own->table + id * own->features,
+        for (int64_t t = 0; t < y.steps; t++)
+            memcpy(y.data + b * y.row_stride + t * y.time_stride,
+                   own->table + fg_token(ids[t * id_time], own->vocabulary) * own->features,
                    (size_t)own->features * sizeof(float));
-        }
     }
+}
+
+static void share(const fg_step *step, const fg_context *c, int member)
+{
+    const embedding_layer *own = step->own;
+    if (step->y != FG_NONE) /* else all who read it look up something of their own */
+        look_up(step, c, member);
     if (member == 0 && step->y_mask != FG_NONE && fg_slot_of(c, step->y_mask).view.data)
         write_mask(step, c, own->mask_zero);
 }

@@ -6,7 +6,10 @@
 
 typedef struct gru_layer {
     fg_gru_weights weights;
-    fg_matrix input; /* what weights.input is a copy of */
+    fg_matrix input; /* what weights.input is a copy of; empty where `table` stands for it */
+    float *table;    /* x-projections by token id, (vocabulary, width); NULL: not folded */
+    int64_t vocabulary;
+    int64_t width; /* floats of an x-projection */
     float *recurrent, *candidate, *candidate_bias, *initial;
     int64_t stride; /* floats of one row of state */
     bool return_sequences, go_backwards, zero_output_for_mask;
@@ -20,6 +23,7 @@ static void release(fg_step *step)
     if (!own)
         return;
     fg_matrix_release(&own->input);
+    free(own->table);
     free(own->recurrent);
     free(own->candidate);
     free(own->candidate_bias);
@@ -92,6 +96,7 @@ static fg_status pack(gru_layer *own, const fg_plan *plan, const fg_layer *layer
                           .g = layer->gru.activation,
                           .reset_after = layer->gru.reset_after};
     own->stride = fg_round_up(units, FG_MAX_LANES);
+    own->width = w->groups * 3 * plan->kernels->lanes;
     own->return_sequences = layer->gru.return_sequences;
     own->go_backwards = layer->gru.go_backwards;
     own->zero_output_for_mask = layer->gru.zero_output_for_mask;
@@ -135,13 +140,39 @@ static fg_status add(fg_plan *plan, fg_step *step, const fg_layer *layer)
         return status;
     step->reads_whole = own->go_backwards;
     step->initial = own->initial;
-    step->scratch_step = own->input.product.columns;
+    step->scratch_step = own->width;
     step->scratch_row = own->weights.reset_after ? 0 : 2 * own->stride;
     step->memory = plan->n_memories++;
     step->cost = 3.0 * (double)units * (double)(units + x->features);
     step->bytes = own->input.bytes + own->weights.groups * 3 * plan->kernels->lanes * units * (int64_t)sizeof(float);
     const fg_status defined = fg_define(plan, layer->y, own->return_sequences ? layer->x : FG_NONE, FG_FLOATS, units);
     return defined ? defined : fg_define(plan, layer->y_state, FG_NONE, FG_FLOATS, units);
+}
+
+/* The most bytes of a table of projections: it is filled when the network is loaded, and L3 should hold much of it. */
+enum { TABLE_BYTES = 32 << 20 };
+
+bool fg_gru_fold(const fg_plan *plan, fg_step *gru, const fg_step *embedding)
+{
+    gru_layer *own = gru->own;
+    int64_t vocabulary, features;
+    const float *vectors = fg_embedding_table(embedding, &vocabulary, &features);
+    const int64_t row_bytes = own->width * (int64_t)sizeof(float);
+    if (own->input.plain || vocabulary > TABLE_BYTES / row_bytes)
+        return false;
+    own->table = fg_alloc((size_t)(vocabulary * row_bytes));
+    if (!own->table)
+        return false;
+    const fg_grid x = {.data = (float *)vectors, .rows = vocabulary, .steps = 1, .inner = 1, .row_stride = features};
+    const fg_grid y = {.data = own->table, .rows = vocabulary, .steps = 1, .inner = 1, .row_stride = own->width};
+    fg_multiply(plan->kernels, &own->input, &x, &y, 0, vocabulary, 0, own->weights.groups);
+    own->vocabulary = vocabulary;
+    gru->x = embedding->x;
+    gru->cost -= 3.0 * (double)own->weights.units * (double)features;
+    gru->bytes += vocabulary * row_bytes - own->input.bytes;
+    gru->scratch_step = 0;
+    fg_matrix_release(&own->input);
+    return true;
 }
 
 /* ---- the rows of a step ------------------------------------------------------------------------------------------ */
@@ -153,7 +184,9 @@ typedef struct walk {
     const gru_layer *own;
     fg_context *c;
     fg_memory *memory;
-    fg_grid x;        /* the layer's input, in order of processing */
+    fg_grid x;          /* the layer's input, in order of processing */
+    const int32_t *ids; /* folded: token ids instead of x, (b, t) at b·ids_row + t·ids_time */
+    int64_t ids_row, ids_time;
     bool direct;      /* steps multiply the input themselves */
     float *projected; /* x-projections: row (b, t) at (t·rows + b)·width */
     int64_t width;
@@ -199,12 +232,28 @@ static void hold_row(const walk *w, int64_t b, int64_t t)
         memset(y, 0, (size_t)width * sizeof(float));
 }
 
+/* The x-projection of a token; that of the next step's is asked for, since no prefetcher can guess it. */
+static const float *table_row(const walk *w, int64_t b, int64_t t)
+{
+    const int32_t *id = w->ids + b * w->ids_row + t * w->ids_time;
+    if (t + 1 < w->c->steps) {
+        const float *next = w->own->table + fg_token(id[w->ids_time], w->own->vocabulary) * w->width;
+        for (int64_t i = w->first * 3 * w->c->kernels->lanes; i < w->last * 3 * w->c->kernels->lanes; i += 16)
+            __builtin_prefetch(next + i);
+    }
+    return w->own->table + fg_token(*id, w->own->vocabulary) * w->width;
+}
+
 static void set_row(const walk *w, fg_gru_rows *rows, int i, int64_t b, int64_t t)
 {
     rows->h[i] = state_row(w, b, t, 0);
     rows->out[i] = state_row(w, b, t, 1);
-    rows->x[i] = w->direct ? w->x.data + b * w->x.row_stride + t * w->x.time_stride
-                           : w->projected + (t * w->c->rows + b) * w->width;
+    if (w->ids)
+        rows->x[i] = table_row(w, b, t);
+    else if (w->direct)
+        rows->x[i] = w->x.data + b * w->x.row_stride + t * w->x.time_stride;
+    else
+        rows->x[i] = w->projected + (t * w->c->rows + b) * w->width;
     rows->y[i] = w->y ? w->y + b * w->y_row + t * w->y_time : NULL;
     if (!w->own->weights.reset_after) {
         rows->z[i] = w->z + b * w->own->stride;
@@ -361,10 +410,16 @@ static void deliver(const walk *w)
 static void reverse(walk *w)
 {
     const fg_context *c = w->c;
-    w->x.data += (c->total - 1 - 2 * c->t0) * w->x.time_stride;
-    w->x.time_stride = -w->x.time_stride;
+    const int64_t offset = c->total - 1 - 2 * c->t0;
+    if (w->ids) {
+        w->ids += offset * w->ids_time;
+        w->ids_time = -w->ids_time;
+    } else {
+        w->x.data += offset * w->x.time_stride;
+        w->x.time_stride = -w->x.time_stride;
+    }
     if (w->mask) {
-        w->mask += (c->total - 1 - 2 * c->t0) * w->mask_time;
+        w->mask += offset * w->mask_time;
         w->mask_time = -w->mask_time;
     }
 }
@@ -383,7 +438,7 @@ static int64_t recurrent_bytes(const walk *w)
 static bool overlaps(const walk *w)
 {
     const fg_gru_weights *weights = &w->own->weights;
-    return w->c->kernels->beside_rows && w->c->rows == 1 && !w->direct && !w->own->input.plain &&
+    return w->c->kernels->beside_rows && w->c->rows == 1 && !w->direct && !w->ids && !w->own->input.plain &&
            recurrent_bytes(w) / w->c->members > OVERLAP_BYTES && 2 * weights->inputs >= weights->units;
 }
 
@@ -396,13 +451,18 @@ static bool is_tiny(const walk *w)
 static walk walk_of(const fg_step *step, fg_context *c)
 {
     const gru_layer *own = step->own;
-    walk w = {
-        .step = step, .own = own, .c = c, .memory = &c->state->memories[step->memory], .x = fg_grid_of(c, step->x)};
-    w.width = own->input.product.columns;
+    walk w = {.step = step, .own = own, .c = c, .memory = &c->state->memories[step->memory]};
+    if (own->table) {
+        w.ids = fg_ids_of(c, step->x, c->row, &w.ids_time);
+        w.ids_row = fg_slot_of(c, step->x).view.batch_stride;
+    } else {
+        w.x = fg_grid_of(c, step->x);
+    }
+    w.width = own->width;
     w.projected = c->scratch;
-    w.z = c->scratch + c->rows * c->state->block * w.width;
+    w.z = c->scratch + c->rows * c->state->block * (own->table ? 0 : w.width);
     w.rh = w.z + c->rows * own->stride;
-    w.direct = own->weights.reset_after && !own->input.plain && (c->state->block == 1 || is_tiny(&w));
+    w.direct = own->weights.reset_after && !own->input.plain && !own->table && (c->state->block == 1 || is_tiny(&w));
     if (own->return_sequences && step->y != FG_NONE) {
         const fg_grid y = fg_grid_of(c, step->y);
         w.y = y.data;
@@ -467,7 +527,7 @@ static void begin_share(void *argument, int member)
     const walk *w = argument;
     if (member == 0 && w->c->t0 == 0)
         begin_rows(w->step, w->c, w->memory);
-    if (!w->direct)
+    if (!w->direct && !w->ids)
         project_share(w, member);
 }
 
@@ -485,8 +545,8 @@ static void end_share(void *argument, int member)
 /* Whether the steps of a block are one call of a kernel: one row whose weights L1 about holds, nothing in between. */
 static bool is_one_run(const walk *w)
 {
-    return w->c->rows == 1 && w->c->members == 1 && !w->overlapped && !w->mask && w->own->weights.reset_after &&
-           recurrent_bytes(w) <= OVERLAP_BYTES;
+    return w->c->rows == 1 && w->c->members == 1 && !w->overlapped && !w->mask && !w->ids &&
+           w->own->weights.reset_after && recurrent_bytes(w) <= OVERLAP_BYTES;
 }
 
 static void run_steps(const walk *w)

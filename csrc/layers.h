@@ -176,6 +176,13 @@ static inline fg_grid fg_grid_of(const fg_context *c, fg_value v)
 uint8_t *fg_bytes_of(const fg_context *c, fg_value v, int64_t row, int64_t *time_stride);
 const int32_t *fg_ids_of(const fg_context *c, fg_value v, int64_t row, int64_t *time_stride);
 
+/* A token id that lies in the table: the caller has checked it, but the array is still theirs and may change under us.
+ */
+static inline int64_t fg_token(int32_t id, int64_t vocabulary)
+{
+    return id >= 0 && id < vocabulary ? id : 0;
+}
+
 /* Whether `mask` may mask the steps of x: FG_NONE, or bytes over the same steps. */
 bool fg_mask_fits(const fg_plan *plan, fg_value mask, fg_value x);
 
@@ -199,6 +206,12 @@ static inline int64_t fg_round_up(int64_t n, int64_t step)
 {
     return (n + step - 1) / step * step;
 }
+
+/* The table that an embedding step reads: (vocabulary, features). */
+const float *fg_embedding_table(const fg_step *step, int64_t *vocabulary, int64_t *features);
+/* Lets a GRU step that reads an embedding's vectors look up their projections instead: `gru` then reads the token ids.
+ * False, and nothing is changed, where the table of projections would be too large. */
+bool fg_gru_fold(const fg_plan *plan, fg_step *gru, const fg_step *embedding);
 
 extern const fg_layer_ops fg_embedding_ops, fg_masking_ops, fg_gru_ops, fg_dense_ops, fg_activate_ops, fg_reshape_ops;
 

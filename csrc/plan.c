@@ -245,6 +245,39 @@ static void keep_whole(fg_plan *plan, fg_value v, int stage)
         info->whole = true;
 }
 
+/* ---- folding ----------------------------------------------------------------------------------------------------- */
+
+static bool is_read(const fg_plan *plan, fg_value v)
+{
+    for (int i = 0; i < plan->n_steps; i++)
+        if (plan->steps[i].x == v || plan->steps[i].h0 == v)
+            return true;
+    for (int32_t i = 0; i < plan->n_outputs; i++)
+        if (plan->outputs[i] == v)
+            return true;
+    return false;
+}
+
+/* GRUs behind an embedding look up what the projection makes of its vectors. */
+static void fold_embedding(fg_plan *plan, fg_step *embedding)
+{
+    bool folded = false;
+    for (int i = 0; i < plan->n_steps; i++) {
+        fg_step *step = &plan->steps[i];
+        if (step->ops != &fg_gru_ops || step->x != embedding->y)
+            continue;
+        plan->cost -= step->cost;
+        plan->bytes -= step->bytes;
+        folded |= fg_gru_fold(plan, step, embedding);
+        plan->cost += step->cost;
+        plan->bytes += step->bytes;
+    }
+    if (folded && !is_read(plan, embedding->y)) {
+        plan->values[embedding->y].defined = false;
+        embedding->y = FG_NONE;
+    }
+}
+
 fg_status fg_plan_finish(fg_plan *plan, const fg_value *outputs, int32_t n_outputs)
 {
     if (plan->finished || n_outputs < 1)
@@ -258,6 +291,9 @@ fg_status fg_plan_finish(fg_plan *plan, const fg_value *outputs, int32_t n_outpu
         plan->outputs[i] = outputs[i];
     }
     plan->n_outputs = n_outputs;
+    for (int i = 0; i < plan->n_steps; i++)
+        if (plan->steps[i].ops == &fg_embedding_ops)
+            fold_embedding(plan, &plan->steps[i]);
     plan->causal = true;
     int walk = 0; /* the stage of the one walk that a causal network is */
     for (int i = 0; i < plan->n_steps; i++) {
