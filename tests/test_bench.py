@@ -319,6 +319,18 @@ def test_the_networks_have_files_and_peers():
     assert network_files.reason(KeyError()) == "KeyError: "
 
 
+def test_unsteady_networks_are_named():
+    rows = [result(name, 1e-6, litert=4e-6, predict=1e-3) for name in ("calm", "noisy")]
+    for row in rows:
+        for run in row["runs"].values():
+            run.update(difference=1e-7, spread=0.0)
+        row["runs"]["predict"]["spread"] = 1.0  # neither fastgru nor the fastest peer: no part of the ratio
+    rows[1]["runs"]["litert"]["spread"] = 2e-6
+    assert networks.remarks(rows) == (
+        "Largest difference from Keras: 1e-07.\n\nUnsteady: noisy; the quartiles' distance by the median: litert 50%."
+    )
+
+
 def test_networks_in_the_report():
     rows = [result(f"{name}, batch {batch}", 1e-6, litert=4e-6) for name in ("a", "b") for batch in (1, 64)]
     groups = {"batch 64": lambda row: row.endswith(", batch 64")}

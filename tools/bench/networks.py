@@ -40,6 +40,8 @@ NETWORKS = {
     "series": "GRU(64), GRU(32), Dense(1); 60 steps of 8",
     "characters": "GRU(256), Dense(65); one step of 65",
 }
+#: share of the median that the quartiles' distance may be before a row is called unsteady
+UNSTEADY = 0.2
 PEERS = (
     "predict", "tf.function", "onnxruntime", "litert", "openvino", "openvino-from-tensorflow", "openvino-from-onnx"
 )  # fmt: skip
@@ -108,14 +110,26 @@ def measure(comparison: Comparison, folder: Path, name: str, batch: int, repetit
 
 def write(options: argparse.Namespace, head: dict[str, Any], results: list[dict[str, Any]]) -> None:
     groups = {f"batch {batch}": lambda row, batch=batch: row.endswith(f", batch {batch}") for batch in options.batches}
-    worst = max(run["difference"] for result in results for run in result["runs"].values())
-    text = report.markdown(head, results, groups, "network") + f"\n\nLargest difference from Keras: {worst:.0e}."
+    text = "\n\n".join([report.markdown(head, results, groups, "network"), remarks(results)])
     print(text)
     if options.markdown:
         options.markdown.write_text(text + "\n")
     if options.json:
         lines = [{**head, "summary": report.summary(results, groups)}, *results]
         options.json.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def remarks(results: list[dict[str, Any]]) -> str:
+    """How far the outputs differ, and which ratios a disturbed machine leaves in doubt."""
+    worst = max(run["difference"] for result in results for run in result["runs"].values())
+    lines = [f"Largest difference from Keras: {worst:.0e}."]
+    for result in results:
+        shares = {name: result["runs"][name] for name in ("fastgru", result["fastest_peer"]) if name}
+        found = [f"{name} {run['spread'] / run['seconds']:.0%}" for name, run in shares.items()
+                 if run["spread"] > UNSTEADY * run["seconds"]]  # fmt: skip
+        if found:
+            lines.append(f"Unsteady: {result['row']}; the quartiles' distance by the median: {', '.join(found)}.")
+    return "\n\n".join(lines)
 
 
 if __name__ == "__main__":
