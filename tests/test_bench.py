@@ -23,6 +23,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tools" / "bench"))
 import length
 import limits
 import neighbour
+
+import network_peers
+import networks
 import report
 
 TINY = [Row.parse(text) for text in ("1,1,3,5", "1,1,3,5/before", "2,4,3,5", "2,4,3,5/before", "3,7,3,5/lengths")]
@@ -175,8 +178,8 @@ def test_means_by_group():
 
 def test_the_markdown_names_all():
     text = report.markdown(HEAD, RESULTS)
-    assert "| 1,1,8,8 | 1 | 8 | 4 | litert | 4.00 | – |" in text
-    assert "| 8,10,8,8 | 1 | 1 | – | torch | 1.00 | – |" in text
+    assert "| 1,1,8,8 | 1 | 8 | 4 | litert | 4.00 |" in text
+    assert "| 8,10,8,8 | 1 | 1 | – | torch | 1.00 |" in text
     assert "- openvino did not take part: ImportError" in text
     assert "- bidirectional rows: none yet" in text
     tables = [block for block in text.split("\n\n") if block.startswith("|")]
@@ -227,7 +230,7 @@ def test_a_wrong_peer_is_not_timed(comparison, monkeypatch):
     answers = {"route": "r", "seconds": 1.0, "output": right + 1e-3}
     monkeypatch.setattr(comparison.workers["numpy"], "ask", lambda *request: answers)
     found = comparison.measure(case, 1)
-    assert "differs from the formula by 1.0e-03" in found["skipped"]["numpy"]
+    assert "differs from the right one by 1.0e-03" in found["skipped"]["numpy"]
     assert "numpy" not in found["runs"]
     assert found["ratio"] is None
 
@@ -277,6 +280,69 @@ def test_another_version_takes_part_as_itself(tmp_path):
 def test_unknown_peer():
     with pytest.raises(BadInput, match=r"'tensorrt'.*onnxruntime"):
         compare.contenders(["torch", "tensorrt"])
+
+
+# ---- whole networks --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("row", "route"), [("2,4,3,5", "model"), ("3,1,3,5", "step")])
+def test_a_network_in_its_own_process(tmp_path, monkeypatch, row, route):
+    monkeypatch.setattr(compare, "TURN", 1e-4)
+    monkeypatch.setattr(worker, "TRIAL", 1e-3)
+    case = random_case(Row.parse(row))
+    graph = graph_of(case)
+    file.write(graph, tmp_path / "n.safetensors")
+    np.save(tmp_path / "n-2.x.npy", case.x)
+    program = (network_peers.__file__,)
+    asked = {"network": str(tmp_path / "n.safetensors"), "stem": str(tmp_path / "n-2")}
+    with compare.Comparison([compare.Contender("fastgru", "fastgru", program=program)], 1) as comparison:
+        found = comparison.compare("n, batch 2", asked, reference(case), 1)
+        assert found["row"] == "n, batch 2"
+        assert found["runs"]["fastgru"]["difference"] < 1e-6
+        with pytest.raises(FastGRUError, match="row n, batch 2: wrong output"):
+            comparison.compare("n, batch 2", asked, reference(case) + 1e-3, 1)
+    peer = network_peers.FastGRU(1)
+    assert any(one.name.startswith(route) for one in peer.routes(network_peers.NetworkCase(**asked)))
+
+
+def test_an_export_that_failed_is_skipped_with_its_reason(tmp_path):
+    case = network_peers.NetworkCase("n.keras", str(tmp_path / "n-1"))
+    assert case.exported("onnx") == str(tmp_path / "n-1.onnx")
+    (tmp_path / "n-1.onnx.failed").write_text("does not convert: because")
+    with pytest.raises(peers.Skipped, match="does not convert: because"):
+        case.exported("onnx")
+
+
+def test_the_networks_have_files_and_peers():
+    assert set(networks.PEERS) == set(network_peers.PEERS) - {"fastgru"}
+    pytest.importorskip("keras_live", reason="no keras", exc_type=ImportError)  # sets a backend that is there
+    import network_files
+
+    assert list(networks.NETWORKS) == list(network_files.NETWORKS)
+    openvino = ValueError("Check 'false' failed\nSummary:\n-- No rule for: TensorList\nTo facilitate the use\n\nmore")
+    assert network_files.reason(openvino) == "ValueError: No rule for: TensorList"
+    assert network_files.reason(KeyError()) == "KeyError: "
+
+
+def test_unsteady_networks_are_named():
+    rows = [result(name, 1e-6, litert=4e-6, predict=1e-3) for name in ("calm", "noisy")]
+    for row in rows:
+        for run in row["runs"].values():
+            run.update(difference=1e-7, spread=0.0)
+        row["runs"]["predict"]["spread"] = 1.0  # neither fastgru nor the fastest peer: no part of the ratio
+    rows[1]["runs"]["litert"]["spread"] = 2e-6
+    assert networks.remarks(rows) == (
+        "Largest difference from Keras: 1e-07.\n\nUnsteady: noisy; the quartiles' distance by the median: litert 50%."
+    )
+
+
+def test_networks_in_the_report():
+    rows = [result(f"{name}, batch {batch}", 1e-6, litert=4e-6) for name in ("a", "b") for batch in (1, 64)]
+    groups = {"batch 64": lambda row: row.endswith(", batch 64")}
+    assert report.summary(rows, groups) == {"batch 64": pytest.approx({"fastest peer": 4.0, "litert": 4.0})}
+    text = report.markdown(HEAD, rows, groups, "network")
+    assert "| network | fastgru, µs | litert, µs | fastest peer | ratio |" in text
+    assert "| a, batch 64 | 1 | 4 | litert | 4.00 |" in text
 
 
 # ---- fastgru bench --against -----------------------------------------------------------------------------------------

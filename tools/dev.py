@@ -3,7 +3,7 @@
 python tools/dev.py build            the extension in place
 python tools/dev.py test [ARGS]      the whole test suite
 python tools/dev.py sanitize         the tests under AddressSanitizer and UndefinedBehaviorSanitizer
-python tools/dev.py bench [ARGS]     against the frameworks (tools/bench/networks.py)
+python tools/dev.py bench [ARGS]     one GRU layer against other runtimes (tools/bench/layers.py)
 python tools/dev.py check            ruff, C warnings and format, the quick tests
 """
 

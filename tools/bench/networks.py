@@ -1,161 +1,135 @@
-"""Whole networks at batch 1, one thread, in one process: fastgru beside `keras.Model.predict` and a compiled
-`tf.function`.
+"""Whole networks: fastgru beside what a Keras user can run them with.
 
-    python tools/bench/networks.py [--repetitions 9] [--markdown FILE]
+    pip install tensorflow-cpu==2.21.0 keras==3.15.1 tf2onnx==1.17.0 onnx==1.23.2 onnxruntime==1.31.1 \\
+        ai-edge-litert==2.3.0 openvino==2026.4.1 scipy h5py
+    python tools/bench/networks.py --json networks.jsonl --markdown networks.md
+    python tools/bench/networks.py --networks review series --batches 1
 
-Needs tensorflow-cpu, keras 3 and h5py beside fastgru. Each network is built by Keras with its default initialisers,
-saved, and loaded by fastgru; the
-outputs are compared (1e-4) before anything is timed. The three runners take turns, repetition by repetition; the
-median of each counts. TensorFlow is held to one thread within and between operators, fastgru to threads=1.
+A process of Keras builds and exports the networks (network_files.py), each runtime reads them in a process of its own
+(network_peers.py), and all take turns as single layers do in layers.py. Before anything is timed the outputs are
+compared with Keras' own answer (1e-4). A route that fails is named with its reason. Random weights and input; token ids
+are never 0, so that no step is masked, although tagging has mask_zero. docs/benchmarks.md says more.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
-import statistics
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
-
-import keras
 import numpy as np
-import tensorflow as tf
+import report
 
 import fastgru
+from fastgru.bench.compare import Comparison, Contender
 
-L = keras.layers
-TOLERANCE = 1e-4
-#: seconds that one measurement of one runner should last at least
-LEAST = 0.02
-
-#: name → (layers, shape of one row's input, dtype)
-NETWORKS: dict[str, tuple[Callable[[], list[Any]], tuple[int, ...], str]] = {
-    "1 review: Embedding(10000,128) GRU(128) Dense(1), 200 tokens": (
-        lambda: [L.Embedding(10000, 128), L.GRU(128, dropout=0.2, recurrent_dropout=0.2), L.Dense(1, "sigmoid")],
-        (200,),
-        "int32",
-    ),
-    "2 tagging: Embedding(10000,256) GRU(64) GRU(64) Dense(10), 100 tokens": (
-        lambda: [
-            L.Embedding(10000, 256, mask_zero=True),
-            L.GRU(64, return_sequences=True),
-            L.Dropout(0.5),
-            L.GRU(64, return_sequences=True),
-            L.Dropout(0.5),
-            L.TimeDistributed(L.Dense(10, "softmax")),
-        ],
-        (100,),
-        "int32",
-    ),
-    "3 digits: GRU(100) GRU(100) Dense(10), reset_after=False, 28 × 28": (
-        lambda: [
-            L.GRU(100, return_sequences=True, reset_after=False),
-            L.GRU(100, reset_after=False),
-            L.Dense(10),
-        ],
-        (28, 28),
-        "float32",
-    ),
-    "4 time series: GRU(64) GRU(32) Dense(1), 60 × 8": (
-        lambda: [L.GRU(64, return_sequences=True), L.GRU(32), L.Dense(1)],
-        (60, 8),
-        "float32",
-    ),
-    "6 characters: GRU(256) Dense(65, softmax), one step": (
-        lambda: [L.GRU(256, return_sequences=True), L.Dense(65, "softmax")],
-        (1, 65),
-        "float32",
-    ),
+HERE = Path(__file__).resolve().parent
+#: name → what it is made of
+NETWORKS = {
+    "review": "Embedding(10000, 128), GRU(128), Dense(1); 200 tokens",
+    "tagging": "Embedding(10000, 256, mask_zero), GRU(64), GRU(64), Dense(10) per step; 100 tokens",
+    "digits": "GRU(100), GRU(100), both reset_after=False, Dense(10); 28 rows of 28",
+    "series": "GRU(64), GRU(32), Dense(1); 60 steps of 8",
+    "characters": "GRU(256), Dense(65); one step of 65",
 }
-
-
-def build(name: str, folder: Path) -> tuple[keras.Model, fastgru.Model, np.ndarray]:
-    """The network in both, and one row of input."""
-    layers, shape, dtype = NETWORKS[name]
-    keras.utils.set_random_seed(7)
-    network = keras.Sequential([keras.Input(shape, dtype=dtype), *layers()])
-    path = folder / "network.h5"
-    network.save(path)
-    rng = np.random.default_rng(7)
-    x = rng.integers(1, 10000, (1, *shape)) if dtype == "int32" else rng.standard_normal((1, *shape))
-    return network, fastgru.load(path, threads=1), x.astype(dtype)
-
-
-def runners(network: keras.Model, model: fastgru.Model, x: np.ndarray) -> dict[str, Callable[[], np.ndarray]]:
-    """What is timed, by name; numpy in, numpy out."""
-    compiled = tf.function(lambda value: network(value, training=False), reduce_retracing=True)
-    run = {
-        "predict": lambda: network.predict(x, verbose=0),
-        "tf.function": lambda: compiled(tf.constant(x)).numpy(),
-        "fastgru": lambda: model(x),
-    }
-    if model.outputs[0].is_sequence and x.shape[1] == 1:
-        stream = model.stream()
-        run["fastgru"] = lambda: stream.run(x)
-    return run
-
-
-def check(run: dict[str, Callable[[], np.ndarray]]) -> float:
-    """Largest difference between fastgru's first answer and the others'."""
-    own = run["fastgru"]()
-    worst = max(float(abs(own - run[name]()).max()) for name in ("predict", "tf.function"))
-    if worst > TOLERANCE:
-        sys.exit(f"outputs differ by {worst:.2e}, more than {TOLERANCE:.0e}: nothing was timed")
-    return worst
-
-
-def seconds(call: Callable[[], Any], count: int) -> float:
-    start = time.perf_counter()
-    for _ in range(count):
-        call()
-    return (time.perf_counter() - start) / count
-
-
-def measure(run: dict[str, Callable[[], Any]], repetitions: int) -> dict[str, float]:
-    """Median seconds of each, taking turns."""
-    counts = {name: max(1, int(LEAST / max(seconds(call, 2), 1e-7))) for name, call in run.items()}
-    times: dict[str, list[float]] = {name: [] for name in run}
-    for _ in range(repetitions):
-        for name, call in run.items():
-            times[name].append(seconds(call, counts[name]))
-    return {name: statistics.median(values) for name, values in times.items()}
+#: share of the median that the quartiles' distance may be before a row is called unsteady
+UNSTEADY = 0.2
+PEERS = (
+    "predict", "tf.function", "onnxruntime", "litert", "openvino", "openvino-from-tensorflow", "openvino-from-onnx"
+)  # fmt: skip
 
 
 def main() -> None:
+    options = parse()
+    start = time.perf_counter()
+    program = (str(HERE / "network_peers.py"),)
+    everyone = [Contender(name, name, program=program) for name in ("fastgru", *options.peers)]
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        export(folder, options)
+        with Comparison(everyone, options.threads) as comparison:
+            for name, reason in comparison.missing.items():
+                print(f"!! {name} does not take part: {reason}", file=sys.stderr)
+            results = [
+                measure(comparison, folder, name, batch, options.repetitions)
+                for batch in options.batches
+                for name in options.networks
+            ]
+            versions, missing = comparison.versions, comparison.missing
+    exporters = {name: version(name) for name in ("tensorflow-cpu", "tf2onnx") if find_spec(name.split("-")[0])}
+    head = {
+        "machine": report.machine(), "isa": fastgru.cpu_info()["isa"], "threads": options.threads,
+        "repetitions": options.repetitions, "versions": {**versions, **exporters}, "missing": missing, "left_out": {},
+        "limits": None, "commit": report.commit(HERE), "seconds": round(time.perf_counter() - start, 1),
+        "networks": {name: NETWORKS[name] for name in options.networks},
+    }  # fmt: skip
+    write(options, head, results)
+
+
+def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repetitions", type=int, default=9)
-    parser.add_argument("--markdown", type=Path, help="also write the table to this file")
-    options = parser.parse_args()
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
-    lines = [
-        "| network, batch 1 | predict, µs | tf.function, µs | fastgru, µs | × predict | × tf.function | difference |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    print(*lines, sep="\n")
-    for name in NETWORKS:
-        with tempfile.TemporaryDirectory() as folder:
-            run = runners(*build(name, Path(folder)))
-            difference = check(run)
-            took = measure(run, options.repetitions)
-        own = took["fastgru"]
-        lines.append(
-            f"| {name} | {took['predict'] * 1e6:,.0f} | {took['tf.function'] * 1e6:,.0f} | {own * 1e6:,.1f} "
-            f"| {took['predict'] / own:,.0f} | {took['tf.function'] / own:,.1f} | {difference:.0e} |"
-        )
-        print(lines[-1], flush=True)
-    about = f"TensorFlow {tf.__version__}, Keras {keras.__version__}, {fastgru.cpu_info()['isa']} kernels, one thread."
-    print(about)
+    parser.add_argument("--networks", nargs="+", default=[*NETWORKS], choices=NETWORKS, metavar="NAME")
+    parser.add_argument("--batches", nargs="+", type=int, default=[1, 64], metavar="ROWS")
+    parser.add_argument("--peers", nargs="+", default=[*PEERS], choices=PEERS, metavar="NAME")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--repetitions", type=int, default=9, help="turns of each route on each network and batch")
+    parser.add_argument("--json", type=Path, help="JSON lines: what was measured where, then a line a row")
+    parser.add_argument("--markdown", type=Path)
+    return parser.parse_args()
+
+
+def export(folder: Path, options: argparse.Namespace) -> None:
+    """Write every file that the runtimes read; Keras has one backend a process."""
+    backends = ["tensorflow", *(["openvino"] if find_spec("openvino") else [])]
+    for backend in backends:
+        print(f"exporting with Keras on {backend}", file=sys.stderr, flush=True)
+        command = [
+            sys.executable, str(HERE / "network_files.py"), str(folder), ",".join(map(str, options.batches)),
+            ",".join(options.networks),
+        ]  # fmt: skip
+        subprocess.run(command, env={**os.environ, "KERAS_BACKEND": backend}, stdout=sys.stderr, check=True)
+
+
+def measure(comparison: Comparison, folder: Path, name: str, batch: int, repetitions: int) -> dict[str, Any]:
+    """One network and batch on everyone, told on stderr as it stands."""
+    stem = folder / f"{name}-{batch}"
+    case = {"network": str(folder / f"{name}.keras"), "stem": str(stem)}
+    result = comparison.compare(f"{name}, batch {batch}", case, np.load(f"{stem}.y.npy"), repetitions)
+    times = ", ".join(f"{peer} {run['seconds'] * 1e6:.4g}" for peer, run in result["runs"].items())
+    print(f"{result['row']}: {times} µs", file=sys.stderr, flush=True)
+    return {**result, "network": name, "batch": batch}
+
+
+def write(options: argparse.Namespace, head: dict[str, Any], results: list[dict[str, Any]]) -> None:
+    groups = {f"batch {batch}": lambda row, batch=batch: row.endswith(f", batch {batch}") for batch in options.batches}
+    text = "\n\n".join([report.markdown(head, results, groups, "network"), remarks(results)])
+    print(text)
     if options.markdown:
-        options.markdown.write_text("\n".join([*lines, "", about, ""]))
+        options.markdown.write_text(text + "\n")
+    if options.json:
+        lines = [{**head, "summary": report.summary(results, groups)}, *results]
+        options.json.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def remarks(results: list[dict[str, Any]]) -> str:
+    """How far the outputs differ, and which ratios a disturbed machine leaves in doubt."""
+    worst = max(run["difference"] for result in results for run in result["runs"].values())
+    lines = [f"Largest difference from Keras: {worst:.0e}."]
+    for result in results:
+        shares = {name: result["runs"][name] for name in ("fastgru", result["fastest_peer"]) if name}
+        found = [f"{name} {run['spread'] / run['seconds']:.0%}" for name, run in shares.items()
+                 if run["spread"] > UNSTEADY * run["seconds"]]  # fmt: skip
+        if found:
+            lines.append(f"Unsteady: {result['row']}; the quartiles' distance by the median: {', '.join(found)}.")
+    return "\n\n".join(lines)
 
 
 if __name__ == "__main__":

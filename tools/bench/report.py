@@ -1,11 +1,11 @@
-"""What layers.py found, as Markdown and as a plot."""
+"""What layers.py and networks.py found, as Markdown and as a plot."""
 
 from __future__ import annotations
 
 import platform
 import re
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,16 @@ from fastgru.bench.cases import Row
 from fastgru.bench.compare import geometric_mean
 
 Result = dict[str, Any]
-#: heading → the rows that it means
-GROUPS: dict[str, Callable[[Row], bool]] = {
+#: heading → whether it means a row, by the row's text
+Groups = Mapping[str, Callable[[str], bool]]
+GROUPS: Groups = {
     "all rows": lambda row: True,
-    "single steps": lambda row: row.is_step,
-    "one sequence": lambda row: row.batch == 1 and not row.is_step,
-    "batches": lambda row: row.batch > 1,
+    "single steps": lambda row: Row.parse(row).is_step,
+    "one sequence": lambda row: Row.parse(row).batch == 1 and not Row.parse(row).is_step,
+    "batches": lambda row: Row.parse(row).batch > 1,
 }
+#: what names a row of layers.py
+LAYER = "batch,steps,input,hidden"
 SIZES = {"L1": 1 / 2, "L2": 1 / 2, "L3": 1 / 4}  # share of a level's size at which its bandwidth is told
 MEMORY = 64 << 20
 
@@ -57,11 +60,11 @@ def commit(root: Path) -> str | None:
     return done.stdout.strip() or None
 
 
-def summary(results: Sequence[Result]) -> dict[str, dict[str, float]]:
+def summary(results: Sequence[Result], groups: Groups = GROUPS) -> dict[str, dict[str, float]]:
     """Geometric means by group of rows: the fastest peer's, and each other contender's, time divided by fastgru's."""
     means: dict[str, dict[str, float]] = {}
-    for group, belongs in GROUPS.items():
-        chosen = [result for result in results if belongs(Row.parse(result["row"]))]
+    for group, belongs in groups.items():
+        chosen = [result for result in results if belongs(result["row"])]
         ratios = {"fastest peer": [result["ratio"] for result in chosen if result["ratio"]]}
         for name in names(chosen)[1:]:
             own = [(r["runs"][name]["seconds"], r["runs"]["fastgru"]["seconds"]) for r in chosen if name in r["runs"]]
@@ -77,8 +80,10 @@ def names(results: Sequence[Result]) -> list[str]:
     return list(dict.fromkeys(["fastgru", *(name for result in results for name in result["runs"])]))
 
 
-def markdown(head: dict[str, Any], results: Sequence[Result]) -> str:
-    parts = [_about(head), _times(results), _means(results), _bounds(results), _notes(head, results)]
+def markdown(head: dict[str, Any], results: Sequence[Result], groups: Groups = GROUPS, row_heading: str = LAYER) -> str:
+    parts = [
+        _about(head), _times(results, row_heading), _means(results, groups), _bounds(results), _notes(head, results)
+    ]  # fmt: skip
     return "\n\n".join(part for part in parts if part)
 
 
@@ -112,20 +117,20 @@ def _limits(head: dict[str, Any]) -> str:
     )
 
 
-def _times(results: Sequence[Result]) -> str:
-    columns = names(results)
+def _times(results: Sequence[Result], row_heading: str) -> str:
+    columns, with_bound = names(results), any("share" in result for result in results)
     rows = []
     for result in results:
         cells = [number(result["runs"][name]["seconds"] * 1e6) if name in result["runs"] else "–" for name in columns]
         ratio = "–" if result["ratio"] is None else f"{result['ratio']:.2f}"
-        share = f"{result['share']:.0%}" if "share" in result else "–"
-        rows.append([result["row"], *cells, result["fastest_peer"] or "–", ratio, share])
-    heads = ["batch,steps,input,hidden", *(f"{name}, µs" for name in columns), "fastest peer", "ratio", "of the bound"]
-    return table(heads, rows)
+        share = [f"{result['share']:.0%}"] if with_bound else []
+        rows.append([result["row"], *cells, result["fastest_peer"] or "–", ratio, *share])
+    heads = [row_heading, *(f"{name}, µs" for name in columns), "fastest peer", "ratio"]
+    return table([*heads, "of the bound"] if with_bound else heads, rows)
 
 
-def _means(results: Sequence[Result]) -> str:
-    means = summary(results)
+def _means(results: Sequence[Result], groups: Groups) -> str:
+    means = summary(results, groups)
     if not means:
         return ""
     columns = list(dict.fromkeys(name for group in means.values() for name in group))
@@ -142,7 +147,7 @@ def _bounds(results: Sequence[Result]) -> str:
          number(result["runs"]["fastgru"]["seconds"] * 1e6), f"{result['share']:.0%}"]
         for result in results if "bound" in result
     ]  # fmt: skip
-    heads = ["batch,steps,input,hidden", *parts[:-1], "bound", "decided by", "fastgru", "share"]
+    heads = [LAYER, *parts[:-1], "bound", "decided by", "fastgru", "share"]
     about = "Bounds, µs: the largest of products, bytes and chain, plus the gates."
     return f"{about}\n\n{table(heads, rows)}" if rows else ""
 

@@ -85,6 +85,11 @@ class Case:
         return cls(**{**values, "row": Row.parse(values["row"])})
 
     @property
+    def calls(self) -> int:
+        """How many calls, from a zero state, lead to the output that is compared."""
+        return CHECKED_STEPS if self.row.is_step else 1
+
+    @property
     def row_steps(self) -> int:
         """Steps of all rows together, without padding."""
         return self.row.batch * self.row.steps if self.lengths is None else int(self.lengths.sum())

@@ -49,14 +49,17 @@ class Contender:
     name : str
         What it is called in tables.
     peer : str
-        A key of `peers.PEERS`.
+        A key of its worker's table of peers.
     environment : mapping
         Environment variables of its process, beside the parent's own.
+    program : tuple of str, optional
+        Arguments for Python that start a worker; this package's own, with `peers.PEERS`, unless given.
     """
 
     name: str
     peer: str
     environment: Mapping[str, str] = field(default_factory=dict)
+    program: tuple[str, ...] = ("-c", _LAUNCH, str(Path(__file__).parent))
 
     @property
     def is_own(self) -> bool:
@@ -72,10 +75,10 @@ class Worker:
         sizes = dict.fromkeys(
             ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "FASTGRU_NUM_THREADS"), str(threads)
         )
-        source = Path(__file__).parent
-        path = os.pathsep.join(filter(None, [str(source.parent.parent), os.environ.get("PYTHONPATH")]))
+        source = Path(__file__).parents[2]
+        path = os.pathsep.join(filter(None, [str(source), os.environ.get("PYTHONPATH")]))
         self.process = subprocess.Popen(
-            [sys.executable, "-c", _LAUNCH, str(source), contender.peer, str(threads)],
+            [sys.executable, *contender.program, contender.peer, str(threads)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             env={**os.environ, **sizes, "PYTHONPATH": path, **contender.environment},
         )  # fmt: skip
@@ -161,15 +164,19 @@ class Comparison:
         FastGRUError
             fastgru's own output is wrong.
         """
-        right, runs, skipped = reference(case), {}, {}
+        return self.compare(str(case.row), case.to_dict(), reference(case), repetitions)
+
+    def compare(self, row: str, case: dict[str, Any], right: Array, repetitions: int) -> dict[str, Any]:
+        """`measure` for any kind of case that the workers understand, and the output that is right."""
+        runs, skipped = {}, {}
         for name, worker in self.workers.items():
-            answer = worker.ask("prepare", case.to_dict())
+            answer = worker.ask("prepare", case)
             fault = answer.get("skipped") or _fault(answer["output"], right)
             if fault is None:
                 runs[name] = {"route": answer["route"], "difference": _difference(answer["output"], right)}
                 runs[name]["count"] = max(1, math.ceil(TURN / answer["seconds"]))
             elif name == "fastgru":
-                raise FastGRUError(f"row {case.row}: {fault}")
+                raise FastGRUError(f"row {row}: {fault}")
             else:
                 skipped[name] = fault
         times = self._take_turns({name: run["count"] for name, run in runs.items()}, repetitions)
@@ -180,7 +187,7 @@ class Comparison:
         peers = {name: run["seconds"] for name, run in runs.items() if not self.workers[name].contender.is_own}
         fastest = min(peers, key=lambda name: peers[name], default=None)
         ratio = None if fastest is None or "fastgru" not in runs else peers[fastest] / runs["fastgru"]["seconds"]
-        return {"row": str(case.row), "runs": runs, "skipped": skipped, "fastest_peer": fastest, "ratio": ratio}
+        return {"row": row, "runs": runs, "skipped": skipped, "fastest_peer": fastest, "ratio": ratio}
 
     def _take_turns(self, counts: Mapping[str, int], repetitions: int) -> dict[str, list[float]]:
         times: dict[str, list[float]] = {name: [] for name in counts}
@@ -235,4 +242,4 @@ def _fault(output: Array, right: Array) -> str | None:
     difference = _difference(output, right)
     if difference <= TOLERANCE:  # false for NaN, too
         return None
-    return f"wrong output: differs from the formula by {difference:.1e}, more than {TOLERANCE:.0e}"
+    return f"wrong output: differs from the right one by {difference:.1e}, more than {TOLERANCE:.0e}"

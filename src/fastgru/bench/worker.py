@@ -12,21 +12,28 @@ import os
 import pickle
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
-from .cases import CHECKED_STEPS, Case
+from .cases import Case
 from .peers import PEERS, Peer, Route, Skipped
 
 #: seconds that a route is tried for, to find the fastest
 TRIAL = 0.02
 
 
-def main(name: str, threads: int, requests: BinaryIO, answers: BinaryIO) -> None:
-    """Answer requests until the parent closes the pipe."""
+def main(
+    name: str,
+    threads: int,
+    requests: BinaryIO,
+    answers: BinaryIO,
+    peers: Mapping[str, type[Peer]] = PEERS,
+    kind: type[Any] = Case,
+) -> None:
+    """Answer requests until the parent closes the pipe; `kind` is the class of the cases that `peers` run."""
     gc.disable()
     try:
-        peer = PEERS[name](threads)
+        peer = peers[name](threads)
         answer: dict[str, Any] = {"version": peer.version}
     except Exception as error:
         answer = {"missing": _first_line(error)}
@@ -42,7 +49,7 @@ def main(name: str, threads: int, requests: BinaryIO, answers: BinaryIO) -> None
             if command == "prepare":
                 chosen = None  # the last case's memory goes first
                 gc.collect()
-                chosen, result = prepare(peer, Case.from_dict(arguments[0]))
+                chosen, result = prepare(peer, kind.from_dict(arguments[0]))
             else:
                 assert chosen is not None
                 result = {"seconds": timed(chosen.call, *arguments)}
@@ -54,7 +61,7 @@ def main(name: str, threads: int, requests: BinaryIO, answers: BinaryIO) -> None
         answers.flush()
 
 
-def prepare(peer: Peer, case: Case) -> tuple[Route, dict[str, Any]]:
+def prepare(peer: Peer, case: Any) -> tuple[Route, dict[str, Any]]:
     """The fastest route of a case, and its output: of single steps the last of a few from a zero state."""
     routes = peer.routes(case)
     trials = [trial(route) for route in routes]
@@ -62,7 +69,7 @@ def prepare(peer: Peer, case: Case) -> tuple[Route, dict[str, Any]]:
     chosen = routes[best]
     chosen.start()
     result = None
-    for _ in range(CHECKED_STEPS if case.row.is_step else 1):
+    for _ in range(case.calls):
         result = chosen.call()
     return chosen, {"route": chosen.name, "output": chosen.output(result).copy(), "seconds": seconds}
 
@@ -92,11 +99,11 @@ def _first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
-def run() -> None:
-    """Serve one peer: arguments are its name and the number of threads."""
+def run(peers: Mapping[str, type[Peer]] = PEERS, kind: type[Any] = Case) -> None:
+    """Serve one peer: the process's last arguments are its name and the number of threads."""
     name, threads = sys.argv[-2], int(sys.argv[-1])
     cpus = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, cpus[-threads:])  # nobody gets more CPUs than threads
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a runtime prints must not get between the answers
-    main(name, threads, sys.stdin.buffer, answers)
+    main(name, threads, sys.stdin.buffer, answers, peers, kind)
