@@ -80,7 +80,7 @@ typedef struct fg_layer {
             int64_t units;
             const float *kernel, *recurrent_kernel, *bias, *recurrent_bias, *initial_state; /* layouts: graph.py */
             fg_activation activation, recurrent_activation;
-            bool reset_after, return_sequences, go_backwards, zero_output_for_mask;
+            bool reset_after, return_sequences, go_backwards, time_order, zero_output_for_mask;
         } gru;
         struct {
             const float *kernel, *bias;

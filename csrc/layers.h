@@ -4,8 +4,9 @@
  * How a network runs. The layers of a plan stand in *stages*: even ones run once, odd ones walk a sequence in blocks of
  * steps, so that a block's intermediate values stay in cache and a causal network's memory does not grow with time. A
  * layer joins the stage of the sequence that it reads step by step; what it must see whole (go_backwards, a reshape
- * over time) or what stands only after the last step (a GRU's last output) puts it into a later one. A value read in a
- * later stage than its own is kept *whole*, all others for one block. */
+ * over time) or what stands only after the last step (a GRU's last output; a *late* sequence, which is written from its
+ * end) puts it into a later one. A value read in a later stage than its own is kept *whole*, as is a late one; all
+ * others for one block. */
 #ifndef FASTGRU_LAYERS_H
 #define FASTGRU_LAYERS_H
 
@@ -27,6 +28,7 @@ typedef struct fg_value_info {
     fg_type type;
     int64_t features; /* elements per row and step */
     int stage;        /* the stage that computes it; inputs: -1 */
+    bool late;        /* a sequence of which no step stands before its stage is over */
     bool whole;       /* kept for all steps, see above */
     bool always;      /* of a mask: there in every call; else absent where the mask `mask_of` is, or that is FG_NONE */
     fg_value mask_of;

@@ -177,7 +177,8 @@ static int64_t at_least64(int64_t size, int64_t bound)
     return size < bound ? bound : size;
 }
 
-/* The first stage in which `step` may read v. A sequence read step by step may be read in its own stage. */
+/* The first stage in which `step` may read v. A sequence read step by step may be read in its own stage, unless it is
+ * late. */
 static int readable(const fg_plan *plan, const fg_step *step, fg_value v)
 {
     if (v == FG_NONE)
@@ -185,7 +186,7 @@ static int readable(const fg_plan *plan, const fg_step *step, fg_value v)
     const fg_value_info *info = &plan->values[v];
     if (info->is_input)
         return 0;
-    const bool ready = info->sequence ? !step->reads_whole : info->stage % 2 == 0;
+    const bool ready = info->sequence && !info->late ? !step->reads_whole : info->stage % 2 == 0;
     return ready ? info->stage : info->stage + 1;
 }
 
@@ -230,7 +231,8 @@ static void choose_stage(fg_plan *plan, int index)
     for (int i = 0; i < 3; i++)
         if (outs[i] != FG_NONE) {
             plan->values[outs[i]].stage = stage;
-            plan->values[outs[i]].whole = !parity; /* what runs once writes all steps, read or not */
+            /* what runs once or from the end writes all steps, read or not */
+            plan->values[outs[i]].whole = !parity || plan->values[outs[i]].late;
         }
     plan->n_stages = at_least(plan->n_stages, stage + 1);
 }

@@ -221,7 +221,7 @@ def gru(layer: g.GRU, at: Run) -> None:
         after = gru_step(layer, x[:, t], h)
         h = np.where(kept, after, h)
         last_output = np.where(kept, after, 0.0 if layer.zero_output_for_mask else last_output)
-        outputs[:, position] = last_output
+        outputs[:, t if layer.time_order else position] = last_output
 
     at.values[layer.name] = outputs if layer.return_sequences else last_output
     at.values[f"{layer.name}:state"] = h

@@ -229,6 +229,7 @@ cdef class Plan:
             c.gru.reset_after = layer.reset_after
             c.gru.return_sequences = layer.return_sequences
             c.gru.go_backwards = layer.go_backwards
+            c.gru.time_order = layer.time_order
             c.gru.zero_output_for_mask = layer.zero_output_for_mask
         elif kind == "Dense":
             c.kind = FG_DENSE

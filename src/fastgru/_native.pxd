@@ -39,6 +39,7 @@ cdef extern from "fastgru.h" nogil:
         bint reset_after
         bint return_sequences
         bint go_backwards
+        bint time_order
         bint zero_output_for_mask
     ctypedef struct _dense:
         const float *kernel

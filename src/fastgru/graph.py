@@ -275,8 +275,9 @@ class GRU(Layer):
 
     Where the mask `mask` is false, the state stays and the output repeats the output before it (zero before the first
     unmasked step, whatever the initial state) or, with `zero_output_for_mask`, is zero. `go_backwards` walks from the
-    last step to the first and returns outputs in the order of processing. `initial_state` (units,) is a constant used
-    where no h0 is given; absent means zero.
+    last step to the first and returns outputs in the order of processing (Keras' own), or with `time_order` the output
+    of step t at position t (the backward half of Keras' Bidirectional, ONNX and PyTorch). `initial_state` (units,) is a
+    constant used where no h0 is given; absent means zero.
     """
 
     units: int
@@ -290,6 +291,7 @@ class GRU(Layer):
     recurrent_activation: Activation = Activation("sigmoid")
     return_sequences: bool = False
     go_backwards: bool = False
+    time_order: bool = False
     zero_output_for_mask: bool = False
     mask: str | None = None
 
@@ -305,6 +307,8 @@ class GRU(Layer):
             raise self._fail(f"needs (batch, time, features), but {spec.name!r} is {spec.shape}")
         if self.units < 1:
             raise self._fail(f"units should be positive, is {self.units}")
+        if self.time_order and not (self.go_backwards and self.return_sequences):
+            raise self._fail("time_order needs go_backwards and return_sequences")
         for function in (self.activation, self.recurrent_activation):
             if function.is_rowwise:
                 raise self._fail(f"activation {function.name!r} looks at a whole row; a gate takes an elementwise one")
