@@ -54,7 +54,8 @@ typedef enum fg_kind {
     FG_GRU,
     FG_DENSE,
     FG_ACTIVATE,
-    FG_RESHAPE
+    FG_RESHAPE,
+    FG_CONCATENATE
 } fg_kind;
 
 /* One layer. Weight pointers are read by fg_plan_add and not kept, but for an embedding's table, which must outlive the
@@ -62,6 +63,8 @@ typedef enum fg_kind {
 typedef struct fg_layer {
     fg_kind kind;
     fg_value x, mask, h0;        /* inputs; mask and h0 may be FG_NONE */
+    const fg_value *inputs;      /* of a layer that reads several values alike: all of them, x the first; else NULL */
+    int32_t n_inputs;            /* not kept, like the weights */
     fg_value y, y_mask, y_state; /* outputs; FG_NONE where nobody reads them */
     union {
         struct {
@@ -96,6 +99,9 @@ typedef struct fg_layer {
             bool sequence;
             int64_t steps, features;
         } reshape;
+        struct {
+            int64_t inner; /* rows of the last axis per step */
+        } concatenate;
     };
 } fg_layer;
 

@@ -52,6 +52,8 @@ typedef struct fg_layer_ops {
 struct fg_step {
     const fg_layer_ops *ops;
     fg_value x, mask, h0, y, y_mask, y_state;
+    fg_value *inputs; /* all values that it reads alike, x the first; NULL: x alone */
+    int32_t n_inputs;
     bool reads_whole;
     int stage;
     fg_value walked;                   /* the sequence whose steps it walks; FG_NONE: it runs once */
@@ -156,6 +158,10 @@ fg_grid fg_grid_of(const fg_context *c, fg_value v);
 uint8_t *fg_bytes_of(const fg_context *c, fg_value v, int64_t row, int64_t *time_stride);
 const int32_t *fg_ids_of(const fg_context *c, fg_value v, int64_t row, int64_t *time_stride);
 
+/* Keeps all inputs of a layer that reads several: floats, all sequences with the same steps, or none. FG_BAD_LAYER,
+ * FG_NO_MEMORY. */
+fg_status fg_keep_inputs(const fg_plan *plan, fg_step *step, const fg_layer *layer);
+
 /* Whether `mask` may mask the steps of x: FG_NONE, or bytes over the same steps. */
 bool fg_mask_fits(const fg_plan *plan, fg_value mask, fg_value x);
 
@@ -171,6 +177,7 @@ static inline int64_t fg_round_up(int64_t n, int64_t step)
     return (n + step - 1) / step * step;
 }
 
-extern const fg_layer_ops fg_embedding_ops, fg_masking_ops, fg_gru_ops, fg_dense_ops, fg_activate_ops, fg_reshape_ops;
+extern const fg_layer_ops fg_embedding_ops, fg_masking_ops, fg_gru_ops, fg_dense_ops, fg_activate_ops, fg_reshape_ops,
+    fg_concatenate_ops;
 
 #endif

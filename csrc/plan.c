@@ -42,8 +42,10 @@ void fg_plan_free(fg_plan *plan)
 {
     if (!plan)
         return;
-    for (int i = 0; i < plan->n_steps; i++)
+    for (int i = 0; i < plan->n_steps; i++) {
         plan->steps[i].ops->release(&plan->steps[i]);
+        free(plan->steps[i].inputs);
+    }
     free(plan->steps);
     free(plan->values);
     free(plan->inputs);
@@ -96,6 +98,24 @@ bool fg_mask_fits(const fg_plan *plan, fg_value mask, fg_value x)
            (info && info->sequence == plan->values[x].sequence && info->steps_of == plan->values[x].steps_of);
 }
 
+fg_status fg_keep_inputs(const fg_plan *plan, fg_step *step, const fg_layer *layer)
+{
+    const fg_value_info *first = fg_read(plan, layer->x, FG_FLOATS);
+    if (!first || layer->n_inputs < 1 || layer->inputs[0] != layer->x)
+        return FG_BAD_LAYER;
+    for (int32_t i = 1; i < layer->n_inputs; i++) {
+        const fg_value_info *info = fg_read(plan, layer->inputs[i], FG_FLOATS);
+        if (!info || info->sequence != first->sequence || info->steps_of != first->steps_of)
+            return FG_BAD_LAYER;
+    }
+    step->inputs = malloc((size_t)layer->n_inputs * sizeof *step->inputs);
+    if (!step->inputs)
+        return FG_NO_MEMORY;
+    memcpy(step->inputs, layer->inputs, (size_t)layer->n_inputs * sizeof *step->inputs);
+    step->n_inputs = layer->n_inputs;
+    return FG_OK;
+}
+
 static fg_status add_input(fg_plan *plan, const fg_layer *layer)
 {
     const fg_type type = layer->kind == FG_INPUT ? FG_FLOATS : layer->kind == FG_TOKENS ? FG_IDS : FG_BYTES;
@@ -127,6 +147,7 @@ static const fg_layer_ops *ops_of(fg_kind kind)
     case FG_DENSE: return &fg_dense_ops;
     case FG_ACTIVATE: return &fg_activate_ops;
     case FG_RESHAPE: return &fg_reshape_ops;
+    case FG_CONCATENATE: return &fg_concatenate_ops;
     default: return NULL;
     }
 }
@@ -221,6 +242,8 @@ static void choose_stage(fg_plan *plan, int index)
     int stage = readable(plan, step, step->x);
     stage = at_least(stage, readable(plan, step, step->mask));
     stage = at_least(stage, readable(plan, step, step->h0));
+    for (int32_t i = 0; i < step->n_inputs; i++)
+        stage = at_least(stage, readable(plan, step, step->inputs[i]));
     const int parity = sequence != FG_NONE;
     stage += (stage & 1) != parity;
     while (parity && !stage_fits(plan, index, stage, sequence))
@@ -274,6 +297,8 @@ fg_status fg_plan_finish(fg_plan *plan, const fg_value *outputs, int32_t n_outpu
         const fg_step *step = &plan->steps[i];
         keep_whole(plan, step->x, step->stage);
         keep_whole(plan, step->mask, step->stage);
+        for (int32_t k = 0; k < step->n_inputs; k++)
+            keep_whole(plan, step->inputs[k], step->stage);
         if (step->reads_whole && plan->values[step->x].sequence)
             plan->causal = false;
     }
