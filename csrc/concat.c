@@ -1,4 +1,5 @@
-/* Concatenate: values side by side along the last axis. */
+/* Concatenate: values side by side along the last axis. What nobody else reads is computed in place, the rest copied.
+ */
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,6 +31,7 @@ static fg_status add(fg_plan *plan, fg_step *step, const fg_layer *layer)
         return FG_NO_MEMORY;
     *own = inner;
     step->own = own;
+    step->joins = inner == 1;
     return fg_define(plan, layer->y, layer->x, FG_FLOATS, features);
 }
 
@@ -53,10 +55,12 @@ static void run(const fg_step *step, fg_context *c)
     int64_t first, last;
     fg_share(c, y.rows, &first, &last);
     for (int32_t i = 0; i < step->n_inputs; i++) {
+        const fg_value_info *info = &c->plan->values[step->inputs[i]];
         fg_grid x = fg_grid_of(c, step->inputs[i]);
         x.inner = y.inner;
-        x.inner_stride = c->plan->values[step->inputs[i]].features / x.inner;
-        copy(&x, &y, x.inner_stride, first, last);
+        x.inner_stride = info->features / x.inner;
+        if (info->part_of == FG_NONE)
+            copy(&x, &y, x.inner_stride, first, last);
         y.data += x.inner_stride;
     }
 }

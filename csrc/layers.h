@@ -32,6 +32,10 @@ typedef struct fg_value_info {
     bool whole;       /* kept for all steps, see above */
     bool always;      /* of a mask: there in every call; else absent where the mask `mask_of` is, or that is FG_NONE */
     fg_value mask_of;
+    int64_t readers; /* layers and outputs that read it, each as often as it does */
+    /* Stored inside the value `part_of`, from its feature `part_offset` on; FG_NONE: on its own. */
+    fg_value part_of;
+    int64_t part_offset;
     /* Number of steps: that of the value `steps_of`, or the call's (FG_NONE). A reshape's output is its own `steps_of`:
      * it has `fixed_steps`, or (0) as many as hold what `reshaped` holds. */
     fg_value steps_of, reshaped;
@@ -54,6 +58,7 @@ struct fg_step {
     fg_value x, mask, h0, y, y_mask, y_state;
     fg_value *inputs; /* all values that it reads alike, x the first; NULL: x alone */
     int32_t n_inputs;
+    bool joins; /* y holds the inputs side by side, so they may be computed there */
     bool reads_whole;
     int stage;
     fg_value walked;                   /* the sequence whose steps it walks; FG_NONE: it runs once */

@@ -65,6 +65,7 @@ fg_status fg_define(fg_plan *plan, fg_value v, fg_value like, fg_type type, int6
                                       .type = type,
                                       .features = features,
                                       .mask_of = FG_NONE,
+                                      .part_of = FG_NONE,
                                       .steps_of = FG_NONE,
                                       .reshaped = FG_NONE};
     if (like != FG_NONE) {
@@ -270,6 +271,45 @@ static void keep_whole(fg_plan *plan, fg_value v, int stage)
         info->whole = true;
 }
 
+static void count_readers(fg_plan *plan)
+{
+    for (int i = 0; i < plan->n_steps; i++) {
+        const fg_step *step = &plan->steps[i];
+        if (!step->inputs)
+            plan->values[step->x].readers++;
+        for (int32_t k = 0; k < step->n_inputs; k++)
+            plan->values[step->inputs[k]].readers++;
+        if (step->h0 != FG_NONE)
+            plan->values[step->h0].readers++;
+    }
+    for (int32_t i = 0; i < plan->n_outputs; i++)
+        plan->values[plan->outputs[i]].readers++;
+}
+
+/* A value that only a joining layer reads is computed in its place there. All of them are kept whole, or none. */
+static void choose_parts(fg_plan *plan)
+{
+    for (int i = 0; i < plan->n_steps; i++) {
+        const fg_step *step = &plan->steps[i];
+        int64_t offset = 0;
+        for (int32_t k = 0; step->joins && k < step->n_inputs; k++) {
+            fg_value_info *part = &plan->values[step->inputs[k]], *y = &plan->values[step->y];
+            if (!part->is_input && part->readers == 1) {
+                part->part_of = step->y;
+                part->part_offset = offset;
+                y->whole = y->whole || part->whole;
+            }
+            offset += part->features;
+        }
+    }
+    for (int i = plan->n_steps - 1; i >= 0; i--) /* a part may have parts */
+        for (int32_t k = 0; k < plan->steps[i].n_inputs; k++) {
+            fg_value_info *part = &plan->values[plan->steps[i].inputs[k]];
+            if (part->part_of != FG_NONE)
+                part->whole = plan->values[part->part_of].whole;
+        }
+}
+
 fg_status fg_plan_finish(fg_plan *plan, const fg_value *outputs, int32_t n_outputs)
 {
     if (plan->finished || n_outputs < 1)
@@ -302,6 +342,8 @@ fg_status fg_plan_finish(fg_plan *plan, const fg_value *outputs, int32_t n_outpu
         if (step->reads_whole && plan->values[step->x].sequence)
             plan->causal = false;
     }
+    count_readers(plan);
+    choose_parts(plan);
     for (int i = 0; i < plan->n_steps; i++) {
         plan->scratch_row = at_least64(plan->scratch_row, plan->steps[i].scratch_row);
         plan->scratch_step = at_least64(plan->scratch_step, plan->steps[i].scratch_step);
@@ -311,7 +353,7 @@ fg_status fg_plan_finish(fg_plan *plan, const fg_value *outputs, int32_t n_outpu
     for (int32_t v = 0; v < plan->n_values; v++) {
         const fg_value_info *info = &plan->values[v];
         plan->row_elements += info->features + FG_ALIGN;
-        if (info->defined && info->sequence && !info->whole)
+        if (info->defined && info->sequence && !info->whole && info->part_of == FG_NONE)
             plan->block_row_bytes += info->features * (info->type == FG_BYTES ? 1 : 4);
     }
     plan->finished = true;
