@@ -28,7 +28,7 @@ static fg_status add(fg_plan *plan, fg_step *step, const fg_layer *layer)
     return fg_define(plan, layer->y, layer->x, FG_FLOATS, own->inner * own->outputs);
 }
 
-static void run(const fg_step *step, fg_context *c)
+static void share(const fg_step *step, const fg_context *c, int member)
 {
     const activate_layer *own = step->own;
     fg_grid x = fg_grid_of(c, step->x), y = fg_grid_of(c, step->y);
@@ -36,7 +36,7 @@ static void run(const fg_step *step, fg_context *c)
     x.inner_stride = own->row;
     y.inner_stride = own->outputs;
     int64_t first, last;
-    fg_share(c, fg_grid_size(&x), &first, &last);
+    fg_share(c, member, fg_grid_size(&x), &first, &last);
     for (int64_t i = first; i < last; i++) {
         float *from, *to;
         fg_grid_rows(&x, i, 1, &from);
@@ -48,4 +48,4 @@ static void run(const fg_step *step, fg_context *c)
     }
 }
 
-const fg_layer_ops fg_activate_ops = {.add = add, .run = run, .release = release};
+const fg_layer_ops fg_activate_ops = {.add = add, .share = share, .release = release};

@@ -47,13 +47,13 @@ static void copy(const fg_grid *x, const fg_grid *y, int64_t width, int64_t firs
         }
 }
 
-static void run(const fg_step *step, fg_context *c)
+static void share(const fg_step *step, const fg_context *c, int member)
 {
     fg_grid y = fg_grid_of(c, step->y);
     y.inner = *(const int64_t *)step->own;
     y.inner_stride = c->plan->values[step->y].features / y.inner;
     int64_t first, last;
-    fg_share(c, y.rows, &first, &last);
+    fg_share(c, member, y.rows, &first, &last);
     for (int32_t i = 0; i < step->n_inputs; i++) {
         const fg_value_info *info = &c->plan->values[step->inputs[i]];
         fg_grid x = fg_grid_of(c, step->inputs[i]);
@@ -65,4 +65,4 @@ static void run(const fg_step *step, fg_context *c)
     }
 }
 
-const fg_layer_ops fg_concatenate_ops = {.add = add, .run = run, .release = release};
+const fg_layer_ops fg_concatenate_ops = {.add = add, .share = share, .release = release};

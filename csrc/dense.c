@@ -57,37 +57,53 @@ static void activate_rows(const fg_context *c, const dense_layer *own, const fg_
     }
 }
 
+/* What both phases of a run need. */
+typedef struct dense_run {
+    fg_context *c;
+    const dense_layer *own;
+    fg_grid x, y, product; /* product: y, or scratch where a row-wise function narrows it */
+    bool by_panels;        /* a team splits panels, else rows */
+} dense_run;
+
+static void multiply_share(void *argument, int member)
+{
+    const dense_run *r = argument;
+    const int64_t rows = fg_grid_size(&r->x), panels = fg_matrix_panels(&r->own->matrix, r->c->kernels);
+    int64_t first = 0, last = rows, from = 0, to = panels;
+    if (r->by_panels)
+        fg_share(r->c, member, panels, &from, &to);
+    else
+        fg_share(r->c, member, rows, &first, &last);
+    fg_multiply(r->c->kernels, &r->own->matrix, &r->x, &r->product, first, last, from, to);
+}
+
+static void activate_share(void *argument, int member)
+{
+    const dense_run *r = argument;
+    int64_t first, last;
+    fg_share(r->c, member, fg_grid_size(&r->x), &first, &last);
+    activate_rows(r->c, r->own, &r->product, &r->y, first, last);
+}
+
 static void run(const fg_step *step, fg_context *c)
 {
     const dense_layer *own = step->own;
-    fg_grid x = fg_grid_of(c, step->x), y = fg_grid_of(c, step->y);
-    x.inner = y.inner = own->inner;
-    x.inner_stride = own->matrix.product.k;
-    y.inner_stride = own->outputs;
-    const int64_t rows = fg_grid_size(&x), panels = fg_matrix_panels(&own->matrix, c->kernels);
-    fg_grid product = y;
+    dense_run r = {.c = c, .own = own, .x = fg_grid_of(c, step->x), .y = fg_grid_of(c, step->y)};
+    r.x.inner = r.y.inner = own->inner;
+    r.x.inner_stride = own->matrix.product.k;
+    r.y.inner_stride = own->outputs;
+    r.product = r.y;
     if (own->rowwise.function == FG_GLU) {
         const int64_t width = 2 * own->outputs;
-        product.data = c->scratch;
-        product.inner_stride = width;
-        product.row_stride = width * own->inner;
-        product.time_stride = product.row_stride * x.rows;
+        r.product.data = c->scratch;
+        r.product.inner_stride = width;
+        r.product.row_stride = width * own->inner;
+        r.product.time_stride = r.product.row_stride * r.x.rows;
     }
-    int64_t first, last, from = 0, to = panels;
-    fg_share(c, rows, &first, &last);
-    /* a team splits rows where each member gets a tile of them, else panels */
-    const bool by_panels = rows < c->team * c->kernels->rows;
-    if (by_panels) {
-        fg_share(c, panels, &from, &to);
-        fg_multiply(c->kernels, &own->matrix, &x, &product, 0, rows, from, to);
-    } else {
-        fg_multiply(c->kernels, &own->matrix, &x, &product, first, last, 0, panels);
-    }
-    if (own->rowwise.function == FG_LINEAR)
-        return;
-    if (by_panels)
-        fg_barrier_wait(c->barrier, c->team);
-    activate_rows(c, own, &product, &y, first, last);
+    r.by_panels = fg_grid_size(&r.x) < c->members * c->kernels->rows; /* not each has a tile of rows */
+    fg_phase(c, multiply_share, &r);
+    if (own->rowwise.function != FG_LINEAR)
+        fg_phase(c, activate_share, &r);
 }
 
 const fg_layer_ops fg_dense_ops = {.add = add, .run = run, .release = release};

@@ -43,12 +43,12 @@ static void write_mask(const fg_step *step, const fg_context *c, bool mask_zero)
     }
 }
 
-static void run(const fg_step *step, fg_context *c)
+static void share(const fg_step *step, const fg_context *c, int member)
 {
     const embedding_layer *own = step->own;
     const fg_grid y = fg_grid_of(c, step->y);
     int64_t first, last;
-    fg_share(c, y.rows, &first, &last);
+    fg_share(c, member, y.rows, &first, &last);
     for (int64_t b = first; b < last; b++) {
         int64_t id_time;
         const int32_t *ids = fg_ids_of(c, step->x, c->row + b, &id_time);
@@ -59,8 +59,8 @@ static void run(const fg_step *step, fg_context *c)
                    (size_t)own->features * sizeof(float));
         }
     }
-    if (c->rank == 0 && step->y_mask != FG_NONE && fg_slot_of(c, step->y_mask).view.data)
+    if (member == 0 && step->y_mask != FG_NONE && fg_slot_of(c, step->y_mask).view.data)
         write_mask(step, c, own->mask_zero);
 }
 
-const fg_layer_ops fg_embedding_ops = {.add = add, .run = run, .release = release};
+const fg_layer_ops fg_embedding_ops = {.add = add, .share = share, .release = release};

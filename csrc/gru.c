@@ -150,7 +150,8 @@ static fg_status add(fg_plan *plan, fg_step *step, const fg_layer *layer)
 
 /* ---- the rows of a step ------------------------------------------------------------------------------------------ */
 
-/* What the loop over steps needs to know, gathered once per block. */
+/* What the loop over steps needs to know, gathered once per block by every thread for itself. From `t` on it changes
+ * from phase to phase. */
 typedef struct walk {
     const fg_step *step;
     const gru_layer *own;
@@ -165,7 +166,12 @@ typedef struct walk {
     int64_t y_row, y_time;
     const uint8_t *mask; /* NULL: nothing is masked */
     int64_t mask_row, mask_time;
-    int64_t first, last; /* this member's groups */
+    bool overlapped;        /* later steps are projected beside the steps */
+    int64_t t;              /* the step */
+    fg_step_kernel *kernel; /* of the phase */
+    bool is_first, is_last; /* of the step's phases */
+    int64_t first, last;    /* a member's groups */
+    fg_beside *beside;      /* its work beside the steps, or NULL */
 } walk;
 
 static bool is_masked(const walk *w, int64_t b, int64_t t)
@@ -178,7 +184,7 @@ static float *state_row(const walk *w, int64_t b, int64_t t, int after)
     return w->memory->h[(w->memory->now ^ ((w->c->t0 + t + after) & 1))] + (w->c->row + b) * w->own->stride;
 }
 
-/* A masked row's state stays; its output repeats the last one, or is zero. This member's columns only. */
+/* A masked row's state stays; its output repeats the last one, or is zero. The member's columns only. */
 static void hold_row(const walk *w, int64_t b, int64_t t)
 {
     const int lanes = w->c->kernels->lanes;
@@ -210,76 +216,116 @@ static void set_row(const walk *w, fg_gru_rows *rows, int i, int64_t b, int64_t 
     }
 }
 
-typedef void tile_fn(const fg_gru_weights *w, int rows, const fg_gru_rows *r, int64_t first, int64_t last);
-
-/* Runs one kernel over all unmasked rows of step t, tile after tile; `hold` also takes care of the masked ones. */
-static void each_tile(const walk *w, int64_t t, tile_fn *kernel, bool hold, int64_t first, int64_t last)
+/* Runs the kernel over all unmasked rows of the step, tile after tile; `hold` also takes care of the masked ones. */
+static void each_tile(const walk *w, bool hold, fg_sweep sweep)
 {
     fg_gru_rows rows;
+    rows.beside = w->beside;
     int count = 0;
     for (int64_t b = 0; b < w->c->rows; b++) {
-        if (is_masked(w, b, t)) {
+        if (is_masked(w, b, w->t)) {
             if (hold)
-                hold_row(w, b, t);
+                hold_row(w, b, w->t);
             continue;
         }
-        set_row(w, &rows, count++, b, t);
+        set_row(w, &rows, count++, b, w->t);
         if (count == w->c->kernels->rows) {
-            kernel(&w->own->weights, count, &rows, first, last);
+            w->kernel(&w->own->weights, count, &rows, sweep);
             count = 0;
         }
     }
     if (count)
-        kernel(&w->own->weights, count, &rows, first, last);
+        w->kernel(&w->own->weights, count, &rows, sweep);
 }
 
 /* Groups that are swept together: all of them, or as many as stay in half of L2 while several tiles of rows pass. */
-static int64_t groups_at_once(const walk *w, int64_t depth)
+static int64_t groups_at_once(const walk *w, int64_t count, int64_t depth)
 {
     const int64_t group_bytes = 3 * w->c->kernels->lanes * depth * (int64_t)sizeof(float);
-    const int64_t budget = fg_cpu_l2_bytes() / 2, count = w->last - w->first;
+    const int64_t budget = fg_cpu_l2_bytes() / 2;
     if (w->c->rows <= w->c->kernels->rows || count * group_bytes <= budget)
         return count;
     return budget / group_bytes > 1 ? budget / group_bytes : 1;
 }
 
-static void each_panel(const walk *w, int64_t t, tile_fn *kernel, bool hold)
+/* Odd steps sweep the groups backwards: where the weights are a small multiple of a cache, what is still in it comes
+ * first. */
+static void each_panel(const walk *w)
 {
-    const int64_t at_once = groups_at_once(w, w->own->weights.units + (w->direct ? w->own->weights.inputs : 0));
+    const int64_t at_once =
+        groups_at_once(w, w->last - w->first, w->own->weights.units + (w->direct ? w->own->weights.inputs : 0));
+    const bool backwards = w->memory->now ^ ((w->c->t0 + w->t) & 1);
     for (int64_t first = w->first; first < w->last; first += at_once)
-        each_tile(w, t, kernel, hold && first == w->first, first,
-                  first + at_once < w->last ? first + at_once : w->last);
+        each_tile(w, w->is_last && first == w->first,
+                  (fg_sweep){first, first + at_once < w->last ? first + at_once : w->last, backwards});
 }
 
-/* Held rows read `has_output`, so with a mask every step writes it, between two barriers. */
-static void mark_outputs(const walk *w, int64_t t)
+/* The x-projections of the tile of steps behind that of step t, as work beside these; none where they are the last. */
+static fg_beside later_projections(const walk *w)
 {
-    uint8_t *has_output = w->memory->has_output + w->c->row;
-    if (w->c->rank == 0)
-        for (int64_t b = 0; b < w->c->rows; b++)
-            has_output[b] = !is_masked(w, b, t) || (has_output[b] && !w->own->zero_output_for_mask);
-    fg_barrier_wait(w->c->barrier, w->c->team);
+    const int64_t tile = w->c->kernels->beside_rows, from = w->t + tile, steps = w->c->steps;
+    fg_beside beside = {.product = &w->own->input.product, .panel = w->first, .last = from < steps ? w->last : 0};
+    for (int i = 0; i < tile && from < steps; i++) {
+        const int64_t t = from + i < steps ? from + i : steps - 1;
+        beside.x[i] = w->x.data + t * w->x.time_stride;
+        beside.y[i] = w->projected + t * w->width;
+    }
+    return beside;
 }
 
-static void run_step(const walk *w, int64_t t)
+static void step_share(void *argument, int member)
+{
+    walk *w = argument;
+    fg_share(w->c, member, w->own->weights.groups, &w->first, &w->last);
+    if (!w->overlapped) {
+        each_panel(w);
+        return;
+    }
+    const int64_t in_tile = w->t % w->c->kernels->beside_rows;
+    w->beside = &w->c->beside[member];
+    if (in_tile == 0 && w->is_first)
+        *w->beside = later_projections(w);
+    each_panel(w);
+    if (in_tile == w->c->kernels->beside_rows - 1 && w->is_last)
+        w->c->kernels->finish(w->beside);
+}
+
+/* Held rows read `has_output`, so with a mask every step writes it, in a phase of its own. */
+static void mark_share(void *argument, int member)
+{
+    const walk *w = argument;
+    uint8_t *has_output = w->memory->has_output + w->c->row;
+    if (member == 0)
+        for (int64_t b = 0; b < w->c->rows; b++)
+            has_output[b] = !is_masked(w, b, w->t) || (has_output[b] && !w->own->zero_output_for_mask);
+}
+
+static void run_phase(walk *w, fg_step_kernel *kernel, bool is_first, bool is_last)
+{
+    w->kernel = kernel;
+    w->is_first = is_first;
+    w->is_last = is_last;
+    fg_phase(w->c, step_share, w);
+}
+
+static void run_step(walk *w, int64_t t)
 {
     const fg_kernels *kernels = w->c->kernels;
+    w->t = t;
     if (w->own->weights.reset_after) {
-        each_panel(w, t, w->direct ? kernels->gru_step_x : kernels->gru_step, true);
+        run_phase(w, w->direct ? kernels->gru_step_x : kernels->gru_step, true, true);
     } else {
-        each_panel(w, t, kernels->gru_gates, false);
-        fg_barrier_wait(w->c->barrier, w->c->team);
-        each_panel(w, t, kernels->gru_candidate, true);
+        run_phase(w, kernels->gru_gates, true, false);
+        run_phase(w, kernels->gru_candidate, false, true);
     }
-    fg_barrier_wait(w->c->barrier, w->c->team);
     if (w->mask)
-        mark_outputs(w, t);
+        fg_phase(w->c, mark_share, w);
 }
 
 /* ---- a block ----------------------------------------------------------------------------------------------------- */
 
 /* Rows whose sequence begins take the given, the constant or the zero initial state. */
-static void begin_rows(const fg_step *step, fg_context *c, fg_memory *memory)
+static void begin_rows(const fg_step *step, const fg_context *c, fg_memory *memory)
 {
     const gru_layer *own = step->own;
     const int64_t units = own->weights.units;
@@ -332,6 +378,22 @@ static void reverse(walk *w)
     }
 }
 
+/* Recurrent weights, of a member, from which on a step of one row waits for them: what L1 does not hold. */
+enum { OVERLAP_BYTES = 64 << 10 };
+
+static int64_t recurrent_bytes(const walk *w)
+{
+    return 3 * w->own->stride * w->own->weights.units * (int64_t)sizeof(float);
+}
+
+/* Whether later steps are projected beside the steps: where those wait, and the projection is worth the trouble. */
+static bool overlaps(const walk *w)
+{
+    const fg_gru_weights *weights = &w->own->weights;
+    return w->c->kernels->beside_rows && w->c->rows == 1 && !w->direct && !w->own->input.plain &&
+           recurrent_bytes(w) / w->c->members > OVERLAP_BYTES && 2 * weights->inputs >= weights->units;
+}
+
 static walk walk_of(const fg_step *step, fg_context *c)
 {
     const gru_layer *own = step->own;
@@ -352,42 +414,103 @@ static walk walk_of(const fg_step *step, fg_context *c)
         w.mask = fg_bytes_of(c, step->mask, c->row, &w.mask_time);
         w.mask_row = fg_slot_of(c, step->mask).view.batch_stride;
     }
-    fg_share(c, own->weights.groups, &w.first, &w.last);
+    w.overlapped = overlaps(&w);
     if (own->go_backwards)
         reverse(&w);
     return w;
 }
 
-static void project(const walk *w)
+/* The x-projections of the rows and steps that are not masked, for the groups [first, last). */
+static void project_unmasked(const walk *w, int64_t first, int64_t last)
 {
-    const fg_grid out = {.data = w->projected,
-                         .rows = w->c->rows,
-                         .steps = w->c->steps,
-                         .inner = 1,
-                         .row_stride = w->width,
-                         .time_stride = w->c->rows * w->width};
-    /* a member projects the columns of its own groups (a group is a panel), so nobody waits */
-    fg_multiply(w->c->kernels, &w->own->input, &w->x, &out, 0, fg_grid_size(&out), w->first, w->last);
+    const fg_kernels *kernels = w->c->kernels;
+    const float *x[FG_MAX_ROWS];
+    float *projected[FG_MAX_ROWS];
+    int count = 0;
+    for (int64_t t = 0; t < w->c->steps; t++)
+        for (int64_t b = 0; b < w->c->rows; b++) {
+            if (is_masked(w, b, t))
+                continue;
+            x[count] = w->x.data + b * w->x.row_stride + t * w->x.time_stride;
+            projected[count++] = w->projected + (t * w->c->rows + b) * w->width;
+            if (count == kernels->rows) {
+                kernels->product(&w->own->input.product, count, x, projected, first, last);
+                count = 0;
+            }
+        }
+    if (count)
+        kernels->product(&w->own->input.product, count, x, projected, first, last);
+}
+
+/* A member projects the columns of its own groups: a group is a panel. Overlapped, only the first tile of steps. */
+static void project_share(const walk *w, int member)
+{
+    const int64_t tile = w->c->kernels->beside_rows;
+    int64_t first, last;
+    fg_share(w->c, member, w->own->weights.groups, &first, &last);
+    if (w->mask && w->c->rows > 1 && !w->own->input.plain) {
+        const int64_t at_once = groups_at_once(w, last - first, w->own->weights.inputs);
+        for (int64_t from = first; from < last; from += at_once)
+            project_unmasked(w, from, from + at_once < last ? from + at_once : last);
+        return;
+    }
+    fg_grid x = w->x, out = {.data = w->projected,
+                             .rows = w->c->rows,
+                             .inner = 1,
+                             .row_stride = w->width,
+                             .time_stride = w->c->rows * w->width};
+    x.steps = out.steps = w->overlapped && tile < w->c->steps ? tile : w->c->steps;
+    fg_multiply(w->c->kernels, &w->own->input, &x, &out, 0, fg_grid_size(&out), first, last);
+}
+
+static void begin_share(void *argument, int member)
+{
+    const walk *w = argument;
+    if (member == 0 && w->c->t0 == 0)
+        begin_rows(w->step, w->c, w->memory);
+    if (!w->direct)
+        project_share(w, member);
+}
+
+static void end_share(void *argument, int member)
+{
+    const walk *w = argument;
+    if (member != 0)
+        return;
+    if (!w->mask && w->c->steps > 0)
+        memset(w->memory->has_output + w->c->row, 1, (size_t)w->c->rows);
+    if (fg_is_last_block(w->c))
+        deliver(w);
+}
+
+/* Whether the steps of a block are one call of a kernel: one row whose weights L1 about holds, nothing in between. */
+static bool is_one_run(const walk *w)
+{
+    return w->c->rows == 1 && w->c->members == 1 && !w->direct && !w->overlapped && !w->mask &&
+           w->own->weights.reset_after && recurrent_bytes(w) <= OVERLAP_BYTES;
+}
+
+static void run_steps(const walk *w)
+{
+    const fg_gru_run run = {.h = {state_row(w, 0, 0, 0), state_row(w, 0, 0, 1)},
+                            .x = w->projected,
+                            .y = w->y,
+                            .y_stride = w->y_time,
+                            .steps = w->c->steps,
+                            .backwards = w->memory->now ^ (w->c->t0 & 1)};
+    w->c->kernels->gru_run(&w->own->weights, &run);
 }
 
 static void run(const fg_step *step, fg_context *c)
 {
-    const walk w = walk_of(step, c);
-    if (c->t0 == 0) {
-        if (c->rank == 0)
-            begin_rows(step, c, w.memory);
-        fg_barrier_wait(c->barrier, c->team);
-    }
-    if (!w.direct)
-        project(&w);
-    for (int64_t t = 0; t < c->steps; t++)
-        run_step(&w, t);
-    if (c->rank != 0)
-        return;
-    if (!w.mask && c->steps > 0)
-        memset(w.memory->has_output + c->row, 1, (size_t)c->rows);
-    if (fg_is_last_block(c))
-        deliver(&w);
+    walk w = walk_of(step, c);
+    fg_phase(c, begin_share, &w);
+    if (is_one_run(&w))
+        run_steps(&w);
+    else
+        for (int64_t t = 0; t < c->steps; t++)
+            run_step(&w, t);
+    fg_phase(c, end_share, &w);
 }
 
 const fg_layer_ops fg_gru_ops = {.add = add, .run = run, .release = release};

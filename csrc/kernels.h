@@ -43,6 +43,23 @@ typedef struct fg_gru_weights {
     bool reset_after;
 } fg_gru_weights;
 
+/* A product that a step of one row works on between the loads of its own weights: such a step waits for bytes while its
+ * FMA units idle. Of each panel, `beside_rows` rows (they may repeat) are summed slice after slice of the
+ * depth, the partial sums standing in y: the chains of the whole product. Linear, its columns a multiple of a panel. */
+typedef struct fg_beside {
+    const fg_product *product;
+    const float *x[FG_MAX_ROWS];
+    float *y[FG_MAX_ROWS];
+    int64_t panel, last; /* the panel at work, and where there is nothing left to do */
+    int64_t k;           /* depth done of it */
+} fg_beside;
+
+/* The groups that a call computes, and from which end: what the last call has left in a cache should come first. */
+typedef struct fg_sweep {
+    int64_t first, last;
+    bool backwards;
+} fg_sweep;
+
 /* The rows of one tile of one step. Entries past the number of rows are not read. h and out rows are padded to
  * groups·lanes. */
 typedef struct fg_gru_rows {
@@ -52,24 +69,39 @@ typedef struct fg_gru_rows {
     float *y[FG_MAX_ROWS];       /* also store exactly `units` floats here; NULL: do not */
     float *z[FG_MAX_ROWS];       /* reset_after false: scratch of groups·lanes floats between the two halves */
     float *rh[FG_MAX_ROWS];      /* likewise: r · h */
+    fg_beside *beside;           /* of a tile of one row; NULL: nothing is to be done beside it */
 } fg_gru_rows;
+
+/* Consecutive steps of one row. */
+typedef struct fg_gru_run {
+    float *h[2];    /* the state before the first step stands in h[0], that before the second in h[1], … */
+    const float *x; /* x-projections in group order, one after the other */
+    float *y;       /* also store exactly `units` floats a step here; NULL: do not */
+    int64_t y_stride, steps;
+    bool backwards; /* how the first step sweeps the groups */
+} fg_gru_run;
+
+typedef void fg_step_kernel(const fg_gru_weights *w, int rows, const fg_gru_rows *r, fg_sweep sweep);
 
 typedef struct fg_kernels {
     const char *name;
-    int lanes; /* floats in a vector */
-    int rows;  /* rows of a full tile */
+    int lanes;       /* floats in a vector */
+    int rows;        /* rows of a full tile */
+    int beside_rows; /* of a product beside a step; 0: this set has none */
 
     /* Rows 0..rows-1 (1 ≤ rows ≤ this->rows) of a product, panels [first, last). */
     void (*product)(const fg_product *p, int rows, const float *const *x, float *const *y, int64_t first, int64_t last);
 
-    /* One step of a tile of rows for the groups [first, last), reset_after=true. gru_step starts from the x-projection,
-     * gru_step_x multiplies the input itself: same bits, one pass over the weights. */
-    void (*gru_step)(const fg_gru_weights *w, int rows, const fg_gru_rows *r, int64_t first, int64_t last);
-    void (*gru_step_x)(const fg_gru_weights *w, int rows, const fg_gru_rows *r, int64_t first, int64_t last);
+    /* What is left of a product beside; NULL without. */
+    void (*finish)(fg_beside *beside);
 
+    /* One step of a tile of rows, reset_after=true. gru_step starts from the x-projection, gru_step_x multiplies the
+     * input itself: same bits, one pass over the weights, nothing beside it. */
+    fg_step_kernel *gru_step, *gru_step_x;
+    /* Step after step of one row, reset_after=true: what gru_step gives, with less in between. */
+    void (*gru_run)(const fg_gru_weights *w, const fg_gru_run *run);
     /* reset_after=false takes two halves, since n needs every unit's r·h: gates fills z and rh, candidate the rest. */
-    void (*gru_gates)(const fg_gru_weights *w, int rows, const fg_gru_rows *r, int64_t first, int64_t last);
-    void (*gru_candidate)(const fg_gru_weights *w, int rows, const fg_gru_rows *r, int64_t first, int64_t last);
+    fg_step_kernel *gru_gates, *gru_candidate;
 
     /* y[i] = f(x[i]) for i < n; any alignment, in place allowed. Elementwise functions. */
     void (*activate)(const fg_activation *f, int64_t n, const float *x, float *y);

@@ -47,7 +47,9 @@ typedef struct fg_layer_ops {
     /* Checks the description against the values it reads, defines its outputs with fg_define, packs the weights into
      * step->own. */
     fg_status (*add)(fg_plan *plan, fg_step *step, const fg_layer *layer);
-    /* Computes the context's rows and block. */
+    /* Computes a member's share of the context's rows and block; what takes several phases is `run`, which calls
+     * fg_phase for each. One of the two is NULL. */
+    void (*share)(const fg_step *step, const fg_context *c, int member);
     void (*run)(const fg_step *step, fg_context *c);
     void (*release)(fg_step *step);
     bool reads_whole; /* sequences that it reads must be complete; may be overridden by step->reads_whole */
@@ -84,6 +86,7 @@ struct fg_plan {
     int n_stages; /* stages 0 .. n_stages-1 */
     int n_memories;
     bool causal, finished;
+    bool has_parts; /* a value is computed inside another one */
     double cost;
     int64_t bytes;
     int64_t scratch_row, scratch_step; /* the most of any layer */
@@ -108,6 +111,7 @@ typedef struct fg_slot {
     bool whole; /* the view covers all steps, not just the block's */
     bool owned; /* in the arena, at `offset` */
     size_t offset;
+    int32_t output; /* the output of the call that it is; -1: none */
 } fg_slot;
 
 struct fg_state {
@@ -118,13 +122,17 @@ struct fg_state {
     fg_slot *slots;
     char *arena; /* buffers of values, then scratch */
     size_t arena_bytes;
-    int64_t block;       /* steps in a block of this run */
-    float *scratch;      /* of this run */
+    /* the layout of the last run, which the next one of the same kind keeps */
+    int64_t batch, steps; /* batch -1: there is none */
+    uint64_t given;       /* which inputs and outputs were no NULL, a bit each */
+    int64_t block;        /* steps in a block */
+    float *scratch;
     int64_t scratch_row; /* floats of scratch per row */
 };
 
-/* One thread's view of a run: some rows, some steps. Threads either take rows of their own (team 1) or share the rows
- * (`team` of them) and split columns, meeting at the barrier. */
+/* One thread's view of a run: some rows, some steps. Threads either take rows of their own (`members` 1) or are a team
+ * that goes through the same phases and shares the columns of all rows. Since a share may be done by another than its
+ * member, what it needs beyond this view stands in the State or in `beside`. */
 struct fg_context {
     const fg_plan *plan;
     fg_state *state;
@@ -132,9 +140,11 @@ struct fg_context {
     int64_t row, rows;        /* this thread's rows: [row, row + rows) */
     int64_t t0, steps, total; /* the block: steps [t0, t0 + steps) of `total` */
     int64_t call_steps;       /* of the call's sequences */
-    int rank, team;
-    fg_barrier *barrier;
     float *scratch;
+    int rank, members;
+    fg_team *team;
+    unsigned phase;    /* the last one */
+    fg_beside *beside; /* of each member */
 };
 
 /* ---- helpers for the families ------------------------------------------------------------------------------------ */
@@ -158,7 +168,20 @@ static inline fg_slot fg_slot_of(const fg_context *c, fg_value v)
 }
 
 /* The grid of a float value over the context's rows and the block's steps (one step where it is no sequence). */
-fg_grid fg_grid_of(const fg_context *c, fg_value v);
+static inline fg_grid fg_grid_of(const fg_context *c, fg_value v)
+{
+    const fg_slot *slot = &c->state->slots[v];
+    const bool sequence = c->plan->values[v].sequence;
+    float *data = (float *)slot->view.data + c->row * slot->view.batch_stride;
+    if (sequence && slot->whole)
+        data += c->t0 * slot->view.time_stride;
+    return (fg_grid){.data = data,
+                     .rows = c->rows,
+                     .steps = sequence ? c->steps : 1,
+                     .inner = 1,
+                     .row_stride = slot->view.batch_stride,
+                     .time_stride = slot->view.time_stride};
+}
 /* Row `row` (absolute) of a byte or id value, at the block's first step. */
 uint8_t *fg_bytes_of(const fg_context *c, fg_value v, int64_t row, int64_t *time_stride);
 const int32_t *fg_ids_of(const fg_context *c, fg_value v, int64_t row, int64_t *time_stride);
@@ -170,11 +193,20 @@ fg_status fg_keep_inputs(const fg_plan *plan, fg_step *step, const fg_layer *lay
 /* Whether `mask` may mask the steps of x: FG_NONE, or bytes over the same steps. */
 bool fg_mask_fits(const fg_plan *plan, fg_value mask, fg_value x);
 
-/* This member's share of n things: [first, last). */
-static inline void fg_share(const fg_context *c, int64_t n, int64_t *first, int64_t *last)
+/* A member's share of n things: [first, last). */
+static inline void fg_share(const fg_context *c, int member, int64_t n, int64_t *first, int64_t *last)
 {
-    *first = n * c->rank / c->team;
-    *last = n * (c->rank + 1) / c->team;
+    *first = n * member / c->members;
+    *last = n * (member + 1) / c->members;
+}
+
+/* Goes through one phase: returns when share(argument, member) is done for all members. */
+static inline void fg_phase(fg_context *c, void (*share)(void *argument, int member), void *argument)
+{
+    if (c->members == 1)
+        share(argument, 0);
+    else
+        fg_team_phase(c->team, c->rank, c->members, ++c->phase, share, argument);
 }
 
 static inline int64_t fg_round_up(int64_t n, int64_t step)

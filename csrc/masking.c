@@ -37,14 +37,14 @@ static bool all_equal(const float *row, int64_t features, float value)
     return value == value;
 }
 
-static void run(const fg_step *step, fg_context *c)
+static void share(const fg_step *step, const fg_context *c, int member)
 {
     const float mask_value = *(const float *)step->own;
     const int64_t features = c->plan->values[step->x].features;
     const fg_grid x = fg_grid_of(c, step->x), y = fg_grid_of(c, step->y);
     const bool given_mask = step->mask != FG_NONE && fg_slot_of(c, step->mask).view.data;
     int64_t first, last;
-    fg_share(c, y.rows, &first, &last);
+    fg_share(c, member, y.rows, &first, &last);
     for (int64_t b = first; b < last; b++) {
         int64_t out_time = 0, mask_time = 0;
         uint8_t *out = step->y_mask != FG_NONE ? fg_bytes_of(c, step->y_mask, c->row + b, &out_time) : NULL;
@@ -63,4 +63,4 @@ static void run(const fg_step *step, fg_context *c)
     }
 }
 
-const fg_layer_ops fg_masking_ops = {.add = add, .run = run, .release = release};
+const fg_layer_ops fg_masking_ops = {.add = add, .share = share, .release = release};

@@ -15,11 +15,9 @@
 
 #include "cpu.h"
 
-/* How long to poll before sleeping: longer than it takes to wake a sleeper, which is some 50 µs where a virtual CPU has
- * to be woken too. With less, one late member is enough for a run of mutual sleeping: whoever comes first sleeps while
- * the other wakes up, at every step (measured: 5 ms instead of 0.35 ms for 100 steps of 256 units). Shorter than a time
- * slice, so that a member that lost its CPU to a neighbour gets it back. */
-enum { POLL_NANOSECONDS = 500000, POLLS_PER_LOOK = 64 };
+/* How long to poll for a share at work before sleeping: longer than the members' shares differ, and than it takes to
+ * wake a sleeper. Whoever takes longer has lost its CPU. */
+enum { POLL_NANOSECONDS = 50000, POLLS_PER_LOOK = 32 };
 
 static long long nanoseconds(void)
 {
@@ -54,23 +52,47 @@ static void wake_all(_Atomic unsigned *word)
 #endif
 }
 
-void fg_barrier_wait(fg_barrier *barrier, int members)
+static bool begin(fg_member *member, unsigned phase)
 {
-    if (members == 1)
-        return;
-    const unsigned round = atomic_load_explicit(&barrier->round, memory_order_acquire);
-    if (atomic_fetch_add_explicit(&barrier->arrived, 1, memory_order_acq_rel) == members - 1) {
-        atomic_store_explicit(&barrier->arrived, 0, memory_order_relaxed);
-        atomic_store(&barrier->round, round + 1); /* sequentially consistent with the sleepers' count below */
-        if (atomic_load(&barrier->sleepers) > 0)
-            wake_all(&barrier->round);
-        return;
-    }
+    unsigned before = phase - 1;
+    return atomic_compare_exchange_strong_explicit(&member->begun, &before, phase, memory_order_acq_rel,
+                                                   memory_order_acquire);
+}
+
+static void end(fg_member *member, unsigned phase)
+{
+    atomic_store(&member->done, phase); /* sequentially consistent with the sleepers' count below */
+    if (atomic_load(&member->sleepers) > 0)
+        wake_all(&member->done);
+}
+
+static bool is_done(const fg_member *member, unsigned phase)
+{
+    return (int)(atomic_load_explicit(&member->done, memory_order_acquire) - phase) >= 0;
+}
+
+static void sleep_until_done(fg_member *member, unsigned phase)
+{
+    atomic_fetch_add(&member->sleepers, 1);
+    for (unsigned done; (int)((done = atomic_load(&member->done)) - phase) < 0;)
+        sleep_while(&member->done, done);
+    atomic_fetch_sub(&member->sleepers, 1);
+}
+
+/* Until another's share is done, by this thread if nobody has begun it. */
+static void see_done(fg_member *member, unsigned phase, void (*share)(void *argument, int member), void *argument,
+                     int rank)
+{
     for (long long until = 0;;) {
         for (int i = 0; i < POLLS_PER_LOOK; i++) {
-            if (atomic_load_explicit(&barrier->round, memory_order_acquire) != round)
+            if (is_done(member, phase))
                 return;
             relax();
+        }
+        if (begin(member, phase)) {
+            share(argument, rank);
+            end(member, phase);
+            return;
         }
         const long long now = nanoseconds();
         if (until == 0)
@@ -78,10 +100,21 @@ void fg_barrier_wait(fg_barrier *barrier, int members)
         else if (now > until)
             break;
     }
-    atomic_fetch_add(&barrier->sleepers, 1);
-    while (atomic_load(&barrier->round) == round)
-        sleep_while(&barrier->round, round);
-    atomic_fetch_sub(&barrier->sleepers, 1);
+    sleep_until_done(member, phase);
+}
+
+void fg_team_phase(fg_team *team, int rank, int count, unsigned phase, void (*share)(void *argument, int member),
+                   void *argument)
+{
+    fg_member *own = &team->members[rank];
+    if (begin(own, phase)) {
+        share(argument, rank);
+        end(own, phase);
+    }
+    for (int i = 1; i <= count; i++) { /* its own, too: another may be at work on it */
+        const int other = (rank + i) % count;
+        see_done(&team->members[other], phase, share, argument, other);
+    }
 }
 
 /* ---- the budget -------------------------------------------------------------------------------------------------- */

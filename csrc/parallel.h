@@ -1,18 +1,30 @@
-/* Threads: one parallel region per run, a barrier inside it, and one budget of CPUs for all runs of the process. */
+/* Threads: one parallel region per run, phases inside it, and one budget of CPUs for all runs of the process. */
 #ifndef FASTGRU_PARALLEL_H
 #define FASTGRU_PARALLEL_H
 
+#include <stdalign.h>
 #include <stdatomic.h>
 
-/* Where the members of a team wait for the last of them. Starts as all zeros. */
-typedef struct fg_barrier {
-    _Atomic int arrived;
-    _Atomic unsigned round;
-    _Atomic int sleepers;
-} fg_barrier;
+/* Most members of a team. */
+#define FG_MAX_TEAM 32
 
-/* Polls for half a millisecond, then sleeps. */
-void fg_barrier_wait(fg_barrier *barrier, int members);
+/* How many phases a member's share has been begun in, and done. */
+typedef struct fg_member {
+    alignas(64) _Atomic unsigned begun;
+    _Atomic unsigned done;
+    _Atomic int sleepers;
+} fg_member;
+
+/* Threads that go through the same phases one after the other. Starts as all zeros. */
+typedef struct fg_team {
+    fg_member members[FG_MAX_TEAM];
+} fg_team;
+
+/* Phase number `phase` (1, 2, …) as thread `rank` of `count` goes through it: calls share(argument, member) for its own
+ * share, and for that of a member that has not begun: its thread is still waking up, or has lost its CPU. Returns when
+ * all shares are done, so that nobody waits but for a share at work: polling for a while, then asleep. */
+void fg_team_phase(fg_team *team, int rank, int count, unsigned phase, void (*share)(void *argument, int member),
+                   void *argument);
 
 /* How many threads a run that wants `wanted` may use now (at least 1); give them back with the same number. */
 int fg_threads_take(int wanted);

@@ -297,6 +297,7 @@ static void choose_parts(fg_plan *plan)
             if (!part->is_input && part->readers == 1) {
                 part->part_of = step->y;
                 part->part_offset = offset;
+                plan->has_parts = true;
                 y->whole = y->whole || part->whole;
             }
             offset += part->features;

@@ -25,14 +25,14 @@ static fg_status add(fg_plan *plan, fg_step *step, const fg_layer *layer)
 }
 
 /* Runs once, on the whole value, so it cannot use the block's grids. */
-static void run(const fg_step *step, fg_context *c)
+static void share(const fg_step *step, const fg_context *c, int member)
 {
     const fg_slot from = fg_slot_of(c, step->x), to = fg_slot_of(c, step->y);
     const fg_value_info *x = &c->plan->values[step->x], *y = &c->plan->values[step->y];
     const int64_t x_steps = x->sequence ? fg_plan_steps(c->plan, step->x, c->call_steps) : 1;
     const int64_t total = x_steps * x->features;
     int64_t first, last;
-    fg_share(c, c->rows, &first, &last);
+    fg_share(c, member, c->rows, &first, &last);
     for (int64_t b = c->row + first; b < c->row + last; b++)
         for (int64_t i = 0; i < total;) { /* the longest run that is contiguous in both */
             const int64_t in_x = i % x->features, in_y = i % y->features;
@@ -47,4 +47,4 @@ static void run(const fg_step *step, fg_context *c)
         }
 }
 
-const fg_layer_ops fg_reshape_ops = {.add = add, .run = run, .release = release, .reads_whole = true};
+const fg_layer_ops fg_reshape_ops = {.add = add, .share = share, .release = release, .reads_whole = true};

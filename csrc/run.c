@@ -47,6 +47,7 @@ fg_status fg_state_new(const fg_plan *plan, int64_t batch, fg_state **out)
     if (!state)
         return FG_NO_MEMORY;
     state->plan = plan;
+    state->batch = -1;
     state->slots = calloc((size_t)plan->n_values, sizeof *state->slots);
     state->memories = calloc((size_t)plan->n_memories + 1, sizeof *state->memories);
     fg_status status = state->slots && state->memories ? FG_OK : FG_NO_MEMORY;
@@ -136,21 +137,6 @@ fg_status fg_state_set(const fg_plan *plan, fg_state *state, fg_value gru, int64
 
 /* ---- what families ask of a run ---------------------------------------------------------------------------------- */
 
-fg_grid fg_grid_of(const fg_context *c, fg_value v)
-{
-    const fg_slot *slot = &c->state->slots[v];
-    const bool sequence = c->plan->values[v].sequence;
-    float *data = (float *)slot->view.data + c->row * slot->view.batch_stride;
-    if (sequence && slot->whole)
-        data += c->t0 * slot->view.time_stride;
-    return (fg_grid){.data = data,
-                     .rows = c->rows,
-                     .steps = sequence ? c->steps : 1,
-                     .inner = 1,
-                     .row_stride = slot->view.batch_stride,
-                     .time_stride = slot->view.time_stride};
-}
-
 uint8_t *fg_bytes_of(const fg_context *c, fg_value v, int64_t row, int64_t *time_stride)
 {
     const fg_slot *slot = &c->state->slots[v];
@@ -180,21 +166,52 @@ static int64_t block_steps(const fg_plan *plan, int64_t batch, int64_t steps)
     return block > steps ? (steps > 0 ? steps : 1) : block;
 }
 
-static fg_status bind_views(fg_state *state, const fg_call *call)
+/* Which views of a call are given, a bit each; 0 where there are too many of them to say. */
+static uint64_t given_views(const fg_plan *plan, const fg_call *call)
+{
+    uint64_t given = 1;
+    if (plan->n_inputs + plan->n_outputs >= 64)
+        return 0;
+    for (int32_t i = 0; i < plan->n_inputs; i++)
+        given = given << 1 | (call->inputs[i].data != NULL);
+    for (int32_t i = 0; i < plan->n_outputs; i++)
+        given = given << 1 | (call->outputs[i].data != NULL);
+    return given;
+}
+
+static fg_status bind_inputs(fg_state *state, const fg_call *call)
 {
     const fg_plan *plan = state->plan;
     for (int32_t i = 0; i < plan->n_inputs; i++) {
         const fg_value_info *info = &plan->values[plan->inputs[i]];
         if (!call->inputs[i].data && info->type != FG_BYTES && call->batch && (call->steps || !info->sequence))
             return FG_BAD_CALL;
-        state->slots[plan->inputs[i]] = (fg_slot){.view = call->inputs[i], .whole = true};
-    }
-    for (int32_t i = 0; i < plan->n_outputs; i++) {
-        const fg_value v = plan->outputs[i];
-        if (!plan->values[v].is_input && call->outputs[i].data && !state->slots[v].view.data)
-            state->slots[v] = (fg_slot){.view = call->outputs[i], .whole = true};
+        state->slots[plan->inputs[i]] = (fg_slot){.view = call->inputs[i], .whole = true, .output = -1};
     }
     return FG_OK;
+}
+
+/* The value of an output is computed in the caller's array, unless it is an input or has one already. */
+static void choose_outputs(fg_state *state, const fg_call *call)
+{
+    const fg_plan *plan = state->plan;
+    for (int32_t i = 0; i < plan->n_outputs; i++) {
+        fg_slot *slot = &state->slots[plan->outputs[i]];
+        if (!plan->values[plan->outputs[i]].is_input && call->outputs[i].data && slot->output < 0)
+            slot->output = i;
+    }
+}
+
+static void bind_outputs(fg_state *state, const fg_call *call)
+{
+    const fg_plan *plan = state->plan;
+    for (int32_t i = 0; i < plan->n_outputs; i++) {
+        fg_slot *slot = &state->slots[plan->outputs[i]];
+        if (slot->output == i) {
+            slot->view = call->outputs[i];
+            slot->whole = true;
+        }
+    }
 }
 
 /* Gives a value that no array of the call holds its place in the arena; returns the new end of the arena. */
@@ -234,7 +251,7 @@ static fg_status place_outputs(fg_state *state, const fg_step *step, const fg_ca
             slot->steps * info->features !=
                 fg_plan_steps(plan, info->reshaped, call->steps) * plan->values[info->reshaped].features)
             return FG_BAD_CALL;
-        if (!slot->view.data && info->part_of == FG_NONE && !is_absent(state, info))
+        if (slot->output < 0 && info->part_of == FG_NONE && !is_absent(state, info))
             *arena = place(state, outs[k], call, *arena);
     }
     return FG_OK;
@@ -244,7 +261,7 @@ static fg_status place_outputs(fg_state *state, const fg_step *step, const fg_ca
 static void place_parts(fg_state *state)
 {
     const fg_plan *plan = state->plan;
-    for (int i = plan->n_steps - 1; i >= 0; i--)
+    for (int i = plan->n_steps - 1; plan->has_parts && i >= 0; i--)
         for (int32_t k = 0; k < plan->steps[i].n_inputs; k++) {
             const fg_value v = plan->steps[i].inputs[k];
             const fg_value_info *info = &plan->values[v];
@@ -257,11 +274,15 @@ static void place_parts(fg_state *state)
         }
 }
 
-static fg_status prepare(fg_state *state, const fg_call *call)
+/* Blocks, and the places of all values, of the arena's and of the call's. */
+static fg_status lay_out(fg_state *state, const fg_call *call)
 {
     const fg_plan *plan = state->plan;
-    memset(state->slots, 0, (size_t)plan->n_values * sizeof *state->slots);
-    fg_status status = bind_views(state, call);
+    for (int32_t v = 0; v < plan->n_values; v++)
+        state->slots[v] = (fg_slot){.output = -1};
+    fg_status status = bind_inputs(state, call);
+    choose_outputs(state, call);
+    bind_outputs(state, call);
     state->block = block_steps(plan, call->batch, call->steps);
     size_t arena = 0;
     for (int i = 0; status == FG_OK && i < plan->n_steps; i++) {
@@ -287,15 +308,54 @@ static fg_status prepare(fg_state *state, const fg_call *call)
     return FG_OK;
 }
 
+static fg_status prepare(fg_state *state, const fg_call *call)
+{
+    const uint64_t given = given_views(state->plan, call);
+    if (given && state->given == given && state->batch == call->batch && state->steps == call->steps) {
+        bind_outputs(state, call);
+        place_parts(state);
+        return bind_inputs(state, call);
+    }
+    state->batch = -1;
+    const fg_status status = lay_out(state, call);
+    if (status == FG_OK) {
+        state->batch = call->batch;
+        state->steps = call->steps;
+        state->given = given;
+    }
+    return status;
+}
+
 /* ---- running ----------------------------------------------------------------------------------------------------- */
 
 typedef struct fg_job {
     const fg_plan *plan;
     fg_state *state;
     const fg_call *call;
-    bool split_rows; /* every thread its own rows, else all threads the same rows */
-    fg_barrier barrier;
+    int64_t chunk;            /* rows that a thread takes at a time; 0: all threads are a team on all rows */
+    _Atomic int64_t next_row; /* the first that nobody has taken */
+    fg_team team;
+    fg_beside beside[FG_MAX_TEAM];
 } fg_job;
+
+typedef struct layer_run {
+    const fg_step *step;
+    const fg_context *c;
+} layer_run;
+
+static void share_layer(void *argument, int member)
+{
+    const layer_run *r = argument;
+    r->step->ops->share(r->step, r->c, member);
+}
+
+static void run_layer(const fg_step *step, fg_context *c)
+{
+    if (step->ops->run)
+        step->ops->run(step, c);
+    else
+        fg_phase(c, share_layer, &(layer_run){step, c});
+}
 
 static void run_stage(fg_context *c, int stage, int64_t steps)
 {
@@ -307,10 +367,8 @@ static void run_stage(fg_context *c, int stage, int64_t steps)
         const int64_t left = c->total - c->t0;
         c->steps = !walks ? 1 : left < c->state->block ? left : c->state->block;
         for (int i = 0; i < plan->n_steps; i++)
-            if (plan->steps[i].stage == stage) {
-                plan->steps[i].ops->run(&plan->steps[i], c);
-                fg_barrier_wait(c->barrier, c->team);
-            }
+            if (plan->steps[i].stage == stage)
+                run_layer(&plan->steps[i], c);
         c->t0 += c->steps;
     } while (c->t0 < c->total);
 }
@@ -323,51 +381,69 @@ static int64_t stage_steps(const fg_job *job, int stage)
     return 0;
 }
 
+/* Everything for the rows [row, row + rows), as one of `members` threads. */
+static void run_rows(fg_job *job, int64_t row, int64_t rows, int rank, int members)
+{
+    fg_beside beside;
+    fg_context c = {.plan = job->plan,
+                    .state = job->state,
+                    .kernels = job->plan->kernels,
+                    .row = row,
+                    .rows = rows,
+                    .call_steps = job->call->steps,
+                    .scratch = job->state->scratch + row * job->state->scratch_row,
+                    .rank = rank,
+                    .members = members,
+                    .team = &job->team,
+                    .beside = members > 1 ? job->beside : &beside};
+    for (int stage = 0; stage < job->plan->n_stages; stage++)
+        run_stage(&c, stage, stage_steps(job, stage));
+}
+
 static void work(void *argument, int rank, int members)
 {
     fg_job *job = argument;
-    const fg_plan *plan = job->plan;
     const int64_t batch = job->call->batch;
     const unsigned float_mode = fg_float_enter();
-    fg_context c = {.plan = plan,
-                    .state = job->state,
-                    .kernels = plan->kernels,
-                    .rows = batch,
-                    .call_steps = job->call->steps,
-                    .team = 1,
-                    .barrier = &job->barrier};
-    if (job->split_rows && members > 1) {
-        /* whole tiles where there are enough of them */
-        const int64_t unit = batch >= members * plan->kernels->rows ? plan->kernels->rows : 1;
-        const int64_t units = (batch + unit - 1) / unit;
-        c.row = units * rank / members * unit;
-        const int64_t end = units * (rank + 1) / members * unit;
-        c.rows = (end < batch ? end : batch) - c.row;
-    } else if (members > 1) {
-        c.rank = rank;
-        c.team = members;
-    }
-    c.scratch = job->state->scratch + c.row * job->state->scratch_row;
-    if (c.rows > 0)
-        for (int stage = 0; stage < plan->n_stages; stage++)
-            run_stage(&c, stage, stage_steps(job, stage));
+    if (!job->chunk || members == 1)
+        run_rows(job, 0, batch, rank, members);
+    else
+        for (int64_t row; (row = atomic_fetch_add(&job->next_row, job->chunk)) < batch;)
+            run_rows(job, row, row + job->chunk < batch ? job->chunk : batch - row, 0, 1);
     fg_float_restore(float_mode);
 }
 
 /* Multiply-adds under which a second thread costs more than it brings; and those of one step, shared by a team, that
- * pay for its barriers. */
+ * pay for its phases. */
 static const double SPLIT_COST = 400e3, TEAM_STEP_COST = 150e3;
+
+/* Rows of a chunk: a share each, or, where weights stay in cache, parts of it, so that a late thread finds fewer left.
+ */
+static int64_t chunk_rows(const fg_job *job, int threads)
+{
+    const int64_t batch = job->call->batch, tile = job->plan->kernels->rows;
+    const bool cached = job->plan->bytes <= fg_cpu_l2_bytes() / 2;
+    const int64_t least = cached ? 2 * tile : tile, parts = cached ? 4 * threads : threads;
+    const int64_t rows = fg_round_up((batch + parts - 1) / parts, tile), share = (batch + threads - 1) / threads;
+    if (share <= tile)
+        return share;
+    return rows > least ? rows : least < share ? least : fg_round_up(share, tile);
+}
 
 static int choose_threads(fg_job *job)
 {
     const fg_call *call = job->call;
     const double cost = job->plan->cost * (double)call->batch * (double)call->steps;
-    const int threads = call->threads < fg_cpu_count() ? call->threads : fg_cpu_count();
+    int threads = call->threads < fg_cpu_count() ? call->threads : fg_cpu_count();
     if (threads <= 1 || cost < SPLIT_COST)
         return 1;
-    job->split_rows = call->batch >= 2 * threads || job->plan->matmul == FG_MATMUL_BLAS;
-    if (job->split_rows)
-        return call->batch < threads ? (int)call->batch : threads;
+    if (call->batch >= 2 * threads || job->plan->matmul == FG_MATMUL_BLAS) {
+        job->chunk = chunk_rows(job, threads);
+        const int64_t chunks = (call->batch + job->chunk - 1) / job->chunk;
+        return chunks < threads ? (int)chunks : threads;
+    }
+    if (threads > FG_MAX_TEAM)
+        threads = FG_MAX_TEAM;
     return job->plan->cost * (double)call->batch < TEAM_STEP_COST ? 1 : threads;
 }
 
@@ -418,12 +494,18 @@ fg_status fg_run(const fg_plan *plan, fg_state *state, const fg_call *call)
         status = prepare(state, call);
     if (status != FG_OK || call->batch == 0)
         return status;
-    fg_job job = {.plan = plan, .state = state, .call = call};
+    fg_job job;
+    job.plan = plan;
+    job.state = state;
+    job.call = call;
+    job.chunk = 0;
     const int wanted = choose_threads(&job);
     if (wanted == 1) {
         work(&job, 0, 1);
     } else {
         const int threads = fg_threads_take(wanted);
+        atomic_init(&job.next_row, 0);
+        memset(&job.team, 0, sizeof job.team);
         fg_parallel(threads, work, &job);
         fg_threads_give(threads);
     }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import os
 import shutil
 import sys
 import time
@@ -18,7 +20,9 @@ from fastgru.bench.cases import CHECKED_STEPS, Case, Row, random_case, reference
 from fastgru.graph import GRU, Activation, Concatenate, Graph, Layer, tensor_spec
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tools" / "bench"))
+import length
 import limits
+import neighbour
 import report
 
 TINY = [
@@ -344,3 +348,32 @@ def test_the_command(tmp_path, monkeypatch):
     assert [row["row"] for row in rows] == ["1,1,3,5", "2,4,3,5"]
     failed = CliRunner().invoke(app, [*command, "--against", "tensorrt"])
     assert "unknown peer 'tensorrt'" in failed.stderr
+
+
+# ---- length and neighbour --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", length.NETWORKS)
+def test_the_formula_of_memory(name):
+    options = argparse.Namespace(steps=(1, 100, 300), threads=1, repetitions=1)
+    results = [result for batch in (1, 3) for result in length.measure(name, batch, options)]
+    assert [result["nbytes"] for result in results] == [result["formula"] for result in results]
+
+
+def test_what_breaks_the_promise_of_length():
+    good = {"network": "GRU", "batch": 1, "steps": 128, "ratio": 1.0, "nbytes": 9, "formula": 9, "resident_growth": 9}
+    assert length.faults([good, {**good, "steps": 1_000, "ratio": 1.09}]) == []
+    assert "1.11 of the time" in length.faults([good, {**good, "ratio": 1.11}])[0]
+    assert "by the formula 8" in length.faults([{**good, "formula": 8}])[0]
+    assert "resident memory grew" in length.faults([{**good, "resident_growth": 10 << 20}])[0]
+    assert "workspaces of [9, 10]" in length.faults([good, {**good, "nbytes": 10, "formula": 10}])[0]
+    assert length.faults([{**good, "steps": 100, "nbytes": 8, "formula": 8}, good]) == []  # less than a block
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
+def test_the_neighbour_spins_and_goes():
+    with neighbour.neighbour(min(os.sched_getaffinity(0))) as process:
+        time.sleep(0.3)
+        spent = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[11]
+        assert int(spent) > 0  # ticks of CPU time
+    assert process.poll() is not None

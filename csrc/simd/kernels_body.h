@@ -15,8 +15,21 @@
 #define PANEL 3 /* vectors in a full panel */
 
 /* Groups (or panels) side by side in one pass: enough independent chains to cover the latency of an FMA, few enough to
- * stay in registers (16 or 32) and to keep few streams of weights. */
-#define SIDE(rows) (V_ROWS == 8 ? ((rows) == 1 ? 4 : (rows) <= 4 ? 2 : 1) : ((rows) == 1 ? 4 : (rows) == 2 ? 2 : 1))
+ * stay in registers (16 or 32), to keep few streams of weights and to turn around in L1 when a sweep does. */
+#define SIDE(rows) (V_ROWS == 8 ? ((rows) <= 4 ? 2 : 1) : ((rows) == 1 ? 4 : (rows) == 2 ? 2 : 1))
+
+/* The candidate of reset_after=false has but one vector a group. */
+#define CANDIDATE_SIDE(rows) (V_ROWS == 8 ? ((rows) == 1 ? 4 : (rows) <= 4 ? 2 : 1) : ((rows) <= 3 ? 4 : 3))
+
+/* Rows of a product beside a step, and groups that the step then walks at once: sums of both stay in registers. With
+ * 16 registers there are too few for both (measured: up to 1.3 times slower than one after the other). */
+#if V_ROWS == 8
+#define BESIDE_ROWS 6
+#define BESIDE_SIDE 2
+#define BESIDE_CANDIDATE_SIDE 4
+#else
+#define BESIDE_ROWS 0
+#endif
 
 /* acc[r][p][v] += Σk x[r][k] · w[p][k][v], one chain per element, k ascending. */
 TILE void accumulate(vec *acc, const int rows, const int panels, const int vectors, const float *const *x,
@@ -39,6 +52,97 @@ TILE void accumulate(vec *acc, const int rows, const int panels, const int vecto
         }
         w += vectors * L;
     }
+}
+
+#if BESIDE_ROWS
+/* One more term of a tile's sums: sums[r][i] += x[r][j] · w[i]. */
+TILE void add_term(vec *sums, const float *const *x, int64_t j, const float *w)
+{
+    vec weight[PANEL];
+#pragma GCC unroll 3
+    for (int i = 0; i < PANEL; i++)
+        weight[i] = v_load(w + i * L);
+#pragma GCC unroll 8
+    for (int r = 0; r < BESIDE_ROWS; r++) {
+        const vec value = v_set(x[r][j]);
+#pragma GCC unroll 3
+        for (int i = 0; i < PANEL; i++)
+            sums[r * PANEL + i] = v_fma(value, weight[i], sums[r * PANEL + i]);
+    }
+}
+
+/* As `accumulate` for one row, and `share` terms of the product beside it: loads of the one and FMAs of the other
+ * overlap. */
+TILE void accumulate_beside(vec *acc, const int panels, const int vectors, const float *x, int64_t depth,
+                            const float *w, int64_t panel_stride, int64_t share, fg_beside *beside)
+{
+    const fg_product *p = beside->product;
+    const int64_t column = beside->panel * PANEL * L;
+    const float *terms = p->w + column * p->k + beside->k * PANEL * L;
+    const int64_t end = beside->k + share < p->k ? beside->k + share : p->k;
+    const int64_t between = depth / (end - beside->k);
+    const float *xs[BESIDE_ROWS];
+    vec sums[BESIDE_ROWS * PANEL];
+#pragma GCC unroll 8
+    for (int r = 0; r < BESIDE_ROWS; r++) {
+        xs[r] = beside->x[r];
+        const float *from = beside->k ? beside->y[r] + column : p->bias + column;
+#pragma GCC unroll 3
+        for (int i = 0; i < PANEL; i++)
+            sums[r * PANEL + i] = v_load(from + i * L);
+    }
+    const float *const x_end = x + depth;
+    for (int64_t j = beside->k; j < end; j++) {
+        for (const float *const stop = x + between; x < stop; x++) {
+            const vec value = v_set(*x);
+#pragma GCC unroll 12
+            for (int i = 0; i < panels * vectors; i++)
+                acc[i] = v_fma(value, v_load(w + (i / vectors) * panel_stride + (i % vectors) * L), acc[i]);
+            w += vectors * L;
+        }
+        add_term(sums, xs, j, terms);
+        terms += PANEL * L;
+    }
+    for (; x < x_end; x++) {
+        const vec value = v_set(*x);
+#pragma GCC unroll 12
+        for (int i = 0; i < panels * vectors; i++)
+            acc[i] = v_fma(value, v_load(w + (i / vectors) * panel_stride + (i % vectors) * L), acc[i]);
+        w += vectors * L;
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < BESIDE_ROWS; r++)
+#pragma GCC unroll 3
+        for (int i = 0; i < PANEL; i++)
+            v_store(beside->y[r] + column + i * L, sums[r * PANEL + i]);
+    beside->k = end;
+    if (end == p->k) {
+        beside->k = 0;
+        beside->panel++;
+    }
+}
+
+static void k_finish(fg_beside *beside)
+{
+    while (beside->panel < beside->last)
+        accumulate_beside(NULL, 0, 0, NULL, 0, NULL, 0, beside->product->k, beside);
+}
+#endif
+
+/* The recurrent sums of a tile. */
+TILE void accumulate_state(vec *acc, const int rows, const int groups, const int vectors, const float *const *x,
+                           int64_t depth, const float *w, int64_t panel_stride, fg_beside *beside)
+{
+#if BESIDE_ROWS
+    if (rows == 1 && beside && beside->panel < beside->last) {
+        /* a share for every vector: done after as many steps as the product has rows */
+        const int64_t parts = BESIDE_ROWS * PANEL, share = (groups * vectors * beside->product->k + parts - 1) / parts;
+        accumulate_beside(acc, groups, vectors, x[0], depth, w, panel_stride, share, beside);
+        return;
+    }
+#endif
+    (void)beside;
+    accumulate(acc, rows, groups, vectors, x, depth, w, panel_stride);
 }
 
 /* ---- products ---------------------------------------------------------------------------------------------------- */
@@ -127,7 +231,7 @@ TILE void new_state(const fg_gru_weights *w, const fg_gru_rows *r, int row, int6
 
 /* reset_after=true. direct: x rows are the layer's input, multiplied here; else they are the x-projection. */
 TILE void step_tile(const fg_gru_weights *w, const bool direct, const bool standard, const int rows, const int groups,
-                    const fg_gru_rows *r, int64_t group)
+                    const fg_gru_rows *r, int64_t group, fg_beside *beside)
 {
     vec acc[FG_MAX_ROWS * 4 * PANEL], input_n[FG_MAX_ROWS * 4];
 #pragma GCC unroll 8
@@ -146,8 +250,8 @@ TILE void step_tile(const fg_gru_weights *w, const bool direct, const bool stand
             input_n[row * groups + g] = acc[(row * groups + g) * PANEL + 2];
             acc[(row * groups + g) * PANEL + 2] = v_load(w->candidate_bias + (group + g) * L);
         }
-    accumulate(acc, rows, groups, PANEL, r->h, w->units, w->recurrent + group * w->units * PANEL * L,
-               w->units * PANEL * L);
+    accumulate_state(acc, rows, groups, PANEL, r->h, w->units, w->recurrent + group * w->units * PANEL * L,
+                     w->units * PANEL * L, beside);
 #pragma GCC unroll 8
     for (int row = 0; row < rows; row++)
 #pragma GCC unroll 4
@@ -162,7 +266,7 @@ TILE void step_tile(const fg_gru_weights *w, const bool direct, const bool stand
 
 /* reset_after=false, first half: z and r·h. */
 TILE void gates_tile(const fg_gru_weights *w, const bool standard, const int rows, const int groups,
-                     const fg_gru_rows *r, int64_t group)
+                     const fg_gru_rows *r, int64_t group, fg_beside *beside)
 {
     vec acc[FG_MAX_ROWS * 4 * 2];
 #pragma GCC unroll 8
@@ -170,7 +274,8 @@ TILE void gates_tile(const fg_gru_weights *w, const bool standard, const int row
 #pragma GCC unroll 8
         for (int i = 0; i < groups * 2; i++)
             acc[row * groups * 2 + i] = v_load(r->x[row] + ((group + i / 2) * PANEL + i % 2) * L);
-    accumulate(acc, rows, groups, 2, r->h, w->units, w->recurrent + group * w->units * 2 * L, w->units * 2 * L);
+    accumulate_state(acc, rows, groups, 2, r->h, w->units, w->recurrent + group * w->units * 2 * L, w->units * 2 * L,
+                     beside);
 #pragma GCC unroll 8
     for (int row = 0; row < rows; row++)
 #pragma GCC unroll 4
@@ -184,7 +289,7 @@ TILE void gates_tile(const fg_gru_weights *w, const bool standard, const int row
 
 /* reset_after=false, second half: n from every unit's r·h. */
 TILE void candidate_tile(const fg_gru_weights *w, const bool standard, const int rows, const int groups,
-                         const fg_gru_rows *r, int64_t group)
+                         const fg_gru_rows *r, int64_t group, fg_beside *beside)
 {
     vec acc[FG_MAX_ROWS * 4];
 #pragma GCC unroll 8
@@ -192,8 +297,8 @@ TILE void candidate_tile(const fg_gru_weights *w, const bool standard, const int
 #pragma GCC unroll 4
         for (int g = 0; g < groups; g++)
             acc[row * groups + g] = v_load(r->x[row] + ((group + g) * PANEL + 2) * L);
-    accumulate(acc, rows, groups, 1, (const float *const *)r->rh, w->units, w->candidate + group * w->units * L,
-               w->units * L);
+    accumulate_state(acc, rows, groups, 1, (const float *const *)r->rh, w->units, w->candidate + group * w->units * L,
+                     w->units * L, beside);
 #pragma GCC unroll 8
     for (int row = 0; row < rows; row++)
 #pragma GCC unroll 4
@@ -204,28 +309,74 @@ TILE void candidate_tile(const fg_gru_weights *w, const bool standard, const int
 
 /* ---- one instance per number of rows ----------------------------------------------------------------------------- */
 
-// clang-format off
-#if V_ROWS == 8
-#define EACH_ROWS(CALL)                                                                                                \
-    switch (rows) {                                                                                                    \
-    case 1: CALL(1); break; case 2: CALL(2); break; case 3: CALL(3); break; case 4: CALL(4); break;                    \
-    case 5: CALL(5); break; case 6: CALL(6); break; case 7: CALL(7); break; default: CALL(8); break;                   \
-    }
-#else
-#define EACH_ROWS(CALL)                                                                                                \
-    switch (rows) {                                                                                                    \
-    case 1: CALL(1); break; case 2: CALL(2); break; case 3: CALL(3); break; default: CALL(4); break;                   \
-    }
-#endif
-// clang-format on
-
 static void k_product(const fg_product *p, int rows, const float *const *x, float *const *y, int64_t first,
                       int64_t last)
 {
-#define CALL(n) product_rows(p, n, x, y, first, last)
-    EACH_ROWS(CALL)
-#undef CALL
+    switch (rows) {
+    case 1: product_rows(p, 1, x, y, first, last); break;
+    case 2: product_rows(p, 2, x, y, first, last); break;
+    case 3: product_rows(p, 3, x, y, first, last); break;
+#if V_ROWS == 4
+    default: product_rows(p, 4, x, y, first, last); break;
+#else
+    case 4: product_rows(p, 4, x, y, first, last); break;
+    case 5: product_rows(p, 5, x, y, first, last); break;
+    case 6: product_rows(p, 6, x, y, first, last); break;
+    case 7: product_rows(p, 7, x, y, first, last); break;
+    default: product_rows(p, 8, x, y, first, last); break;
+#endif
+    }
 }
+
+typedef void tile_fn(const fg_gru_weights *w, const fg_gru_rows *r, int64_t group);
+typedef void rows_fn(const fg_gru_weights *w, const fg_gru_rows *r, fg_sweep sweep);
+
+/* Walks the groups of a sweep, `side` at a time and then the rest one by one. */
+TILE void walk(const fg_gru_weights *w, const fg_gru_rows *r, fg_sweep sweep, const int side, tile_fn *many,
+               tile_fn *one)
+{
+    const int64_t count = (sweep.last - sweep.first) / side, rest = (sweep.last - sweep.first) % side;
+    for (int64_t i = 0; i < count; i++)
+        many(w, r, sweep.backwards ? sweep.last - (i + 1) * side : sweep.first + i * side);
+    for (int64_t i = 0; i < rest; i++)
+        one(w, r, sweep.backwards ? sweep.first + rest - 1 - i : sweep.last - rest + i);
+}
+
+/* A function for each tile: side by side in one, GCC 12 gives registers of the sums to the gates' constants. */
+#define TILE_FUNCTION(NAME, TILE_OF, n, groups)                                                                        \
+    static __attribute__((noinline, unused)) void NAME(const fg_gru_weights *w, const fg_gru_rows *r, int64_t group)   \
+    {                                                                                                                  \
+        TILE_OF(n, groups);                                                                                            \
+    }
+
+#define ROWS_FUNCTION(NAME, TILE_OF, n, side)                                                                          \
+    TILE_FUNCTION(NAME##_##n##_many, TILE_OF, n, side)                                                                 \
+    TILE_FUNCTION(NAME##_##n##_one, TILE_OF, n, 1)                                                                     \
+    static void NAME##_##n(const fg_gru_weights *w, const fg_gru_rows *r, fg_sweep sweep)                              \
+    {                                                                                                                  \
+        walk(w, r, sweep, side, NAME##_##n##_many, NAME##_##n##_one);                                                  \
+    }
+
+/* NAME[rows - 1] sweeps a tile of that many rows. */
+#if V_ROWS == 8
+#define FAMILY(NAME, TILE_OF, SIDE_OF)                                                                                 \
+    ROWS_FUNCTION(NAME, TILE_OF, 1, SIDE_OF(1))                                                                        \
+    ROWS_FUNCTION(NAME, TILE_OF, 2, SIDE_OF(2))                                                                        \
+    ROWS_FUNCTION(NAME, TILE_OF, 3, SIDE_OF(3))                                                                        \
+    ROWS_FUNCTION(NAME, TILE_OF, 4, SIDE_OF(4))                                                                        \
+    ROWS_FUNCTION(NAME, TILE_OF, 5, SIDE_OF(5))                                                                        \
+    ROWS_FUNCTION(NAME, TILE_OF, 6, SIDE_OF(6))                                                                        \
+    ROWS_FUNCTION(NAME, TILE_OF, 7, SIDE_OF(7))                                                                        \
+    ROWS_FUNCTION(NAME, TILE_OF, 8, SIDE_OF(8))                                                                        \
+    static rows_fn *const NAME[] = {NAME##_1, NAME##_2, NAME##_3, NAME##_4, NAME##_5, NAME##_6, NAME##_7, NAME##_8};
+#else
+#define FAMILY(NAME, TILE_OF, SIDE_OF)                                                                                 \
+    ROWS_FUNCTION(NAME, TILE_OF, 1, SIDE_OF(1))                                                                        \
+    ROWS_FUNCTION(NAME, TILE_OF, 2, SIDE_OF(2))                                                                        \
+    ROWS_FUNCTION(NAME, TILE_OF, 3, SIDE_OF(3))                                                                        \
+    ROWS_FUNCTION(NAME, TILE_OF, 4, SIDE_OF(4))                                                                        \
+    static rows_fn *const NAME[] = {NAME##_1, NAME##_2, NAME##_3, NAME##_4};
+#endif
 
 /* Sigmoid gates and a tanh candidate are inlined; any other pair goes through a call per vector. */
 static bool is_standard(const fg_gru_weights *w)
@@ -233,85 +384,98 @@ static bool is_standard(const fg_gru_weights *w)
     return w->f.function == FG_SIGMOID && w->g.function == FG_TANH;
 }
 
-/* Walks the groups [first, last), SIDE(n) at a time. */
-#define WALK(n, TILE_OF)                                                                                               \
-    do {                                                                                                               \
-        int64_t group = first;                                                                                         \
-        for (; group + SIDE(n) <= last; group += SIDE(n))                                                              \
-            TILE_OF(n, SIDE(n));                                                                                       \
-        for (; SIDE(n) > 1 && group < last; group++)                                                                   \
-            TILE_OF(n, 1);                                                                                             \
-    } while (0)
+/* One phase of a step, with both kinds of gates. */
+#define PHASE(NAME, TILE_OF, SIDE_OF)                                                                                  \
+    FAMILY(NAME##_standard, TILE_OF##_STANDARD, SIDE_OF)                                                               \
+    FAMILY(NAME##_any, TILE_OF##_ANY, SIDE_OF)                                                                         \
+    static void k_##NAME(const fg_gru_weights *w, int rows, const fg_gru_rows *r, fg_sweep sweep)                      \
+    {                                                                                                                  \
+        (is_standard(w) ? NAME##_standard : NAME##_any)[rows - 1](w, r, sweep);                                        \
+    }
+/* The same with a product beside one row. */
+#if BESIDE_ROWS
+#define PHASE_BESIDE(NAME, TILE_OF, side)                                                                              \
+    ROWS_FUNCTION(NAME##_standard, TILE_OF##_STANDARD_BESIDE, beside, side)                                            \
+    ROWS_FUNCTION(NAME##_any, TILE_OF##_ANY_BESIDE, beside, side)                                                      \
+    static void k_##NAME##_beside(const fg_gru_weights *w, int rows, const fg_gru_rows *r, fg_sweep sweep)             \
+    {                                                                                                                  \
+        if (rows == 1 && r->beside)                                                                                    \
+            (is_standard(w) ? NAME##_standard_beside : NAME##_any_beside)(w, r, sweep);                                \
+        else                                                                                                           \
+            k_##NAME(w, rows, r, sweep);                                                                               \
+    }
+#else
+#define PHASE_BESIDE(NAME, TILE_OF, side)
+#define k_gru_step_beside k_gru_step
+#define k_gru_gates_beside k_gru_gates
+#define k_gru_candidate_beside k_gru_candidate
+#define k_finish NULL
+#endif
 
-TILE void each_step(const fg_gru_weights *w, const bool direct, const bool standard, int rows, const fg_gru_rows *r,
-                    int64_t first, int64_t last){
-#define STEP(n, groups) step_tile(w, direct, standard, n, groups, r, group)
-#define CALL(n) WALK(n, STEP)
-    EACH_ROWS(CALL)
-#undef CALL
-#undef STEP
-}
+#define STEP_STANDARD(n, groups) step_tile(w, false, true, n, groups, r, group, NULL)
+#define STEP_ANY(n, groups) step_tile(w, false, false, n, groups, r, group, NULL)
+#define STEP_STANDARD_BESIDE(n, groups) step_tile(w, false, true, 1, groups, r, group, r->beside)
+#define STEP_ANY_BESIDE(n, groups) step_tile(w, false, false, 1, groups, r, group, r->beside)
+PHASE(gru_step, STEP, SIDE)
+PHASE_BESIDE(gru_step, STEP, BESIDE_SIDE)
 
-TILE void each_gates(const fg_gru_weights *w, const bool standard, int rows, const fg_gru_rows *r, int64_t first,
-                     int64_t last){
-#define GATES(n, groups) gates_tile(w, standard, n, groups, r, group)
-#define CALL(n) WALK(n, GATES)
-    EACH_ROWS(CALL)
-#undef CALL
-#undef GATES
-}
-
-TILE void each_candidate(const fg_gru_weights *w, const bool standard, int rows, const fg_gru_rows *r, int64_t first,
-                         int64_t last)
+TILE void each_step(const fg_gru_weights *w, const bool standard, const fg_gru_run *run)
 {
-#define CANDIDATE(n, groups) candidate_tile(w, standard, n, groups, r, group)
-#define CALL(n) WALK(n, CANDIDATE)
-    EACH_ROWS(CALL)
-#undef CALL
-#undef CANDIDATE
+    fg_gru_rows r;
+    const float *const end = run->x + run->steps * w->groups * PANEL * L;
+    r.y[0] = run->y;
+    r.x[0] = run->x;
+    for (int t = 0; r.x[0] < end; t = !t) {
+        r.h[0] = run->h[t];
+        r.out[0] = run->h[!t];
+        if (w->groups == 1)
+            step_tile(w, false, standard, 1, 1, &r, 0, NULL);
+        else
+            (standard ? gru_step_standard_1 : gru_step_any_1)(w, &r, (fg_sweep){0, w->groups, run->backwards ^ t});
+        r.x[0] += w->groups * PANEL * L;
+        if (r.y[0])
+            r.y[0] += run->y_stride;
+    }
 }
 
-static void k_gru_step(const fg_gru_weights *w, int rows, const fg_gru_rows *r, int64_t first, int64_t last)
-{
-    if (is_standard(w))
-        each_step(w, false, true, rows, r, first, last);
-    else
-        each_step(w, false, false, rows, r, first, last);
-}
-
-static void k_gru_step_x(const fg_gru_weights *w, int rows, const fg_gru_rows *r, int64_t first, int64_t last)
-{
-    if (is_standard(w))
-        each_step(w, true, true, rows, r, first, last);
-    else
-        each_step(w, true, false, rows, r, first, last);
-}
-
-static void k_gru_gates(const fg_gru_weights *w, int rows, const fg_gru_rows *r, int64_t first, int64_t last)
-{
-    if (is_standard(w))
-        each_gates(w, true, rows, r, first, last);
-    else
-        each_gates(w, false, rows, r, first, last);
-}
-
-static void k_gru_candidate(const fg_gru_weights *w, int rows, const fg_gru_rows *r, int64_t first, int64_t last)
+static void k_gru_run(const fg_gru_weights *w, const fg_gru_run *run)
 {
     if (is_standard(w))
-        each_candidate(w, true, rows, r, first, last);
+        each_step(w, true, run);
     else
-        each_candidate(w, false, rows, r, first, last);
+        each_step(w, false, run);
 }
+
+#define STEP_X_STANDARD(n, groups) step_tile(w, true, true, n, groups, r, group, NULL)
+#define STEP_X_ANY(n, groups) step_tile(w, true, false, n, groups, r, group, NULL)
+PHASE(gru_step_x, STEP_X, SIDE)
+
+#define GATES_STANDARD(n, groups) gates_tile(w, true, n, groups, r, group, NULL)
+#define GATES_ANY(n, groups) gates_tile(w, false, n, groups, r, group, NULL)
+#define GATES_STANDARD_BESIDE(n, groups) gates_tile(w, true, 1, groups, r, group, r->beside)
+#define GATES_ANY_BESIDE(n, groups) gates_tile(w, false, 1, groups, r, group, r->beside)
+PHASE(gru_gates, GATES, SIDE)
+PHASE_BESIDE(gru_gates, GATES, BESIDE_SIDE)
+
+#define CANDIDATE_STANDARD(n, groups) candidate_tile(w, true, n, groups, r, group, NULL)
+#define CANDIDATE_ANY(n, groups) candidate_tile(w, false, n, groups, r, group, NULL)
+#define CANDIDATE_STANDARD_BESIDE(n, groups) candidate_tile(w, true, 1, groups, r, group, r->beside)
+#define CANDIDATE_ANY_BESIDE(n, groups) candidate_tile(w, false, 1, groups, r, group, r->beside)
+PHASE(gru_candidate, CANDIDATE, CANDIDATE_SIDE)
+PHASE_BESIDE(gru_candidate, CANDIDATE, BESIDE_CANDIDATE_SIDE)
 
 const fg_kernels FG_TABLE = {
     .name = FG_NAME,
     .lanes = L,
     .rows = V_ROWS,
+    .beside_rows = BESIDE_ROWS,
     .product = k_product,
-    .gru_step = k_gru_step,
+    .finish = k_finish,
+    .gru_step = k_gru_step_beside,
     .gru_step_x = k_gru_step_x,
-    .gru_gates = k_gru_gates,
-    .gru_candidate = k_gru_candidate,
+    .gru_run = k_gru_run,
+    .gru_gates = k_gru_gates_beside,
+    .gru_candidate = k_gru_candidate_beside,
     .activate = k_activate,
     .activate_row = k_activate_row,
 };

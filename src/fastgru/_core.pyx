@@ -2,12 +2,13 @@
 """The only door to the C core: checks arguments, releases the GIL where it pays, turns a status into an exception."""
 
 from libc.stdint cimport int32_t, int64_t
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memset
 
 from fastgru._native cimport *
 
 cimport numpy as cnp
+from cpython.object cimport PyObject
 
 from collections.abc import Mapping
 
@@ -94,7 +95,9 @@ cdef struct InputInfo:
     # an input or output in the form that the fast path compares arrays with
     bint ids
     bint sequence
+    int64_t batch, steps       # sizes that the network fixes, or -1
     int inner                  # number of axes after batch and time
+    int64_t elements           # of the inner axes
     int64_t limit              # ids lie below it
     int64_t sizes[MAX_AXES]    # of the inner axes
 
@@ -106,10 +109,14 @@ cdef InputInfo info_of(object spec) except *:
         raise BadModelFile(f"{spec.name!r}: more than {MAX_AXES} axes are not supported")
     info.ids = spec.dtype == "int32"
     info.sequence = spec.is_sequence
+    info.batch = -1 if spec.shape[0] is None else spec.shape[0]
+    info.steps = -1 if not spec.is_sequence or spec.shape[1] is None else spec.shape[1]
     info.inner = len(spec.inner)
+    info.elements = 1
     info.limit = 2**31
     for axis in range(info.inner):
         info.sizes[axis] = spec.inner[axis]
+        info.elements *= info.sizes[axis]
     return info
 
 
@@ -136,6 +143,7 @@ cdef class Plan:
     cdef int n_views
     cdef InputInfo *info        # of each input
     cdef InputInfo output_info  # of the first output
+    cdef fg_value output        # the first
     cdef bint is_simple         # one sequence in, one float value out
 
     def __cinit__(self, graph, isa=None, blas=False):
@@ -286,6 +294,7 @@ cdef class Plan:
         finally:
             free(values)
         self.output_info = info_of(self.outputs[0])
+        self.output = self.ids[self.outputs[0].name]
         self.is_simple = len(self.inputs) == n == 1 and self.info[0].sequence and self.outputs[0].dtype == "float32"
 
     @property
@@ -413,9 +422,42 @@ cdef cnp.ndarray make_mask(object lengths, object mask, int64_t batch, int64_t s
 
 # ---- running ---------------------------------------------------------------------------------------------------------
 
-cdef inline bint is_plain(cnp.ndarray array, int type_number, int ndim) noexcept:
-    return (cnp.PyArray_TYPE(array) == type_number and cnp.PyArray_NDIM(array) == ndim
-            and cnp.PyArray_IS_C_CONTIGUOUS(array) and cnp.PyArray_ISBEHAVED_RO(array))
+cdef extern from *:
+    """
+    /* No one but the holder that asks has it, nor a weak reference to it. */
+    static int is_unheld_array(PyObject *array)
+    {
+        return Py_REFCNT(array) == 1 && ((PyArrayObject_fields *)array)->weakreflist == NULL;
+    }
+    """
+    bint is_unheld_array(PyObject *array) noexcept
+
+cdef enum:
+    REUSED_ELEMENTS = 1024     # results up to this size are used again once nobody holds them
+
+
+cdef inline bint is_plain(cnp.ndarray array) noexcept:
+    return cnp.PyArray_IS_C_CONTIGUOUS(array) and cnp.PyArray_ISBEHAVED_RO(array)
+
+
+cdef inline bint has_sizes(cnp.ndarray array, int lead, const InputInfo *info) noexcept:
+    cdef int axis
+    for axis in range(info.inner):
+        if cnp.PyArray_DIM(array, lead + axis) != info.sizes[axis]:
+            return False
+    return True
+
+
+cdef inline bint is_like(cnp.ndarray array, int ndim, const cnp.npy_intp *sizes) noexcept:
+    """Plain writable float32 of that shape."""
+    cdef int axis
+    if (cnp.PyArray_NDIM(array) != ndim or cnp.PyArray_TYPE(array) != cnp.NPY_FLOAT32
+            or not cnp.PyArray_IS_C_CONTIGUOUS(array) or not cnp.PyArray_ISBEHAVED(array)):
+        return False
+    for axis in range(ndim):
+        if cnp.PyArray_DIM(array, axis) != sizes[axis]:
+            return False
+    return True
 
 
 cdef class Runner:
@@ -442,7 +484,10 @@ cdef class Runner:
     cdef fg_state *state
     cdef fg_view *views
     cdef fg_view *results
-    cdef int32_t *ids          # token ids of a step, converted
+    cdef int32_t *ids          # token ids, converted
+    cdef int64_t ids_room
+    cdef object older          # the last two small results
+    cdef object newer
     cdef bint busy
     cdef bint closed
 
@@ -454,8 +499,7 @@ cdef class Runner:
         self.mask_drop = mask_drop
         self.views = <fg_view *>calloc(plan.n_views, sizeof(fg_view))
         self.results = <fg_view *>calloc(len(plan.outputs), sizeof(fg_view))
-        self.ids = <int32_t *>calloc(batch_size, sizeof(int32_t))
-        if self.views == NULL or self.results == NULL or self.ids == NULL:
+        if self.views == NULL or self.results == NULL:
             raise MemoryError()
         check(fg_state_new(plan.plan, batch_size, &self.state))
 
@@ -526,10 +570,12 @@ cdef class Runner:
         >>> bool(np.array_equal(y, model(np.array([[4, 8, 15]]))))
         True
         """
+        cdef fg_call call
         self.enter()
         try:
-            if self.plan.is_simple and (out is None or isinstance(out, np.ndarray)) and self._take_step(x):
-                return self._go_simple(out)
+            if not isinstance(out, tuple) and self._take(x, True, &call) and call.batch == self.batch_size:
+                call.threads = self.threads
+                return self._go_simple(out, True, &call)
             return self._call(x, None, out, True)
         finally:
             self.busy = False
@@ -565,8 +611,12 @@ cdef class Runner:
         >>> bool(np.array_equal(stream.run(np.array([[15]])), model(np.array([[4, 8, 15]]))))
         True
         """
+        cdef fg_call call
         self.enter()
         try:
+            if lengths is None and not isinstance(out, tuple) and self._take(x, False, &call) and call.batch == self.batch_size:
+                call.threads = self.threads
+                return self._go_simple(out, False, &call)
             if lengths is not None and self.mask_drop is not None:
                 raise BadInput(self.mask_drop)
             return self._call(x, lengths, out, False)
@@ -584,64 +634,101 @@ cdef class Runner:
         results = self._run(arrays, lengths, None, self.threads, out, one_step, self.batch_size)
         return results[0] if len(results) == 1 else results
 
-    # ---- the fast path: one input, one output, one step ----
+    # ---- the fast path: one sequence in, one float value out, nothing to convert and nothing to complain about ----
 
-    cdef bint _take_step(self, object x):
-        """Point the view at x if it needs neither conversion nor complaint."""
+    cdef bint _take(self, object x, bint one_step, fg_call *call):
+        """Point the input's view at x and note batch and steps; False where x is for the slow path."""
         cdef InputInfo *info = &self.plan.info[0]
-        cdef fg_view *view = &self.views[0]
+        cdef int lead = 1 if one_step else 2
+        cdef int64_t count
         cdef cnp.ndarray array
-        cdef int axis
-        if not cnp.PyArray_CheckExact(x):
+        if not self.plan.is_simple or not cnp.PyArray_CheckExact(x):
             return False
         array = <cnp.ndarray>x
+        if cnp.PyArray_NDIM(array) != lead + info.inner or not is_plain(array) or not has_sizes(array, lead, info):
+            return False
+        call.batch = cnp.PyArray_DIM(array, 0)
+        call.steps = 1 if one_step else cnp.PyArray_DIM(array, 1)
+        count = call.batch * call.steps
+        if count == 0 or (info.batch >= 0 and info.batch != call.batch):
+            return False
         if info.ids:
-            return self._take_ids(array, info.limit)
-        if not is_plain(array, cnp.NPY_FLOAT32, 1 + info.inner) or cnp.PyArray_DIM(array, 0) != self.batch_size:
-            return False
-        for axis in range(info.inner):
-            if cnp.PyArray_DIM(array, 1 + axis) != info.sizes[axis]:
+            if not self._take_ids(array, count, info.limit):
                 return False
-        view.data = cnp.PyArray_DATA(array)
-        view.batch_stride = cnp.PyArray_SIZE(array) // self.batch_size  # NumPy leaves the stride of a lone row open
-        view.time_stride = 0
-        return True
-
-    cdef bint _take_ids(self, cnp.ndarray array, int64_t limit):
-        cdef int64_t row, token
-        cdef bint narrow = cnp.PyArray_TYPE(array) == cnp.NPY_INT32
-        if not is_plain(array, cnp.NPY_INT32 if narrow else cnp.NPY_INT64, 1) or cnp.PyArray_DIM(array, 0) != self.batch_size:
-            return False
-        for row in range(self.batch_size):
-            token = (<int32_t *>cnp.PyArray_DATA(array))[row] if narrow else (<int64_t *>cnp.PyArray_DATA(array))[row]
-            if token < 0 or token >= limit:
-                return False
-            self.ids[row] = <int32_t>token
-        self.views[0].data = self.ids
-        self.views[0].batch_stride = 1
-        self.views[0].time_stride = 0
-        return True
-
-    cdef object _go_simple(self, object out):
-        cdef Plan plan = self.plan
-        cdef cnp.npy_intp sizes[MAX_AXES + 1]
-        cdef cnp.ndarray array
-        cdef int axis
-        self.views[1].data = NULL  # no mask
-        if out is None:
-            sizes[0] = self.batch_size
-            for axis in range(plan.output_info.inner):
-                sizes[1 + axis] = plan.output_info.sizes[axis]
-            array = cnp.PyArray_EMPTY(1 + plan.output_info.inner, sizes, cnp.NPY_FLOAT32, 0)
+        elif cnp.PyArray_TYPE(array) == cnp.NPY_FLOAT32:
+            self.views[0].data = cnp.PyArray_DATA(array)
         else:
-            spec = plan.outputs[0]
-            array = _given_output(out, spec, (self.batch_size, *spec.inner), np.float32)
-            if overlaps(array, &self.views[0], self.batch_size):
+            return False
+        self.views[0].time_stride = info.elements
+        self.views[0].batch_stride = call.steps * info.elements
+        self.views[1].data = NULL  # no mask
+        return True
+
+    cdef bint _take_ids(self, cnp.ndarray array, int64_t count, int64_t limit):
+        cdef int64_t i
+        cdef int kind = cnp.PyArray_TYPE(array)
+        cdef int64_t *wide = <int64_t *>cnp.PyArray_DATA(array)
+        cdef int32_t *ids = <int32_t *>cnp.PyArray_DATA(array)
+        if kind == cnp.NPY_INT64:
+            if count > self.ids_room:
+                ids = <int32_t *>realloc(self.ids, count * sizeof(int32_t))
+                if ids == NULL:
+                    return False
+                self.ids, self.ids_room = ids, count
+            ids = self.ids
+            for i in range(count):
+                if wide[i] < 0 or wide[i] >= limit:
+                    return False
+                ids[i] = <int32_t>wide[i]
+        elif kind == cnp.NPY_INT32:
+            for i in range(count):
+                if ids[i] < 0 or ids[i] >= limit:
+                    return False
+        else:
+            return False
+        self.views[0].data = ids
+        return True
+
+    cdef object _go_simple(self, object out, bint one_step, fg_call *call):
+        cdef Plan plan = self.plan
+        cdef InputInfo *info = &plan.output_info
+        cdef cnp.npy_intp sizes[MAX_AXES + 2]
+        cdef cnp.ndarray array
+        cdef int axis, lead = 1
+        cdef int64_t elements = info.elements
+        sizes[0] = call.batch
+        if info.sequence and not one_step:
+            lead = 2
+            sizes[1] = fg_plan_steps(plan.plan, plan.output, call.steps)
+            elements *= sizes[1]
+        for axis in range(info.inner):
+            sizes[lead + axis] = info.sizes[axis]
+        if out is None:
+            array = self._output(lead + info.inner, sizes, call.batch * elements)
+        else:
+            if not cnp.PyArray_CheckExact(out) or not is_like(<cnp.ndarray>out, lead + info.inner, sizes):
+                _given_output(out, plan.outputs[0], tuple([sizes[axis] for axis in range(lead + info.inner)]), np.float32)
+            array = <cnp.ndarray>out
+            if overlaps(array, &self.views[0], call.batch):
                 raise BadInput("out= overlaps the input")
         self.results[0].data = cnp.PyArray_DATA(array)
-        self.results[0].batch_stride = cnp.PyArray_STRIDE(array, 0) // 4
-        self.results[0].time_stride = 0
-        self._go(self.batch_size, 1, self.threads)
+        self.results[0].time_stride = info.elements
+        self.results[0].batch_stride = elements
+        self._go(call.batch, call.steps, call.threads)
+        return array
+
+    cdef cnp.ndarray _output(self, int ndim, cnp.npy_intp *sizes, int64_t elements):
+        """A new array; a small one may be an earlier result that nobody holds any more."""
+        cdef cnp.ndarray array
+        if elements > REUSED_ELEMENTS:
+            return cnp.PyArray_EMPTY(ndim, sizes, cnp.NPY_FLOAT32, 0)
+        if is_unheld_array(<PyObject *>self.older) and is_like(<cnp.ndarray>self.older, ndim, sizes):
+            array = <cnp.ndarray>self.older
+        elif is_unheld_array(<PyObject *>self.newer) and is_like(<cnp.ndarray>self.newer, ndim, sizes):
+            return <cnp.ndarray>self.newer
+        else:
+            array = cnp.PyArray_EMPTY(ndim, sizes, cnp.NPY_FLOAT32, 0)
+        self.older, self.newer = self.newer, array
         return array
 
     cdef int _go(self, int64_t batch, int64_t steps, int threads) except -1:
@@ -660,9 +747,14 @@ cdef class Runner:
 
     def _run_fresh(self, tuple arrays, lengths, mask, int threads, out):
         """As _run, whole sequences, every row from its initial state."""
+        cdef fg_call call
         self.enter()
         try:
             fg_state_reset(self.state, 0, 2**62)
+            if (lengths is None and mask is None and not isinstance(out, tuple) and self._take(arrays[0], False, &call)
+                    and (self.plan.info[0].steps < 0 or self.plan.info[0].steps == call.steps)):
+                call.threads = threads
+                return (self._go_simple(out, False, &call),)
             return self._run(arrays, lengths, mask, threads, out, False)
         finally:
             self.busy = False

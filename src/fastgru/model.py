@@ -101,7 +101,7 @@ class Model:
             drops.
         """
         plan = self._plan
-        if len(inputs) != len(plan.inputs) or isinstance(inputs[0], Mapping):
+        if len(inputs) != len(plan.inputs) or (type(inputs[0]) is not np.ndarray and isinstance(inputs[0], Mapping)):
             given = core.named_inputs(inputs, plan.inputs)
             inputs = tuple(given[spec.name] for spec in plan.inputs)
         if (lengths is not None or mask is not None) and self._mask_drop is not None:
