@@ -54,7 +54,8 @@ typedef enum fg_kind {
     FG_GRU,
     FG_DENSE,
     FG_ACTIVATE,
-    FG_RESHAPE
+    FG_RESHAPE,
+    FG_CONCATENATE
 } fg_kind;
 
 /* One layer. Weight pointers are read by fg_plan_add and not kept, but for an embedding's table, which must outlive the
@@ -62,6 +63,8 @@ typedef enum fg_kind {
 typedef struct fg_layer {
     fg_kind kind;
     fg_value x, mask, h0;        /* inputs; mask and h0 may be FG_NONE */
+    const fg_value *inputs;      /* of a layer that reads several values alike: all of them, x the first; else NULL */
+    int32_t n_inputs;            /* not kept, like the weights */
     fg_value y, y_mask, y_state; /* outputs; FG_NONE where nobody reads them */
     union {
         struct {
@@ -80,7 +83,7 @@ typedef struct fg_layer {
             int64_t units;
             const float *kernel, *recurrent_kernel, *bias, *recurrent_bias, *initial_state; /* layouts: graph.py */
             fg_activation activation, recurrent_activation;
-            bool reset_after, return_sequences, go_backwards, zero_output_for_mask;
+            bool reset_after, return_sequences, go_backwards, time_order, zero_output_for_mask;
         } gru;
         struct {
             const float *kernel, *bias;
@@ -96,6 +99,9 @@ typedef struct fg_layer {
             bool sequence;
             int64_t steps, features;
         } reshape;
+        struct {
+            int64_t inner; /* rows of the last axis per step */
+        } concatenate;
     };
 } fg_layer;
 

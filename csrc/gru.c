@@ -12,7 +12,7 @@ typedef struct gru_layer {
     int64_t width; /* floats of an x-projection */
     float *recurrent, *candidate, *candidate_bias, *initial;
     int64_t stride; /* floats of one row of state */
-    bool return_sequences, go_backwards, zero_output_for_mask;
+    bool return_sequences, go_backwards, time_order, zero_output_for_mask;
 } gru_layer;
 
 /* ---- packing ----------------------------------------------------------------------------------------------------- */
@@ -99,6 +99,7 @@ static fg_status pack(gru_layer *own, const fg_plan *plan, const fg_layer *layer
     own->width = w->groups * 3 * plan->kernels->lanes;
     own->return_sequences = layer->gru.return_sequences;
     own->go_backwards = layer->gru.go_backwards;
+    own->time_order = layer->gru.time_order;
     own->zero_output_for_mask = layer->gru.zero_output_for_mask;
     const fg_status status = pack_input(own, plan, layer, inputs);
     if (status)
@@ -129,7 +130,8 @@ static fg_status add(fg_plan *plan, fg_step *step, const fg_layer *layer)
     if (units < 1 || units > INT32_MAX || !x || !x->sequence || !layer->gru.kernel || !layer->gru.recurrent_kernel ||
         layer->gru.activation.function >= FG_SOFTMAX || layer->gru.recurrent_activation.function >= FG_SOFTMAX ||
         (layer->h0 != FG_NONE && (!h0 || h0->sequence || h0->features != units)) ||
-        !fg_mask_fits(plan, layer->mask, layer->x) || (layer->y == FG_NONE && layer->y_state == FG_NONE))
+        !fg_mask_fits(plan, layer->mask, layer->x) || (layer->y == FG_NONE && layer->y_state == FG_NONE) ||
+        (layer->gru.time_order && !(layer->gru.go_backwards && layer->gru.return_sequences)))
         return FG_BAD_LAYER;
     gru_layer *own = calloc(1, sizeof *own);
     if (!own)
@@ -146,6 +148,8 @@ static fg_status add(fg_plan *plan, fg_step *step, const fg_layer *layer)
     step->cost = 3.0 * (double)units * (double)(units + x->features);
     step->bytes = own->input.bytes + own->weights.groups * 3 * plan->kernels->lanes * units * (int64_t)sizeof(float);
     const fg_status defined = fg_define(plan, layer->y, own->return_sequences ? layer->x : FG_NONE, FG_FLOATS, units);
+    if (!defined && layer->y != FG_NONE)
+        plan->values[layer->y].late = own->time_order;
     return defined ? defined : fg_define(plan, layer->y_state, FG_NONE, FG_FLOATS, units);
 }
 
@@ -406,7 +410,8 @@ static void deliver(const walk *w)
     }
 }
 
-/* Turns the block around for go_backwards: step t of the block is the input's step total-1-(t0+t). */
+/* Turns the block around for go_backwards: step t of the block is the input's step total-1-(t0+t), and with time_order
+ * the output's as well. */
 static void reverse(walk *w)
 {
     const fg_context *c = w->c;
@@ -421,6 +426,10 @@ static void reverse(walk *w)
     if (w->mask) {
         w->mask += offset * w->mask_time;
         w->mask_time = -w->mask_time;
+    }
+    if (w->y && w->own->time_order) {
+        w->y += (c->total - 1 - 2 * c->t0) * w->y_time;
+        w->y_time = -w->y_time;
     }
 }
 

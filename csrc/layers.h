@@ -4,8 +4,9 @@
  * How a network runs. The layers of a plan stand in *stages*: even ones run once, odd ones walk a sequence in blocks of
  * steps, so that a block's intermediate values stay in cache and a causal network's memory does not grow with time. A
  * layer joins the stage of the sequence that it reads step by step; what it must see whole (go_backwards, a reshape
- * over time) or what stands only after the last step (a GRU's last output) puts it into a later one. A value read in a
- * later stage than its own is kept *whole*, all others for one block. */
+ * over time) or what stands only after the last step (a GRU's last output; a *late* sequence, which is written from its
+ * end) puts it into a later one. A value read in a later stage than its own is kept *whole*, as is a late one; all
+ * others for one block. */
 #ifndef FASTGRU_LAYERS_H
 #define FASTGRU_LAYERS_H
 
@@ -27,9 +28,14 @@ typedef struct fg_value_info {
     fg_type type;
     int64_t features; /* elements per row and step */
     int stage;        /* the stage that computes it; inputs: -1 */
+    bool late;        /* a sequence of which no step stands before its stage is over */
     bool whole;       /* kept for all steps, see above */
     bool always;      /* of a mask: there in every call; else absent where the mask `mask_of` is, or that is FG_NONE */
     fg_value mask_of;
+    int64_t readers; /* layers and outputs that read it, each as often as it does */
+    /* Stored inside the value `part_of`, from its feature `part_offset` on; FG_NONE: on its own. */
+    fg_value part_of;
+    int64_t part_offset;
     /* Number of steps: that of the value `steps_of`, or the call's (FG_NONE). A reshape's output is its own `steps_of`:
      * it has `fixed_steps`, or (0) as many as hold what `reshaped` holds. */
     fg_value steps_of, reshaped;
@@ -52,6 +58,9 @@ typedef struct fg_layer_ops {
 struct fg_step {
     const fg_layer_ops *ops;
     fg_value x, mask, h0, y, y_mask, y_state;
+    fg_value *inputs; /* all values that it reads alike, x the first; NULL: x alone */
+    int32_t n_inputs;
+    bool joins; /* y holds the inputs side by side, so they may be computed there */
     bool reads_whole;
     int stage;
     fg_value walked;                   /* the sequence whose steps it walks; FG_NONE: it runs once */
@@ -77,6 +86,7 @@ struct fg_plan {
     int n_stages; /* stages 0 .. n_stages-1 */
     int n_memories;
     bool causal, finished;
+    bool has_parts; /* a value is computed inside another one */
     double cost;
     int64_t bytes;
     int64_t scratch_row, scratch_step; /* the most of any layer */
@@ -183,6 +193,10 @@ static inline int64_t fg_token(int32_t id, int64_t vocabulary)
     return id >= 0 && id < vocabulary ? id : 0;
 }
 
+/* Keeps all inputs of a layer that reads several: floats, all sequences with the same steps, or none. FG_BAD_LAYER,
+ * FG_NO_MEMORY. */
+fg_status fg_keep_inputs(const fg_plan *plan, fg_step *step, const fg_layer *layer);
+
 /* Whether `mask` may mask the steps of x: FG_NONE, or bytes over the same steps. */
 bool fg_mask_fits(const fg_plan *plan, fg_value mask, fg_value x);
 
@@ -213,6 +227,7 @@ const float *fg_embedding_table(const fg_step *step, int64_t *vocabulary, int64_
  * False, and nothing is changed, where the table of projections would be too large. */
 bool fg_gru_fold(const fg_plan *plan, fg_step *gru, const fg_step *embedding);
 
-extern const fg_layer_ops fg_embedding_ops, fg_masking_ops, fg_gru_ops, fg_dense_ops, fg_activate_ops, fg_reshape_ops;
+extern const fg_layer_ops fg_embedding_ops, fg_masking_ops, fg_gru_ops, fg_dense_ops, fg_activate_ops, fg_reshape_ops,
+    fg_concatenate_ops;
 
 #endif

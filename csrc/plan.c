@@ -42,8 +42,10 @@ void fg_plan_free(fg_plan *plan)
 {
     if (!plan)
         return;
-    for (int i = 0; i < plan->n_steps; i++)
+    for (int i = 0; i < plan->n_steps; i++) {
         plan->steps[i].ops->release(&plan->steps[i]);
+        free(plan->steps[i].inputs);
+    }
     free(plan->steps);
     free(plan->values);
     free(plan->inputs);
@@ -63,6 +65,7 @@ fg_status fg_define(fg_plan *plan, fg_value v, fg_value like, fg_type type, int6
                                       .type = type,
                                       .features = features,
                                       .mask_of = FG_NONE,
+                                      .part_of = FG_NONE,
                                       .steps_of = FG_NONE,
                                       .reshaped = FG_NONE};
     if (like != FG_NONE) {
@@ -96,6 +99,24 @@ bool fg_mask_fits(const fg_plan *plan, fg_value mask, fg_value x)
            (info && info->sequence == plan->values[x].sequence && info->steps_of == plan->values[x].steps_of);
 }
 
+fg_status fg_keep_inputs(const fg_plan *plan, fg_step *step, const fg_layer *layer)
+{
+    const fg_value_info *first = fg_read(plan, layer->x, FG_FLOATS);
+    if (!first || layer->n_inputs < 1 || layer->inputs[0] != layer->x)
+        return FG_BAD_LAYER;
+    for (int32_t i = 1; i < layer->n_inputs; i++) {
+        const fg_value_info *info = fg_read(plan, layer->inputs[i], FG_FLOATS);
+        if (!info || info->sequence != first->sequence || info->steps_of != first->steps_of)
+            return FG_BAD_LAYER;
+    }
+    step->inputs = malloc((size_t)layer->n_inputs * sizeof *step->inputs);
+    if (!step->inputs)
+        return FG_NO_MEMORY;
+    memcpy(step->inputs, layer->inputs, (size_t)layer->n_inputs * sizeof *step->inputs);
+    step->n_inputs = layer->n_inputs;
+    return FG_OK;
+}
+
 static fg_status add_input(fg_plan *plan, const fg_layer *layer)
 {
     const fg_type type = layer->kind == FG_INPUT ? FG_FLOATS : layer->kind == FG_TOKENS ? FG_IDS : FG_BYTES;
@@ -127,6 +148,7 @@ static const fg_layer_ops *ops_of(fg_kind kind)
     case FG_DENSE: return &fg_dense_ops;
     case FG_ACTIVATE: return &fg_activate_ops;
     case FG_RESHAPE: return &fg_reshape_ops;
+    case FG_CONCATENATE: return &fg_concatenate_ops;
     default: return NULL;
     }
 }
@@ -177,7 +199,8 @@ static int64_t at_least64(int64_t size, int64_t bound)
     return size < bound ? bound : size;
 }
 
-/* The first stage in which `step` may read v. A sequence read step by step may be read in its own stage. */
+/* The first stage in which `step` may read v. A sequence read step by step may be read in its own stage, unless it is
+ * late. */
 static int readable(const fg_plan *plan, const fg_step *step, fg_value v)
 {
     if (v == FG_NONE)
@@ -185,7 +208,7 @@ static int readable(const fg_plan *plan, const fg_step *step, fg_value v)
     const fg_value_info *info = &plan->values[v];
     if (info->is_input)
         return 0;
-    const bool ready = info->sequence ? !step->reads_whole : info->stage % 2 == 0;
+    const bool ready = info->sequence && !info->late ? !step->reads_whole : info->stage % 2 == 0;
     return ready ? info->stage : info->stage + 1;
 }
 
@@ -220,6 +243,8 @@ static void choose_stage(fg_plan *plan, int index)
     int stage = readable(plan, step, step->x);
     stage = at_least(stage, readable(plan, step, step->mask));
     stage = at_least(stage, readable(plan, step, step->h0));
+    for (int32_t i = 0; i < step->n_inputs; i++)
+        stage = at_least(stage, readable(plan, step, step->inputs[i]));
     const int parity = sequence != FG_NONE;
     stage += (stage & 1) != parity;
     while (parity && !stage_fits(plan, index, stage, sequence))
@@ -230,7 +255,8 @@ static void choose_stage(fg_plan *plan, int index)
     for (int i = 0; i < 3; i++)
         if (outs[i] != FG_NONE) {
             plan->values[outs[i]].stage = stage;
-            plan->values[outs[i]].whole = !parity; /* what runs once writes all steps, read or not */
+            /* what runs once or from the end writes all steps, read or not */
+            plan->values[outs[i]].whole = !parity || plan->values[outs[i]].late;
         }
     plan->n_stages = at_least(plan->n_stages, stage + 1);
 }
@@ -245,37 +271,68 @@ static void keep_whole(fg_plan *plan, fg_value v, int stage)
         info->whole = true;
 }
 
-/* ---- folding ----------------------------------------------------------------------------------------------------- */
+/* ---- what the readers of a value allow --------------------------------------------------------------------------- */
 
-static bool is_read(const fg_plan *plan, fg_value v)
+static void count_readers(fg_plan *plan)
 {
-    for (int i = 0; i < plan->n_steps; i++)
-        if (plan->steps[i].x == v || plan->steps[i].h0 == v)
-            return true;
+    for (int i = 0; i < plan->n_steps; i++) {
+        const fg_step *step = &plan->steps[i];
+        if (!step->inputs)
+            plan->values[step->x].readers++;
+        for (int32_t k = 0; k < step->n_inputs; k++)
+            plan->values[step->inputs[k]].readers++;
+        if (step->h0 != FG_NONE)
+            plan->values[step->h0].readers++;
+    }
     for (int32_t i = 0; i < plan->n_outputs; i++)
-        if (plan->outputs[i] == v)
-            return true;
-    return false;
+        plan->values[plan->outputs[i]].readers++;
 }
 
 /* GRUs behind an embedding look up what the projection makes of its vectors. */
 static void fold_embedding(fg_plan *plan, fg_step *embedding)
 {
-    bool folded = false;
     for (int i = 0; i < plan->n_steps; i++) {
         fg_step *step = &plan->steps[i];
         if (step->ops != &fg_gru_ops || step->x != embedding->y)
             continue;
         plan->cost -= step->cost;
         plan->bytes -= step->bytes;
-        folded |= fg_gru_fold(plan, step, embedding);
+        if (fg_gru_fold(plan, step, embedding)) {
+            plan->values[step->x].readers++;
+            plan->values[embedding->y].readers--;
+        }
         plan->cost += step->cost;
         plan->bytes += step->bytes;
     }
-    if (folded && !is_read(plan, embedding->y)) {
+    if (plan->values[embedding->y].readers == 0) {
         plan->values[embedding->y].defined = false;
         embedding->y = FG_NONE;
     }
+}
+
+/* A value that only a joining layer reads is computed in its place there. All of them are kept whole, or none. */
+static void choose_parts(fg_plan *plan)
+{
+    for (int i = 0; i < plan->n_steps; i++) {
+        const fg_step *step = &plan->steps[i];
+        int64_t offset = 0;
+        for (int32_t k = 0; step->joins && k < step->n_inputs; k++) {
+            fg_value_info *part = &plan->values[step->inputs[k]], *y = &plan->values[step->y];
+            if (!part->is_input && part->readers == 1) {
+                part->part_of = step->y;
+                part->part_offset = offset;
+                plan->has_parts = true;
+                y->whole = y->whole || part->whole;
+            }
+            offset += part->features;
+        }
+    }
+    for (int i = plan->n_steps - 1; i >= 0; i--) /* a part may have parts */
+        for (int32_t k = 0; k < plan->steps[i].n_inputs; k++) {
+            fg_value_info *part = &plan->values[plan->steps[i].inputs[k]];
+            if (part->part_of != FG_NONE)
+                part->whole = plan->values[part->part_of].whole;
+        }
 }
 
 fg_status fg_plan_finish(fg_plan *plan, const fg_value *outputs, int32_t n_outputs)
@@ -291,6 +348,7 @@ fg_status fg_plan_finish(fg_plan *plan, const fg_value *outputs, int32_t n_outpu
         plan->outputs[i] = outputs[i];
     }
     plan->n_outputs = n_outputs;
+    count_readers(plan);
     for (int i = 0; i < plan->n_steps; i++)
         if (plan->steps[i].ops == &fg_embedding_ops)
             fold_embedding(plan, &plan->steps[i]);
@@ -308,9 +366,12 @@ fg_status fg_plan_finish(fg_plan *plan, const fg_value *outputs, int32_t n_outpu
         const fg_step *step = &plan->steps[i];
         keep_whole(plan, step->x, step->stage);
         keep_whole(plan, step->mask, step->stage);
+        for (int32_t k = 0; k < step->n_inputs; k++)
+            keep_whole(plan, step->inputs[k], step->stage);
         if (step->reads_whole && plan->values[step->x].sequence)
             plan->causal = false;
     }
+    choose_parts(plan);
     for (int i = 0; i < plan->n_steps; i++) {
         plan->scratch_row = at_least64(plan->scratch_row, plan->steps[i].scratch_row);
         plan->scratch_step = at_least64(plan->scratch_step, plan->steps[i].scratch_step);
@@ -320,7 +381,7 @@ fg_status fg_plan_finish(fg_plan *plan, const fg_value *outputs, int32_t n_outpu
     for (int32_t v = 0; v < plan->n_values; v++) {
         const fg_value_info *info = &plan->values[v];
         plan->row_elements += info->features + FG_ALIGN;
-        if (info->defined && info->sequence && !info->whole)
+        if (info->defined && info->sequence && !info->whole && info->part_of == FG_NONE)
             plan->block_row_bytes += info->features * (info->type == FG_BYTES ? 1 : 4);
     }
     plan->finished = true;

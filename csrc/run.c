@@ -251,10 +251,27 @@ static fg_status place_outputs(fg_state *state, const fg_step *step, const fg_ca
             slot->steps * info->features !=
                 fg_plan_steps(plan, info->reshaped, call->steps) * plan->values[info->reshaped].features)
             return FG_BAD_CALL;
-        if (slot->output < 0 && !is_absent(state, info))
+        if (slot->output < 0 && info->part_of == FG_NONE && !is_absent(state, info))
             *arena = place(state, outs[k], call, *arena);
     }
     return FG_OK;
+}
+
+/* Points parts into the values that they are parts of; from the last layer on, as a part may have parts. */
+static void place_parts(fg_state *state)
+{
+    const fg_plan *plan = state->plan;
+    for (int i = plan->n_steps - 1; plan->has_parts && i >= 0; i--)
+        for (int32_t k = 0; k < plan->steps[i].n_inputs; k++) {
+            const fg_value v = plan->steps[i].inputs[k];
+            const fg_value_info *info = &plan->values[v];
+            if (info->part_of == FG_NONE || !state->slots[info->part_of].view.data)
+                continue;
+            fg_slot *slot = &state->slots[v];
+            slot->view = state->slots[info->part_of].view;
+            slot->view.data = (float *)slot->view.data + info->part_offset;
+            slot->whole = state->slots[info->part_of].whole;
+        }
 }
 
 /* Blocks, and the places of all values, of the arena's and of the call's. */
@@ -286,6 +303,7 @@ static fg_status lay_out(fg_state *state, const fg_call *call)
     for (int32_t v = 0; v < plan->n_values; v++)
         if (state->slots[v].owned)
             state->slots[v].view.data = state->arena + state->slots[v].offset;
+    place_parts(state);
     state->scratch = (float *)(state->arena + arena);
     return FG_OK;
 }
@@ -295,6 +313,7 @@ static fg_status prepare(fg_state *state, const fg_call *call)
     const uint64_t given = given_views(state->plan, call);
     if (given && state->given == given && state->batch == call->batch && state->steps == call->steps) {
         bind_outputs(state, call);
+        place_parts(state);
         return bind_inputs(state, call);
     }
     state->batch = -1;

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastgru import _core
-from fastgru.graph import GRU, Activation, Dense, Embedding, Graph, Layer, TensorSpec, tensor_spec
+from fastgru.graph import GRU, Activation, Concatenate, Dense, Embedding, Graph, Layer, TensorSpec, tensor_spec
 
 #: every kernel set that this machine can run
 ISAS = [name for name in _core.isa_names() if _core.isa_available(name)]
@@ -40,6 +40,17 @@ def gru(
     }
     tensors = {key: value for key, value in tensors.items() if key not in without}
     return GRU(**{"name": name, "inputs": (source,), "units": units} | tensors | options)
+
+
+def bidirectional(
+    rng: np.random.Generator, input_size: int, units: int, *, name: str = "both", source: str = "x", **options: Any
+) -> tuple[GRU, GRU, Concatenate]:
+    """Two GRUs of different weights, one in each direction, and their outputs side by side under `name`."""
+    options = {"return_sequences": True, "without": ()} | options
+    ahead = gru(rng, input_size, units, name=f"{name}/ahead", source=source, **options)
+    turned = {"go_backwards": True, "time_order": options["return_sequences"]}
+    back = gru(rng, input_size, units, name=f"{name}/back", source=source, **turned, **options)
+    return ahead, back, Concatenate(name=name, inputs=(ahead.name, back.name))
 
 
 def dense(rng: np.random.Generator, input_size: int, units: int, *, name: str, source: str, function: str) -> Dense:

@@ -221,7 +221,7 @@ def gru(layer: g.GRU, at: Run) -> None:
         after = gru_step(layer, x[:, t], h)
         h = np.where(kept, after, h)
         last_output = np.where(kept, after, 0.0 if layer.zero_output_for_mask else last_output)
-        outputs[:, position] = last_output
+        outputs[:, t if layer.time_order else position] = last_output
 
     at.values[layer.name] = outputs if layer.return_sequences else last_output
     at.values[f"{layer.name}:state"] = h
@@ -245,6 +245,10 @@ def reshape(layer: g.Reshape, at: Run) -> None:
     at.values[layer.name] = x.reshape(*kept, *(total // known if size == -1 else size for size in layer.target))
 
 
+def concatenate(layer: g.Concatenate, at: Run) -> None:
+    at.values[layer.name] = np.concatenate([at.values[name] for name in layer.inputs], axis=-1)
+
+
 LAYERS: dict[type[g.Layer], Callable[..., None]] = {
     g.Identity: identity,
     g.Embedding: embedding,
@@ -253,6 +257,7 @@ LAYERS: dict[type[g.Layer], Callable[..., None]] = {
     g.Dense: dense,
     g.Activate: activation_layer,
     g.Reshape: reshape,
+    g.Concatenate: concatenate,
 }
 
 

@@ -17,7 +17,7 @@ import oracle
 from fastgru import BadInput, FastGRUError, UnsupportedModel, file
 from fastgru.bench import against, compare, peers, worker
 from fastgru.bench.cases import CHECKED_STEPS, Case, Row, random_case, reference
-from fastgru.graph import GRU, Activation, Graph, tensor_spec
+from fastgru.graph import GRU, Activation, Concatenate, Graph, Layer, tensor_spec
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tools" / "bench"))
 import length
@@ -28,18 +28,29 @@ import network_peers
 import networks
 import report
 
-TINY = [Row.parse(text) for text in ("1,1,3,5", "1,1,3,5/before", "2,4,3,5", "2,4,3,5/before", "3,7,3,5/lengths")]
+TINY = [
+    Row.parse(text)
+    for text in (
+        "1,1,3,5", "1,1,3,5/before", "2,4,3,5", "2,4,3,5/before", "3,7,3,5/lengths", "1,1,3,5/bidirectional",
+        "2,4,3,5/bidirectional", "2,4,3,5/before/bidirectional", "3,7,3,5/lengths/bidirectional",
+    )
+]  # fmt: skip
 #: 10 GB/s everywhere; a gate costs 2 ns, an FMA's latency is 1 ns
 FLAT = limits.Limits(1, 100.0, 1.0, 2.0, 30.0, [(1 << 12, 409.6), (1 << 26, 6710886.4)])
 
 
 def graph_of(case: Case) -> Graph:
-    names = ("kernel", "recurrent_kernel", "bias", "recurrent_bias")
-    layer = GRU(
-        name="gru", inputs=("x",), units=case.row.units, reset_after=case.row.reset_after, return_sequences=True,
-        mask="x:mask", zero_output_for_mask=True, **{name: getattr(case, name) for name in names},
-    )  # fmt: skip
-    return Graph((tensor_spec("x", None, (case.row.inputs,)),), (layer,), ("gru",))
+    layers: list[Layer] = [
+        GRU(
+            name=name, inputs=("x",), units=case.row.units, reset_after=case.row.reset_after, return_sequences=True,
+            go_backwards=name == "back", time_order=name == "back", mask="x:mask", zero_output_for_mask=True,
+            **vars(weights),
+        )
+        for name, weights in zip(("gru", "back"), case.directions, strict=False)
+    ]  # fmt: skip
+    if case.row.bidirectional:
+        layers.append(Concatenate(name="both", inputs=("gru", "back")))
+    return Graph((tensor_spec("x", None, (case.row.inputs,)),), tuple(layers), (layers[-1].name,))
 
 
 # ---- rows and cases --------------------------------------------------------------------------------------------------
@@ -58,14 +69,16 @@ def test_what_is_no_row(text):
 
 def test_the_same_row_has_the_same_numbers():
     first, second = random_case(TINY[-1]), random_case(TINY[-1])
-    assert all(np.array_equal(value, second.to_dict()[key]) for key, value in first.to_dict().items())
+    np.testing.assert_equal(first.to_dict(), second.to_dict())
+    one, other = (weights.kernel for weights in first.directions)
+    assert not np.array_equal(one, other)
 
 
 def test_a_case_survives_the_way_to_a_worker():
     case = random_case(TINY[-1])
     back = Case.from_dict(case.to_dict())
     assert back.row == case.row
-    assert np.array_equal(back.x, case.x)
+    np.testing.assert_equal(back.to_dict(), case.to_dict())
 
 
 @pytest.mark.parametrize("row", TINY)
@@ -137,6 +150,17 @@ def test_threads_share_all_but_the_chain():
     assert two["chain"] == one["chain"]
 
 
+def test_two_directions_are_twice_the_work_but_wait_once():
+    one, two = (limits.bound(random_case(Row(64, 10, 32, 32, bidirectional=both)), FLAT) for both in (False, True))
+    assert two["products"] == pytest.approx(2 * one["products"])
+    assert two["gates"] == pytest.approx(2 * one["gates"])
+    x = 4 * 640 * 32 / 10 / 1e3  # read once
+    assert two["bytes"] == pytest.approx(2 * one["bytes"] - x)
+    assert two["chain"] == one["chain"]
+    one, two = (limits.bound(random_case(Row(1, 10, 4, 4, bidirectional=both)), FLAT) for both in (False, True))
+    assert two["gates"] == one["gates"] == pytest.approx(0.3)  # ten times the latency
+
+
 def test_the_better_of_two_measurements():
     other = limits.Limits(1, 90.0, 0.9, 3.0, 29.0, [(1 << 12, 400.0), (1 << 26, 7e6)])
     assert FLAT.better(other) == limits.Limits(1, 100.0, 0.9, 2.0, 29.0, [(1 << 12, 400.0), (1 << 26, 6710886.4)])
@@ -164,8 +188,8 @@ def result(row: str, own: float, **others: float) -> dict:
 RESULTS = [result("1,1,8,8", 1e-6, torch=8e-6, litert=4e-6), result("8,10,8,8", 1e-6, torch=1e-6)]
 HEAD = {
     "machine": report.machine(), "isa": "avx2", "threads": 1, "repetitions": 3, "versions": {"torch": "2"},
-    "missing": {"openvino": "ImportError"}, "left_out": {"bidirectional": "none yet"}, "limits": None,
-    "commit": None, "seconds": 1.0,
+    "missing": {"openvino": "ImportError"}, "limits": None, "commit": None,
+    "seconds": 1.0,
 }  # fmt: skip
 
 
@@ -181,7 +205,6 @@ def test_the_markdown_names_all():
     assert "| 1,1,8,8 | 1 | 8 | 4 | litert | 4.00 |" in text
     assert "| 8,10,8,8 | 1 | 1 | – | torch | 1.00 |" in text
     assert "- openvino did not take part: ImportError" in text
-    assert "- bidirectional rows: none yet" in text
     tables = [block for block in text.split("\n\n") if block.startswith("|")]
     assert all(len({line.count("|") for line in block.splitlines()}) == 1 for block in tables)
 
@@ -361,7 +384,7 @@ def test_the_largest_layer_is_taken():
     assert against.largest_gru(both).name == "large"
     made = against.case_of(against.largest_gru(both), 2, 4)
     assert made.row == Row(2, 4, 5, 6)
-    assert np.array_equal(made.kernel, large.kernel)
+    assert np.array_equal(made.directions[0].kernel, large.kernel)
 
 
 def test_other_gates_are_refused():

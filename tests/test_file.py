@@ -25,6 +25,7 @@ from fastgru.graph import (
     LAYERS,
     Activate,
     Activation,
+    Concatenate,
     Dense,
     Embedding,
     Graph,
@@ -50,14 +51,16 @@ def every_kind() -> Graph:
             name="g", inputs=("m", "h0"), units=3,
             kernel=weights(4, 9), recurrent_kernel=weights(3, 9), bias=weights(9),
             activation=Activation.of("relu", max_value=6.0), recurrent_activation=Activation.of("hard_sigmoid"),
-            reset_after=False, return_sequences=True, zero_output_for_mask=True, mask="m:mask",
+            reset_after=False, return_sequences=True, go_backwards=True, time_order=True, zero_output_for_mask=True,
+            mask="m:mask",
         ),
         Activate(name="s", inputs=("g",), activation=Activation.of("relu")),
         Reshape(name="r", inputs=("s",), target=(-1, 3), drops_mask=True),
         Dense(name="Ausgang ü", inputs=("r",), kernel=weights(3, 2), activation=Activation.of("softmax")),
+        Concatenate(name="c", inputs=("r", "Ausgang ü", "r")),
     )  # fmt: skip
     return Graph(
-        (tensor_spec("ids", None, (), "int32"), tensor_spec("h0", False, (3,))), layers, ("Ausgang ü", "g:state"),
+        (tensor_spec("ids", None, (), "int32"), tensor_spec("h0", False, (3,))), layers, ("Ausgang ü", "g:state", "c"),
         name="every kind", notes=("first", "zweite ü"), text={"vocabulary": ["a", "b"], "lower": True},
     )  # fmt: skip
 
@@ -312,7 +315,7 @@ def test_faults_of_the_header(tmp_path: Path, sound: bytes, edit: Edit, says: st
 
 # ---- the network ---------------------------------------------------------------------------------------------------
 
-E, DROP, MASK, G, ACT, RESHAPE, DENSE = range(7)
+E, DROP, MASK, G, ACT, RESHAPE, DENSE, CONCATENATE = range(8)
 GRAPH_FAULTS: dict[str, tuple[Edit, str]] = {
     "no layers": (drop("layers"), "graph should be an object"),
     "one key too many": (set_in("device", to="gpu"), "graph should be an object"),
@@ -325,6 +328,10 @@ GRAPH_FAULTS: dict[str, tuple[Edit, str]] = {
     "inputs missing": (drop("layers", G, "inputs"), "lacks its inputs"),
     "inputs none": (set_in("layers", DROP, "inputs", to=[]), "should have 1 inputs, has 0"),
     "inputs too many": (set_in("layers", DENSE, "inputs", to=["r", "r"]), "should have 1 inputs, has 2"),
+    "inputs too few": (set_in("layers", CONCATENATE, "inputs", to=["r"]), "should have 2 or more inputs, has 1"),
+    "inputs that do not fit": (set_in("layers", CONCATENATE, "inputs", to=["r", "h0"]), "does not fit beside 'r'"),
+    "inputs of masks": (set_in("layers", CONCATENATE, "inputs", to=["r", "m:mask"]), "needs float32 values"),
+    "time order without direction": (set_in("layers", G, "go_backwards", to=False), "time_order needs go_backwards"),
     "inputs a string": (set_in("layers", DENSE, "inputs", to="r"), "inputs should be"),
     "inputs of numbers": (set_in("layers", DENSE, "inputs", to=[1]), "inputs should be"),
     "input undefined": (set_in("layers", DENSE, "inputs", to=["nowhere"]), "nothing before it defines"),

@@ -17,6 +17,7 @@ from building import ISAS, chain, dense, embedding, floats, gru, tokens
 from fastgru.errors import BadModelFile
 from fastgru.graph import (
     ELEMENTWISE,
+    GRU,
     ROWWISE,
     Activate,
     Activation,
@@ -233,6 +234,64 @@ def test_nan_in_a_step_that_counts_shows(isa: str) -> None:
     assert np.array_equal(y, expected, equal_nan=True)
 
 
+# ---- backwards in time order ---------------------------------------------------------------------------------------
+
+
+def in_time_order(rng: np.random.Generator, inputs: int, units: int, **options: Any) -> GRU:
+    return gru(rng, inputs, units, go_backwards=True, time_order=True, return_sequences=True, without=(), **options)
+
+
+@both_variants
+@pytest.mark.parametrize("zero_output", [False, True])
+def test_time_order(zero_output: bool, reset_after: bool, isa: str) -> None:
+    rng = np.random.default_rng(26)
+    layer = in_time_order(rng, 5, 19, reset_after=reset_after, zero_output_for_mask=zero_output, mask="x:mask")
+    graph = Graph((floats(5),), (layer,), ("gru", "gru:state"))
+    for rows, steps in ((1, 1), (6, 7), (20, 150)):
+        compare(graph, {"x": normal(rows, steps, 5)})
+        compare(graph, {"x": normal(rows, steps, 5)}, padded(rows, steps) if steps > 1 else None)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 128, 129, 300])
+def test_time_order_is_processing_order_turned_round(steps: int, isa: str) -> None:
+    """To the bit, also where a sequence takes several blocks, and where nobody reads it but the state."""
+    layer = in_time_order(np.random.default_rng(27), 5, 19)
+    processed = dataclasses.replace(layer, time_order=False)
+    x = normal(3, steps, 5)
+    turned, state = fastgru.Model(Graph((floats(5),), (layer,), ("gru", "gru:state")))(x)
+    y, last = fastgru.Model(Graph((floats(5),), (processed,), ("gru", "gru:state")))(x)
+    assert np.array_equal(turned, y[:, ::-1])
+    assert np.array_equal(state, last)
+    assert np.array_equal(fastgru.Model(Graph((floats(5),), (layer,), ("gru:state",)))(x), last)
+
+
+@both_variants
+@pytest.mark.parametrize("steps", [3, 300])
+def test_layers_behind_time_order(steps: int, reset_after: bool, isa: str) -> None:
+    """Whoever reads it waits for its first step: forwards, backwards, over time, and a head."""
+    rng = np.random.default_rng(28)
+    options = {"reset_after": reset_after, "mask": "x:mask"}
+    layers: tuple[Layer, ...] = (
+        dense(rng, 5, 6, name="front", source="x", function="tanh"),
+        in_time_order(rng, 6, 19, name="back", source="front", **options),
+        gru(rng, 19, 8, name="on", source="back", return_sequences=True, **options),
+        in_time_order(rng, 8, 7, name="again", source="on", **options),
+        dense(rng, 7, 3, name="head", source="again", function="softmax"),
+        gru(rng, 7, 4, name="last", source="again", **options),
+        Reshape(name="flat", inputs=("back",), target=(-1, 1)),
+    )
+    graph = Graph((floats(5),), layers, ("head", "last", "flat"))
+    compare(graph, {"x": normal(5, steps, 5)})
+    compare(graph, {"x": normal(5, steps, 5)}, padded(5, steps))
+
+
+@pytest.mark.parametrize("flags", [{"go_backwards": True}, {"return_sequences": True}, {}], ids=str)
+def test_time_order_without_a_sequence_to_turn_is_refused(flags: dict[str, bool]) -> None:
+    layer = gru(np.random.default_rng(29), 5, 4, time_order=True, **flags)
+    with pytest.raises(BadModelFile, match="'gru': time_order needs go_backwards and return_sequences"):
+        chain(floats(5), layer)
+
+
 # ---- the layers around it ------------------------------------------------------------------------------------------
 
 
@@ -378,10 +437,11 @@ def networks(draw: st.DrawFn) -> tuple[Graph, dict[str, np.ndarray], np.ndarray 
             "activation": draw(st.sampled_from(CANDIDATES)),
             "recurrent_activation": draw(st.sampled_from(GATES)),
         }
+        flags["return_sequences"] = number < count - 1 or draw(st.booleans())
+        flags["time_order"] = flags["go_backwards"] and flags["return_sequences"] and draw(st.booleans())
         layers.append(
             gru(
                 rng, size, units, name=f"gru{number}", source=source, without=tuple(without), mask=mask, **flags,
-                return_sequences=number < count - 1 or draw(st.booleans()),
                 **{key: Activation.of(name) for key, name in functions.items()},
             )
         )  # fmt: skip

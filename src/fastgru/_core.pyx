@@ -197,6 +197,7 @@ cdef class Plan:
 
     def _add_layer(self, layer):
         cdef fg_layer c
+        cdef cnp.ndarray values
         cdef list keep = []
         kind = layer.kind
         if kind == "Identity" or (kind == "Reshape" and self._is_relabelling(layer)):
@@ -237,6 +238,7 @@ cdef class Plan:
             c.gru.reset_after = layer.reset_after
             c.gru.return_sequences = layer.return_sequences
             c.gru.go_backwards = layer.go_backwards
+            c.gru.time_order = layer.time_order
             c.gru.zero_output_for_mask = layer.zero_output_for_mask
         elif kind == "Dense":
             c.kind = FG_DENSE
@@ -253,6 +255,11 @@ cdef class Plan:
             c.reshape.sequence = spec.is_sequence
             c.reshape.steps = (spec.shape[1] or 0) if spec.is_sequence else 0
             c.reshape.features = spec.features
+        elif kind == "Concatenate":
+            c.kind = FG_CONCATENATE
+            values = np.array([self.ids[value] for value in layer.inputs], np.int32)
+            c.inputs, c.n_inputs = <const fg_value *>cnp.PyArray_DATA(values), len(layer.inputs)
+            c.concatenate.inner = spec.features // spec.inner[-1]
         else:
             raise BadModelFile(f"the core has no layer of kind {kind!r}")
         status = fg_plan_add(self.plan, &c)

@@ -8,7 +8,8 @@ cdef extern from "fastgru.h" nogil:
     ctypedef enum fg_function:
         FG_LINEAR, FG_SOFTMAX, FG_FUNCTIONS
     ctypedef enum fg_kind:
-        FG_INPUT, FG_TOKENS, FG_MASK, FG_EMBEDDING, FG_MASKING, FG_GRU, FG_DENSE, FG_ACTIVATE, FG_RESHAPE
+        FG_INPUT, FG_TOKENS, FG_MASK, FG_EMBEDDING, FG_MASKING, FG_GRU, FG_DENSE, FG_ACTIVATE, FG_RESHAPE,
+        FG_CONCATENATE
     ctypedef enum fg_matmul:
         FG_MATMUL_AUTO, FG_MATMUL_BLAS
     ctypedef int32_t fg_value
@@ -39,6 +40,7 @@ cdef extern from "fastgru.h" nogil:
         bint reset_after
         bint return_sequences
         bint go_backwards
+        bint time_order
         bint zero_output_for_mask
     ctypedef struct _dense:
         const float *kernel
@@ -53,11 +55,15 @@ cdef extern from "fastgru.h" nogil:
         bint sequence
         int64_t steps
         int64_t features
+    ctypedef struct _concatenate:
+        int64_t inner
     ctypedef struct fg_layer:
         fg_kind kind
         fg_value x
         fg_value mask
         fg_value h0
+        const fg_value *inputs
+        int32_t n_inputs
         fg_value y
         fg_value y_mask
         fg_value y_state
@@ -68,6 +74,7 @@ cdef extern from "fastgru.h" nogil:
         _dense dense
         _activate activate
         _reshape reshape
+        _concatenate concatenate
     ctypedef struct fg_view:
         void *data
         int64_t batch_stride

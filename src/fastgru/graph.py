@@ -171,8 +171,8 @@ class Layer:
     drops_mask: bool = False
 
     kind: ClassVar[str] = "Layer"
-    #: fewest and most values that `inputs` may name
-    arity: ClassVar[tuple[int, int]] = (1, 1)
+    #: fewest and most values that `inputs` may name; None: any number
+    arity: ClassVar[tuple[int, int | None]] = (1, 1)
     #: names of the fields that hold arrays, None among them where an array is optional and absent
     tensor_fields: ClassVar[tuple[str, ...]] = ()
 
@@ -275,8 +275,9 @@ class GRU(Layer):
 
     Where the mask `mask` is false, the state stays and the output repeats the output before it (zero before the first
     unmasked step, whatever the initial state) or, with `zero_output_for_mask`, is zero. `go_backwards` walks from the
-    last step to the first and returns outputs in the order of processing. `initial_state` (units,) is a constant used
-    where no h0 is given; absent means zero.
+    last step to the first and returns outputs in the order of processing (Keras' own), or with `time_order` the output
+    of step t at position t (the backward half of Keras' Bidirectional, ONNX and PyTorch). `initial_state` (units,) is a
+    constant used where no h0 is given; absent means zero.
     """
 
     units: int
@@ -290,11 +291,12 @@ class GRU(Layer):
     recurrent_activation: Activation = Activation("sigmoid")
     return_sequences: bool = False
     go_backwards: bool = False
+    time_order: bool = False
     zero_output_for_mask: bool = False
     mask: str | None = None
 
     kind: ClassVar[str] = "GRU"
-    arity: ClassVar[tuple[int, int]] = (1, 2)
+    arity: ClassVar[tuple[int, int | None]] = (1, 2)
     tensor_fields: ClassVar[tuple[str, ...]] = (
         "kernel", "recurrent_kernel", "bias", "recurrent_bias", "initial_state",
     )  # fmt: skip
@@ -305,6 +307,8 @@ class GRU(Layer):
             raise self._fail(f"needs (batch, time, features), but {spec.name!r} is {spec.shape}")
         if self.units < 1:
             raise self._fail(f"units should be positive, is {self.units}")
+        if self.time_order and not (self.go_backwards and self.return_sequences):
+            raise self._fail("time_order needs go_backwards and return_sequences")
         for function in (self.activation, self.recurrent_activation):
             if function.is_rowwise:
                 raise self._fail(f"activation {function.name!r} looks at a whole row; a gate takes an elementwise one")
@@ -414,9 +418,37 @@ class Reshape(Layer):
         return (None, *rest)
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Concatenate(Layer):
+    """Joins values along their last axis, in the order of `inputs`: all sequences with the same steps, or none.
+
+    Two GRUs over one input, the second with `go_backwards` and `time_order`, and their Concatenate are a bidirectional
+    layer. It defines no mask: what comes behind names that of its source.
+    """
+
+    kind: ClassVar[str] = "Concatenate"
+    arity: ClassVar[tuple[int, int | None]] = (2, None)
+
+    def infer(self, specs: Mapping[str, TensorSpec]) -> tuple[TensorSpec, ...]:
+        parts = [self._source(specs, index) for index in range(len(self.inputs))]
+        first = parts[0]
+        for spec in parts:
+            if not spec.inner:
+                raise self._fail(f"needs a features axis, but {spec.name!r} is {spec.shape}")
+            if spec.is_sequence != first.is_sequence or spec.inner[:-1] != first.inner[:-1]:
+                raise self._fail(f"{spec.name!r} {spec.shape} does not fit beside {first.name!r} {first.shape}")
+        inner = (*first.inner[:-1], sum(spec.inner[-1] for spec in parts))
+        if not first.is_sequence:
+            return (tensor_spec(self.name, False, inner),)
+        steps = {spec.shape[1] for spec in parts if spec.shape[1] is not None}
+        if len(steps) > 1:
+            raise self._fail(f"joins sequences of {' and '.join(map(str, sorted(steps)))} steps")
+        return (tensor_spec(self.name, steps.pop() if steps else None, inner),)
+
+
 #: every layer class by its kind: what the fastgru file may name
 LAYERS: dict[str, type[Layer]] = {
-    cls.kind: cls for cls in (Identity, Embedding, Masking, GRU, Dense, Activate, Reshape)
+    cls.kind: cls for cls in (Identity, Embedding, Masking, GRU, Dense, Activate, Reshape, Concatenate)
 }
 
 
@@ -483,7 +515,8 @@ class Graph:
         for layer in self.layers:
             owner = f"{layer.kind} layer {layer.name!r}"
             mask = getattr(layer, "mask", None)
-            if not layer.arity[0] <= len(layer.inputs) <= layer.arity[1]:
+            fewest, most = layer.arity
+            if len(layer.inputs) < fewest or (most is not None and len(layer.inputs) > most):
                 raise BadModelFile(f"{owner} should have {_counted(layer.arity)} inputs, has {len(layer.inputs)}")
             for value in (*layer.inputs, *((mask,) if mask is not None else ())):
                 if value not in specs:
@@ -562,7 +595,9 @@ def _check_sizes(spec: TensorSpec, owner: str) -> None:
         raise BadModelFile(f"{owner}: {spec.name!r} cannot have shape {spec.shape}")
 
 
-def _counted(bounds: tuple[int, int]) -> str:
+def _counted(bounds: tuple[int, int | None]) -> str:
+    if bounds[1] is None:
+        return f"{bounds[0]} or more"
     return str(bounds[0]) if bounds[0] == bounds[1] else f"{bounds[0]} to {bounds[1]}"
 
 

@@ -78,10 +78,13 @@ NETWORKS: dict[str, Callable[[np.random.Generator], Graph]] = {
 
 
 def state_bytes(graph: Graph, batch: int, steps: int, lanes: int) -> int:
-    """The formula of docs/architecture.md, for a chain of layers that give sequences, after a run of so many steps."""
+    """The formula of docs/architecture.md, for a chain of layers that give sequences, after a run of so many steps. An
+    embedding stands first and is folded into the GRU behind it: neither vectors nor x-projections are stored."""
     units = [layer.units for layer in graph.layers if isinstance(layer, GRU)]
-    features = [graph.specs[layer.name].inner[-1] for layer in graph.layers]
-    scratch = 3 * up(max(units), lanes)
+    chain = [layer for layer in graph.layers if not isinstance(layer, Embedding)]
+    features = [graph.specs[layer.name].inner[-1] for layer in chain]
+    projected = units[len(graph.layers) - len(chain) :]
+    scratch = 3 * up(max(projected, default=0), lanes)
     block = min(steps, BLOCK_STEPS, max(1, BLOCK_BYTES // (batch * 4 * (sum(features) + scratch))))
     states = sum(batch * (8 * up(size, 16) + 1) for size in units)
     values = sum(up(4 * batch * block * size, 64) for size in features[:-1])  # the last one is the caller's array

@@ -13,6 +13,10 @@ chain     of a step nothing can start before the state of the last one stands, a
 gates     steps and rows × hidden units at the measured rate of two sigmoids and a tanh, but a step not less than their
           latency once: no step's result stands before its last gates
 
+A bidirectional row has twice the products, weights, outputs and gates, but reads x once. What is a latency (the
+chain, and the least time of the gates) stays that of one direction: neither waits for the other, so their steps may
+run side by side, on two threads or as two chains in the instruction stream of one.
+
 Everything is measured with the ISA that fastgru uses, by limits.c.
 """
 
@@ -100,18 +104,20 @@ def bound(case: Case, limits: Limits) -> dict[str, Any]:
     """The parts of a case's bound in microseconds, their sum as ``total``, and by ``by`` the part that decides."""
     row, threads = case.row, limits.threads
     steps, recurrent, kernel = row.steps, 3 * row.units**2, 3 * row.inputs * row.units
-    products = 2 * case.row_steps * (recurrent + kernel) / (limits.fma_gflops * threads)
+    sides = row.directions
+    products = sides * 2 * case.row_steps * (recurrent + kernel) / (limits.fma_gflops * threads)
     if steps == 1:
         moved = limits.sweep_ns((recurrent + kernel) * FLOAT / threads)
     else:
         moved = steps * limits.sweep_ns(recurrent * FLOAT / threads) + limits.sweep_ns(kernel * FLOAT / threads)
-    moved += limits.sweep_ns(case.row_steps * (row.inputs + row.units) * FLOAT / threads)
+    moved *= sides
+    moved += limits.sweep_ns(case.row_steps * (row.inputs + sides * row.units) * FLOAT / threads)
     depth = (1 if row.reset_after else 2) * row.units + (row.inputs if steps == 1 else 0)
     parts = {
         "products": products,
         "bytes": moved,
         "chain": steps * depth * limits.fma_latency_ns,
-        "gates": max(case.row_steps * row.units * limits.gates_ns / threads, steps * limits.gates_latency_ns),
+        "gates": max(sides * case.row_steps * row.units * limits.gates_ns / threads, steps * limits.gates_latency_ns),
     }
     largest = max(("products", "bytes", "chain"), key=lambda name: parts[name])
     total = parts[largest] + parts["gates"]

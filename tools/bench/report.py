@@ -154,7 +154,6 @@ def _bounds(results: Sequence[Result]) -> str:
 
 def _notes(head: dict[str, Any], results: Sequence[Result]) -> str:
     lines = [f"- {name} did not take part: {reason}" for name, reason in head["missing"].items()]
-    lines += [f"- {name} rows: {reason}" for name, reason in head["left_out"].items()]
     reasons: dict[str, list[str]] = {}
     for result in results:
         for name, reason in result["skipped"].items():

@@ -65,11 +65,12 @@ class _Builder:
     """Numbers tensors, buffers and operator codes as they are first named."""
 
     def __init__(self, schema: Any, case: Case) -> None:
-        units, recurrent = case.row.units, case.recurrent_kernel
+        units, weights = case.row.units, case.directions[0]
+        recurrent = weights.recurrent_kernel
         self.schema, self.units = schema, units
         self.constants: dict[str, Array] = {
-            "kernel": case.kernel.T, "recurrent_kernel": recurrent.T, "bias": case.bias,
-            "recurrent_bias": case.recurrent_bias, "gates_kernel": recurrent[:, : 2 * units].T,
+            "kernel": weights.kernel.T, "recurrent_kernel": recurrent.T, "bias": weights.bias,
+            "recurrent_bias": weights.recurrent_bias, "gates_kernel": recurrent[:, : 2 * units].T,
             "candidate_kernel": recurrent[:, 2 * units :].T, "one": np.ones((), np.float32),
             "axis": np.ones((), np.int32),
         }  # fmt: skip

@@ -10,8 +10,8 @@ OPSET, IR_VERSION = 14, 8
 
 
 def onnx_gru(case: Case) -> bytes:
-    """The model: input ``x`` (steps, batch, input), for a padded batch ``lengths`` (batch,), output ``y`` (steps, 1,
-    batch, hidden); or, for single steps, inputs ``x`` and ``h`` (1, 1, hidden) and output ``h'``.
+    """The model: input ``x`` (steps, batch, input), for a padded batch ``lengths`` (batch,), output ``y`` (steps,
+    directions, batch, hidden); or, for single steps, inputs ``x`` and ``h`` (1, 1, hidden) and output ``h'``.
 
     ONNX has the gates in our order z, r, h, one output a row, and both biases end to end.
     """
@@ -19,10 +19,11 @@ def onnx_gru(case: Case) -> bytes:
 
     row = case.row
     tensors = {
-        "w": case.kernel.T[None], "r": case.recurrent_kernel.T[None],
-        "b": np.concatenate([case.bias, case.recurrent_bias])[None],
-    }  # fmt: skip
-    state, floats = (1, row.batch, row.units), TensorProto.FLOAT
+        "w": np.stack([weights.kernel.T for weights in case.directions]),
+        "r": np.stack([weights.recurrent_kernel.T for weights in case.directions]),
+        "b": np.stack([np.concatenate([weights.bias, weights.recurrent_bias]) for weights in case.directions]),
+    }
+    state, floats = (row.directions, row.batch, row.units), TensorProto.FLOAT
     inputs = [helper.make_tensor_value_info("x", floats, (row.steps, row.batch, row.inputs))]
     if case.lengths is not None:
         inputs.append(helper.make_tensor_value_info("lengths", TensorProto.INT32, (row.batch,)))
@@ -37,6 +38,7 @@ def onnx_gru(case: Case) -> bytes:
         ["", "h'"] if row.is_step else ["y"],
         hidden_size=row.units,
         linear_before_reset=int(row.reset_after),
+        direction="bidirectional" if row.bidirectional else "forward",
     )
     constants = [numpy_helper.from_array(np.ascontiguousarray(value), name) for name, value in tensors.items()]
     graph = helper.make_graph([node], "gru", inputs, [output], constants)

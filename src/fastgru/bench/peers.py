@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from .cases import Array, Case, reference
+from .cases import Array, Case, Weights, reference
 
 
 class Skipped(Exception):
@@ -29,7 +29,7 @@ def _nothing() -> None:
 @dataclass(frozen=True)
 class Route:
     """One way to run a case: `start` goes back to a zero state, `call` is what is timed, `output` turns what `call`
-    gave into (batch, steps, hidden); `keep` holds what the runtime reads without owning it."""
+    gave into the form of `cases.reference`; `keep` holds what the runtime reads without owning it."""
 
     name: str
     call: Callable[[], Any]
@@ -85,7 +85,7 @@ class FastGRU(Peer):
                 Route("step(x, out=y)", lambda: step(x, out=out), lambda y: y[:, None], stream.reset),
                 Route("step(x)", lambda: step(x), lambda y: y[:, None], stream.reset),
             ]
-        y, lengths = np.empty((*x.shape[:2], case.row.units), np.float32), case.lengths
+        y, lengths = np.empty((*x.shape[:2], case.row.directions * case.row.units), np.float32), case.lengths
         return [
             Route("model(x, out=y)", lambda: model(x, lengths=lengths, out=y), lambda y: y),
             Route("model(x)", lambda: model(x, lengths=lengths), lambda y: y),
@@ -93,15 +93,18 @@ class FastGRU(Peer):
 
     def _model(self, case: Case) -> Any:
         import fastgru
-        from fastgru.graph import GRU, Graph, tensor_spec
+        from fastgru import graph as g
 
-        names = ("kernel", "recurrent_kernel", "bias", "recurrent_bias")
-        layer = GRU(
-            name="gru", inputs=("x",), units=case.row.units, reset_after=case.row.reset_after, return_sequences=True,
-            mask=None if case.lengths is None else "x:mask", zero_output_for_mask=case.lengths is not None,
-            **{name: getattr(case, name) for name in names},
-        )  # fmt: skip
-        graph = Graph((tensor_spec("x", None, (case.row.inputs,)),), (layer,), ("gru",))
+        options: dict[str, Any] = {
+            "inputs": ("x",), "units": case.row.units, "reset_after": case.row.reset_after, "return_sequences": True,
+            "mask": None if case.lengths is None else "x:mask", "zero_output_for_mask": case.lengths is not None,
+        }  # fmt: skip
+        layers: list[Any] = [g.GRU(name="gru", **options, **vars(case.directions[0]))]
+        if case.row.bidirectional:
+            turned = g.GRU(name="back", go_backwards=True, time_order=True, **options, **vars(case.directions[1]))
+            layers.append(turned)
+            layers.append(g.Concatenate(name="both", inputs=("gru", "back")))
+        graph = g.Graph((g.tensor_spec("x", None, (case.row.inputs,)),), tuple(layers), (layers[-1].name,))
         return fastgru.Model(graph, threads=self.threads, matmul=self.matmul)
 
 
@@ -181,7 +184,7 @@ class OnnxRuntime(Peer):
         feed = {"x": np.ascontiguousarray(case.x.transpose(1, 0, 2))}
         if case.lengths is not None:
             feed["lengths"] = case.lengths
-        y = np.empty((case.row.steps, 1, case.row.batch, case.row.units), np.float32)
+        y = np.empty((case.row.steps, case.row.directions, case.row.batch, case.row.units), np.float32)
         value = self.runtime.OrtValue.ortvalue_from_numpy
         binding, bound, inputs = session.io_binding(), value(y), {name: value(array) for name, array in feed.items()}
         for name, array in inputs.items():
@@ -269,13 +272,14 @@ class Torch(Peer):
     def routes(self, case: Case) -> list[Route]:
         if not case.row.reset_after:
             raise Skipped("torch.nn.GRU has no reset_after=False")
-        layer = self.torch.nn.GRU(case.row.inputs, case.row.units).eval()
-        _load_torch(self.torch, layer, case, "_l0")
+        layer = self.torch.nn.GRU(case.row.inputs, case.row.units, bidirectional=case.row.bidirectional).eval()
+        for weights, suffix in zip(case.directions, ("_l0", "_l0_reverse"), strict=False):
+            _load_torch(self.torch, layer, weights, suffix)
         return self._steps(layer, case) if case.row.is_step else [self._sequences(layer, case)]
 
     def _steps(self, layer: Any, case: Case) -> list[Route]:
         cell = self.torch.nn.GRUCell(case.row.inputs, case.row.units).eval()
-        _load_torch(self.torch, cell, case, "")
+        _load_torch(self.torch, cell, case.directions[0], "")
         x, zeros = self.torch.from_numpy(case.x), self.torch.zeros(1, 1, case.row.units)
         x0, state = x[0], [zeros, zeros[0]]
 
@@ -380,17 +384,17 @@ class Tract(Peer):
 
 
 def _batch_first(y: Array) -> Array:
-    """(steps, 1, batch, hidden) → (batch, steps, hidden)."""
-    return y[:, 0].transpose(1, 0, 2)
+    """(steps, directions, batch, hidden) → (batch, steps, directions · hidden)."""
+    return y.transpose(2, 0, 1, 3).reshape(y.shape[2], y.shape[0], -1)
 
 
-def _load_torch(torch: Any, module: Any, case: Case, suffix: str) -> None:
+def _load_torch(torch: Any, module: Any, weights: Weights, suffix: str) -> None:
     """Set a GRU's weights; torch has the gates in the order r, z, n and one output a row."""
-    units = case.row.units
+    units = len(weights.recurrent_kernel)
     order = np.r_[units : 2 * units, :units, 2 * units : 3 * units]
     arrays = {
-        "weight_ih": case.kernel.T, "weight_hh": case.recurrent_kernel.T,
-        "bias_ih": case.bias, "bias_hh": case.recurrent_bias,
+        "weight_ih": weights.kernel.T, "weight_hh": weights.recurrent_kernel.T,
+        "bias_ih": weights.bias, "bias_hh": weights.recurrent_bias,
     }  # fmt: skip
     for name, array in arrays.items():
         getattr(module, name + suffix).copy_(torch.from_numpy(np.ascontiguousarray(array[order])))
