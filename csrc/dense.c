@@ -13,10 +13,7 @@ typedef struct dense_layer {
 
 static void release(fg_step *step)
 {
-    dense_layer *own = step->own;
-    if (own)
-        fg_matrix_release(&own->matrix);
-    free(own);
+    free(step->own);
 }
 
 static fg_status add(fg_plan *plan, fg_step *step, const fg_layer *layer)
@@ -35,8 +32,9 @@ static fg_status add(fg_plan *plan, fg_step *step, const fg_layer *layer)
     own->inner = x->features / inputs;
     own->outputs = f.function == FG_GLU ? units / 2 : units;
     own->rowwise = rowwise ? f : linear;
-    const fg_status status = fg_matrix_init(&own->matrix, plan->kernels, plan->matmul, layer->dense.kernel,
-                                            layer->dense.bias, inputs, units, rowwise ? linear : f);
+    const fg_status status =
+        fg_matrix_init(&own->matrix, &plan->store, plan->kernels, plan->matmul, layer->dense.kernel, layer->dense.bias,
+                       inputs, units, rowwise ? linear : f);
     if (status)
         return status;
     step->cost = (double)inputs * (double)units * (double)own->inner;

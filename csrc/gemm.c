@@ -97,36 +97,25 @@ static bool blas_multiply(const fg_kernels *kernels, const fg_matrix *m, const f
 
 /* ---- matrices ---------------------------------------------------------------------------------------------------- */
 
-fg_status fg_matrix_init(fg_matrix *m, const fg_kernels *kernels, fg_matmul matmul, const float *matrix,
-                         const float *bias, int64_t k, int64_t columns, fg_activation f)
+fg_status fg_matrix_init(fg_matrix *m, fg_store **store, const fg_kernels *kernels, fg_matmul matmul,
+                         const float *matrix, const float *bias, int64_t k, int64_t columns, fg_activation f)
 {
-    memset(m, 0, sizeof *m);
     const int64_t width = (columns + kernels->lanes - 1) / kernels->lanes * kernels->lanes;
     const size_t packed_bytes = fg_size(k, width, sizeof(float));
-    m->packed = fg_alloc(packed_bytes);
-    m->bias = fg_alloc(fg_size(1, width, sizeof(float)));
-    if (matmul == FG_MATMUL_BLAS)
-        m->plain = fg_alloc(fg_size(k, columns, sizeof(float)));
-    if (!m->packed || !m->bias || (matmul == FG_MATMUL_BLAS && !m->plain)) {
-        fg_matrix_release(m);
+    float *packed = fg_store_alloc(store, packed_bytes);
+    float *packed_bias = fg_store_alloc(store, fg_size(1, width, sizeof(float)));
+    float *plain = matmul == FG_MATMUL_BLAS ? fg_store_alloc(store, fg_size(k, columns, sizeof(float))) : NULL;
+    if (!packed || !packed_bias || (matmul == FG_MATMUL_BLAS && !plain))
         return FG_NO_MEMORY;
-    }
-    fg_pack_panels(m->packed, matrix, k, columns, kernels->lanes, 3);
+    fg_pack_panels(packed, matrix, k, columns, kernels->lanes, 3);
     if (bias)
-        memcpy(m->bias, bias, (size_t)columns * sizeof(float));
-    if (m->plain)
-        memcpy(m->plain, matrix, (size_t)k * (size_t)columns * sizeof(float));
-    m->product = (fg_product){.w = m->packed, .bias = m->bias, .k = k, .columns = columns, .f = f};
-    m->bytes = (int64_t)packed_bytes;
+        memcpy(packed_bias, bias, (size_t)columns * sizeof(float));
+    if (plain)
+        memcpy(plain, matrix, (size_t)k * (size_t)columns * sizeof(float));
+    *m = (fg_matrix){.product = {.w = packed, .bias = packed_bias, .k = k, .columns = columns, .f = f},
+                     .plain = plain,
+                     .bytes = (int64_t)packed_bytes};
     return FG_OK;
-}
-
-void fg_matrix_release(fg_matrix *m)
-{
-    free(m->packed);
-    free(m->bias);
-    free(m->plain);
-    memset(m, 0, sizeof *m);
 }
 
 int64_t fg_matrix_panels(const fg_matrix *m, const fg_kernels *kernels)

@@ -24,15 +24,13 @@ void fg_grid_rows(const fg_grid *grid, int64_t first, int count, float **out);
 /* A weight matrix ready for products. */
 typedef struct fg_matrix {
     fg_product product;
-    float *packed, *bias; /* owned; what product points to */
-    float *plain;         /* row-major (k, columns), only where BLAS may use it; else NULL */
+    float *plain; /* row-major (k, columns), only where BLAS may use it; else NULL */
     int64_t bytes;
 } fg_matrix;
 
-/* Packs matrix (k, columns) and bias (columns, or NULL). FG_NO_MEMORY. */
-fg_status fg_matrix_init(fg_matrix *m, const fg_kernels *kernels, fg_matmul matmul, const float *matrix,
-                         const float *bias, int64_t k, int64_t columns, fg_activation f);
-void fg_matrix_release(fg_matrix *m);
+/* Packs matrix (k, columns) and bias (columns, or NULL) into the store. FG_NO_MEMORY. */
+fg_status fg_matrix_init(fg_matrix *m, fg_store **store, const fg_kernels *kernels, fg_matmul matmul,
+                         const float *matrix, const float *bias, int64_t k, int64_t columns, fg_activation f);
 /* Number of panels. */
 int64_t fg_matrix_panels(const fg_matrix *m, const fg_kernels *kernels);
 

@@ -6,7 +6,7 @@
 
 typedef struct gru_layer {
     fg_gru_weights weights;
-    fg_matrix input; /* what weights.input is a copy of; empty where `table` stands for it */
+    fg_matrix input; /* what weights.input is a copy of; not used where `table` stands for it */
     float *table;    /* x-projections by token id, (vocabulary, width); NULL: not folded */
     int64_t vocabulary;
     int64_t width; /* floats of an x-projection */
@@ -19,17 +19,7 @@ typedef struct gru_layer {
 
 static void release(fg_step *step)
 {
-    gru_layer *own = step->own;
-    if (!own)
-        return;
-    fg_matrix_release(&own->input);
-    free(own->table);
-    free(own->recurrent);
-    free(own->candidate);
-    free(own->candidate_bias);
-    free(own->initial);
-    free(own);
-    step->own = NULL;
+    free(step->own);
 }
 
 /* The bias that the x-projection starts from, in z r n: all of both biases but for reset_after's cn, which stays inside
@@ -44,7 +34,7 @@ static void merge_biases(float *out, const fg_layer *layer)
     }
 }
 
-static fg_status pack_input(gru_layer *own, const fg_plan *plan, const fg_layer *layer, int64_t inputs)
+static fg_status pack_input(gru_layer *own, fg_plan *plan, const fg_layer *layer, int64_t inputs)
 {
     static const int gates[] = {0, 1, 2};
     const fg_kernels *kernels = plan->kernels;
@@ -56,7 +46,7 @@ static fg_status pack_input(gru_layer *own, const fg_plan *plan, const fg_layer 
         fg_group_columns(matrix, layer->gru.kernel, inputs, units, kernels->lanes, gates, 3);
         merge_biases(bias, layer);
         fg_group_columns(grouped, bias, 1, units, kernels->lanes, gates, 3);
-        status = fg_matrix_init(&own->input, kernels, plan->matmul, matrix, grouped, inputs, width,
+        status = fg_matrix_init(&own->input, &plan->store, kernels, plan->matmul, matrix, grouped, inputs, width,
                                 (fg_activation){.function = FG_LINEAR});
         own->weights.input = own->input.product;
     }
@@ -67,24 +57,21 @@ static fg_status pack_input(gru_layer *own, const fg_plan *plan, const fg_layer 
 }
 
 /* Panels of the gates named, group after group. */
-static float *pack_recurrent(const fg_plan *plan, const fg_layer *layer, int64_t groups, const int *gates, int vectors)
+static float *pack_recurrent(fg_plan *plan, const fg_layer *layer, int64_t groups, const int *gates, int vectors)
 {
     const int lanes = plan->kernels->lanes;
     const int64_t units = layer->gru.units, width = groups * vectors * lanes;
-    float *matrix = fg_alloc(fg_size(units, width, sizeof(float))),
-          *packed = fg_alloc(fg_size(units, width, sizeof(float)));
+    float *matrix = fg_alloc(fg_size(units, width, sizeof(float)));
+    float *packed = fg_store_alloc(&plan->store, fg_size(units, width, sizeof(float)));
     if (matrix && packed) {
         fg_group_columns(matrix, layer->gru.recurrent_kernel, units, units, lanes, gates, vectors);
         fg_pack_panels(packed, matrix, units, width, lanes, vectors);
-    } else {
-        free(packed);
-        packed = NULL;
     }
     free(matrix);
-    return packed;
+    return matrix ? packed : NULL;
 }
 
-static fg_status pack(gru_layer *own, const fg_plan *plan, const fg_layer *layer, int64_t inputs)
+static fg_status pack(gru_layer *own, fg_plan *plan, const fg_layer *layer, int64_t inputs)
 {
     static const int all[] = {0, 1, 2}, update_reset[] = {0, 1}, candidate[] = {2};
     const int64_t units = layer->gru.units;
@@ -106,10 +93,10 @@ static fg_status pack(gru_layer *own, const fg_plan *plan, const fg_layer *layer
         return status;
     own->recurrent = w->reset_after ? pack_recurrent(plan, layer, w->groups, all, 3)
                                     : pack_recurrent(plan, layer, w->groups, update_reset, 2);
-    own->candidate_bias = fg_alloc(fg_size(1, own->stride, sizeof(float)));
+    own->candidate_bias = fg_store_alloc(&plan->store, fg_size(1, own->stride, sizeof(float)));
     if (!w->reset_after)
         own->candidate = pack_recurrent(plan, layer, w->groups, candidate, 1);
-    if (layer->gru.initial_state && (own->initial = fg_alloc(fg_size(1, units, sizeof(float)))))
+    if (layer->gru.initial_state && (own->initial = fg_store_alloc(&plan->store, fg_size(1, units, sizeof(float)))))
         memcpy(own->initial, layer->gru.initial_state, (size_t)units * sizeof(float));
     if (!own->recurrent || !own->candidate_bias || (!w->reset_after && !own->candidate) ||
         (layer->gru.initial_state && !own->initial))
@@ -156,7 +143,7 @@ static fg_status add(fg_plan *plan, fg_step *step, const fg_layer *layer)
 /* The most bytes of a table of projections: it is filled when the network is loaded, and L3 should hold much of it. */
 enum { TABLE_BYTES = 32 << 20 };
 
-bool fg_gru_fold(const fg_plan *plan, fg_step *gru, const fg_step *embedding)
+bool fg_gru_fold(fg_plan *plan, fg_step *gru, const fg_step *embedding)
 {
     gru_layer *own = gru->own;
     int64_t vocabulary, features;
@@ -164,7 +151,7 @@ bool fg_gru_fold(const fg_plan *plan, fg_step *gru, const fg_step *embedding)
     const int64_t row_bytes = own->width * (int64_t)sizeof(float);
     if (own->input.plain || vocabulary > TABLE_BYTES / row_bytes)
         return false;
-    own->table = fg_alloc((size_t)(vocabulary * row_bytes));
+    own->table = fg_store_alloc(&plan->store, (size_t)(vocabulary * row_bytes));
     if (!own->table)
         return false;
     const fg_grid x = {.data = (float *)vectors, .rows = vocabulary, .steps = 1, .inner = 1, .row_stride = features};
@@ -173,9 +160,8 @@ bool fg_gru_fold(const fg_plan *plan, fg_step *gru, const fg_step *embedding)
     own->vocabulary = vocabulary;
     gru->x = embedding->x;
     gru->cost -= 3.0 * (double)own->weights.units * (double)features;
-    gru->bytes += vocabulary * row_bytes - own->input.bytes;
+    gru->bytes += vocabulary * row_bytes;
     gru->scratch_step = 0;
-    fg_matrix_release(&own->input);
     return true;
 }
 
@@ -322,9 +308,17 @@ static fg_beside later_projections(const walk *w)
     return beside;
 }
 
+/* Without a mask every output of this run is h, which nobody asks for before the next one. */
+static void mark_all_outputs(const walk *w)
+{
+    memset(w->memory->has_output + w->c->row, 1, (size_t)w->c->rows);
+}
+
 static void step_share(void *argument, int member)
 {
     walk *w = argument;
+    if (member == 0 && !w->mask && w->t == w->c->steps - 1)
+        mark_all_outputs(w);
     fg_share(w->c, member, w->own->weights.groups, &w->first, &w->last);
     if (!w->overlapped) {
         each_panel(w);
@@ -531,6 +525,14 @@ static void project_share(const walk *w, int member)
     fg_multiply(w->c->kernels, &w->own->input, &x, &out, 0, fg_grid_size(&out), first, last);
 }
 
+/* What stands before the steps; the same answer for every member, since a run changes no `fresh`. */
+static bool needs_begin(const walk *w)
+{
+    if (!w->direct && !w->ids)
+        return true;
+    return w->c->t0 == 0 && memchr(w->c->state->fresh + w->c->row, 1, (size_t)w->c->rows);
+}
+
 static void begin_share(void *argument, int member)
 {
     const walk *w = argument;
@@ -540,15 +542,16 @@ static void begin_share(void *argument, int member)
         project_share(w, member);
 }
 
+static bool needs_end(const walk *w)
+{
+    return fg_is_last_block(w->c) &&
+           (w->step->y_state != FG_NONE || (w->step->y != FG_NONE && !w->own->return_sequences));
+}
+
 static void end_share(void *argument, int member)
 {
-    const walk *w = argument;
-    if (member != 0)
-        return;
-    if (!w->mask && w->c->steps > 0)
-        memset(w->memory->has_output + w->c->row, 1, (size_t)w->c->rows);
-    if (fg_is_last_block(w->c))
-        deliver(w);
+    if (member == 0)
+        deliver(argument);
 }
 
 /* Whether the steps of a block are one call of a kernel: one row whose weights L1 about holds, nothing in between. */
@@ -569,18 +572,21 @@ static void run_steps(const walk *w)
                             .direct = w->direct,
                             .backwards = w->memory->now ^ (w->c->t0 & 1)};
     w->c->kernels->gru_run(&w->own->weights, &run);
+    mark_all_outputs(w);
 }
 
 static void run(const fg_step *step, fg_context *c)
 {
     walk w = walk_of(step, c);
-    fg_phase(c, begin_share, &w);
+    if (needs_begin(&w))
+        fg_phase(c, begin_share, &w);
     if (is_one_run(&w))
         run_steps(&w);
     else
         for (int64_t t = 0; t < c->steps; t++)
             run_step(&w, t);
-    fg_phase(c, end_share, &w);
+    if (needs_end(&w))
+        fg_phase(c, end_share, &w);
 }
 
 const fg_layer_ops fg_gru_ops = {.add = add, .run = run, .release = release};

@@ -69,11 +69,12 @@ struct fg_step {
     int64_t scratch_row, scratch_step; /* floats of scratch that a row takes, and a row per step of a block */
     double cost;                       /* multiply-adds per row and step */
     int64_t bytes;                     /* packed weights */
-    void *own;                         /* the family's packed layer */
+    void *own;                         /* the family's packed layer; what it points to lies in the plan's store */
 };
 
 struct fg_plan {
     const fg_kernels *kernels;
+    fg_store *store; /* packed weights */
     fg_matmul matmul;
     int32_t n_values;
     fg_value_info *values;
@@ -225,7 +226,7 @@ static inline int64_t fg_round_up(int64_t n, int64_t step)
 const float *fg_embedding_table(const fg_step *step, int64_t *vocabulary, int64_t *features);
 /* Lets a GRU step that reads an embedding's vectors look up their projections instead: `gru` then reads the token ids.
  * False, and nothing is changed, where the table of projections would be too large. */
-bool fg_gru_fold(const fg_plan *plan, fg_step *gru, const fg_step *embedding);
+bool fg_gru_fold(fg_plan *plan, fg_step *gru, const fg_step *embedding);
 
 extern const fg_layer_ops fg_embedding_ops, fg_masking_ops, fg_gru_ops, fg_dense_ops, fg_activate_ops, fg_reshape_ops,
     fg_concatenate_ops;

@@ -1,7 +1,13 @@
+#define _GNU_SOURCE
 #include "pack.h"
 
 #include <stdlib.h>
 #include <string.h>
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+
+/* ---- memory ------------------------------------------------------------------------------------------------------ */
 
 void *fg_alloc(size_t bytes)
 {
@@ -14,6 +20,67 @@ void *fg_alloc(size_t bytes)
     return memory;
 }
 
+enum { HUGE_PAGE = 2 << 20, LARGE_BYTES = 64 << 10 };
+
+/* A piece of memory of its own, or huge pages from which several are cut. The newest stands first. */
+struct fg_store {
+    fg_store *next;
+    char *memory;
+    size_t bytes, used;
+};
+
+static fg_store *new_chunk(size_t bytes, bool huge)
+{
+    fg_store *chunk = malloc(sizeof *chunk);
+    const size_t page = huge ? HUGE_PAGE : FG_ALIGN;
+    if (!chunk)
+        return NULL;
+    bytes = (bytes + page - 1) / page * page;
+    *chunk = (fg_store){.memory = aligned_alloc(page, bytes), .bytes = bytes};
+    if (!chunk->memory) {
+        free(chunk);
+        return NULL;
+    }
+#ifdef MADV_HUGEPAGE
+    if (huge)
+        madvise(chunk->memory, bytes, MADV_HUGEPAGE); /* where that is refused, small pages do */
+#endif
+    return chunk;
+}
+
+void *fg_store_alloc(fg_store **store, size_t bytes)
+{
+    if (bytes == 0 || bytes > PTRDIFF_MAX - HUGE_PAGE)
+        return NULL;
+    bytes = (bytes + FG_ALIGN - 1) / FG_ALIGN * FG_ALIGN;
+    const bool huge = bytes >= LARGE_BYTES;
+    fg_store *chunk = NULL;
+    for (fg_store *i = *store; huge && i && !chunk; i = i->next)
+        if (i->bytes - i->used >= bytes)
+            chunk = i;
+    if (!chunk) {
+        chunk = new_chunk(bytes, huge);
+        if (!chunk)
+            return NULL;
+        chunk->next = *store;
+        *store = chunk;
+    }
+    void *memory = chunk->memory + chunk->used;
+    chunk->used += bytes;
+    memset(memory, 0, bytes);
+    return memory;
+}
+
+void fg_store_free(fg_store *store)
+{
+    while (store) {
+        fg_store *next = store->next;
+        free(store->memory);
+        free(store);
+        store = next;
+    }
+}
+
 size_t fg_size(int64_t a, int64_t b, int64_t c)
 {
     size_t size;
@@ -22,6 +89,8 @@ size_t fg_size(int64_t a, int64_t b, int64_t c)
         return 0;
     return size;
 }
+
+/* ---- packing ----------------------------------------------------------------------------------------------------- */
 
 void fg_pack_panels(float *out, const float *matrix, int64_t k, int64_t columns, int lanes, int vectors)
 {

@@ -8,6 +8,14 @@
 
 /* Zeroed memory aligned to FG_ALIGN, or NULL; free with free(). */
 void *fg_alloc(size_t bytes);
+/* Memory that lives as long as a Plan. Large pieces lie in huge pages where the system has them: L2 goes by physical
+ * addresses, and weights that would just fit do not where many of their small pages fall into the same sets. Starts as
+ * NULL. */
+typedef struct fg_store fg_store;
+/* As fg_alloc, but freed with the store. */
+void *fg_store_alloc(fg_store **store, size_t bytes);
+void fg_store_free(fg_store *store);
+
 /* a·b·c bytes, or 0 where that overflows or is zero. */
 size_t fg_size(int64_t a, int64_t b, int64_t c);
 

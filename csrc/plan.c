@@ -46,6 +46,7 @@ void fg_plan_free(fg_plan *plan)
         plan->steps[i].ops->release(&plan->steps[i]);
         free(plan->steps[i].inputs);
     }
+    fg_store_free(plan->store);
     free(plan->steps);
     free(plan->values);
     free(plan->inputs);

@@ -415,7 +415,7 @@ static void work(void *argument, int rank, int members)
 
 /* Multiply-adds under which a second thread costs more than it brings; and those of one step, shared by a team, that
  * pay for its phases. */
-static const double SPLIT_COST = 400e3, TEAM_STEP_COST = 150e3;
+static const double SPLIT_COST = 300e3, TEAM_STEP_COST = 150e3;
 
 /* Rows of a chunk: a share each, or, where weights stay in cache, parts of it, so that a late thread finds fewer left.
  */
