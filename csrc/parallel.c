@@ -140,6 +140,21 @@ void fg_threads_give(int taken)
         atomic_fetch_sub(&helpers_out, taken - 1);
 }
 
+/* libgomp's threads poll a thousand times after a region (_openmp.py), which is some 15 µs and more. */
+enum { AWAKE_NANOSECONDS = 10000 };
+
+static _Atomic long long last_end;
+
+bool fg_threads_awake(void)
+{
+    return nanoseconds() - atomic_load_explicit(&last_end, memory_order_relaxed) < AWAKE_NANOSECONDS;
+}
+
+void fg_threads_note_end(void)
+{
+    atomic_store_explicit(&last_end, nanoseconds(), memory_order_relaxed);
+}
+
 /* ---- the region -------------------------------------------------------------------------------------------------- */
 
 static _Atomic bool forked;

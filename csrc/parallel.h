@@ -4,6 +4,7 @@
 
 #include <stdalign.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 
 /* Most members of a team. */
 #define FG_MAX_TEAM 32
@@ -29,6 +30,12 @@ void fg_team_phase(fg_team *team, int rank, int count, unsigned phase, void (*sh
 /* How many threads a run that wants `wanted` may use now (at least 1); give them back with the same number. */
 int fg_threads_take(int wanted);
 void fg_threads_give(int taken);
+
+/* Whether helper threads are probably still awake: they poll for some time after a run, and one of more than one
+ * thread, or one that would have been, ended but a few microseconds ago. */
+bool fg_threads_awake(void);
+/* Notes that such a run ends now. */
+void fg_threads_note_end(void);
 
 /* From here on a forked child of this process runs on one thread. */
 void fg_watch_forks(void);

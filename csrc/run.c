@@ -413,9 +413,9 @@ static void work(void *argument, int rank, int members)
     fg_float_restore(float_mode);
 }
 
-/* Multiply-adds under which a second thread costs more than it brings; and those of one step, shared by a team, that
- * pay for its phases. */
-static const double SPLIT_COST = 300e3, TEAM_STEP_COST = 150e3;
+/* Multiply-adds of a run under which a second thread costs more than it brings, and under which it does so unless it
+ * is awake: to wake one takes some 50 µs. And those of one step, shared by a team, that pay for its phases. */
+static const double LEAST_COST = 60e3, WAKE_COST = 4e6, TEAM_STEP_COST = 30e3;
 
 /* Rows of a chunk: a share each, or, where weights stay in cache, parts of it, so that a late thread finds fewer left.
  */
@@ -430,13 +430,11 @@ static int64_t chunk_rows(const fg_job *job, int threads)
     return rows > least ? rows : least < share ? least : fg_round_up(share, tile);
 }
 
-static int choose_threads(fg_job *job)
+/* Threads that can share the run's work, and how they would. */
+static int useful_threads(fg_job *job)
 {
     const fg_call *call = job->call;
-    const double cost = job->plan->cost * (double)call->batch * (double)call->steps;
     int threads = call->threads < fg_cpu_count() ? call->threads : fg_cpu_count();
-    if (threads <= 1 || cost < SPLIT_COST)
-        return 1;
     if (call->batch >= 2 * threads || job->plan->matmul == FG_MATMUL_BLAS) {
         job->chunk = chunk_rows(job, threads);
         const int64_t chunks = (call->batch + job->chunk - 1) / job->chunk;
@@ -445,6 +443,26 @@ static int choose_threads(fg_job *job)
     if (threads > FG_MAX_TEAM)
         threads = FG_MAX_TEAM;
     return job->plan->cost * (double)call->batch < TEAM_STEP_COST ? 1 : threads;
+}
+
+static void run_on_threads(fg_job *job)
+{
+    const double cost = job->plan->cost * (double)job->call->batch * (double)job->call->steps;
+    const int wanted = job->call->threads > 1 && cost >= LEAST_COST ? useful_threads(job) : 1;
+    if (wanted == 1) {
+        work(job, 0, 1);
+        return;
+    }
+    if (cost < WAKE_COST && !fg_threads_awake()) {
+        work(job, 0, 1);
+    } else {
+        const int threads = fg_threads_take(wanted);
+        atomic_init(&job->next_row, 0);
+        memset(&job->team, 0, sizeof job->team);
+        fg_parallel(threads, work, job);
+        fg_threads_give(threads);
+    }
+    fg_threads_note_end();
 }
 
 /* Outputs that could not be computed in place: an input passed through, or a value asked for twice. */
@@ -499,16 +517,7 @@ fg_status fg_run(const fg_plan *plan, fg_state *state, const fg_call *call)
     job.state = state;
     job.call = call;
     job.chunk = 0;
-    const int wanted = choose_threads(&job);
-    if (wanted == 1) {
-        work(&job, 0, 1);
-    } else {
-        const int threads = fg_threads_take(wanted);
-        atomic_init(&job.next_row, 0);
-        memset(&job.team, 0, sizeof job.team);
-        fg_parallel(threads, work, &job);
-        fg_threads_give(threads);
-    }
+    run_on_threads(&job);
     for (int i = 0; i < plan->n_steps; i++)
         if (plan->steps[i].memory >= 0 && (stage_steps(&job, plan->steps[i].stage) & 1))
             flip(state, &state->memories[plan->steps[i].memory], call->batch);
