@@ -156,7 +156,9 @@ bool fg_gru_fold(fg_plan *plan, fg_step *gru, const fg_step *embedding)
         return false;
     const fg_grid x = {.data = (float *)vectors, .rows = vocabulary, .steps = 1, .inner = 1, .row_stride = features};
     const fg_grid y = {.data = own->table, .rows = vocabulary, .steps = 1, .inner = 1, .row_stride = own->width};
+    const unsigned float_mode = fg_float_enter();
     fg_multiply(plan->kernels, &own->input, &x, &y, 0, vocabulary, 0, own->weights.groups);
+    fg_float_restore(float_mode);
     own->vocabulary = vocabulary;
     gru->x = embedding->x;
     gru->cost -= 3.0 * (double)own->weights.units * (double)features;
