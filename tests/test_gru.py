@@ -374,10 +374,12 @@ def test_one_value_read_by_many(isa: str) -> None:
 
 
 @both_variants
-def test_no_steps(reset_after: bool, isa: str) -> None:
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("units", [3, 19, 96])
+def test_no_steps(units: int, rows: int, reset_after: bool, isa: str) -> None:
     """A state stays what it was at the start; the last output is zero, as there was none."""
-    layer = gru(np.random.default_rng(24), 5, 19, reset_after=reset_after, without=())
-    compare(Graph((floats(5),), (layer,), ("gru", "gru:state")), {"x": normal(3, 0, 5)})
+    layer = gru(np.random.default_rng(24), 5, units, reset_after=reset_after, without=())
+    compare(Graph((floats(5),), (layer,), ("gru", "gru:state")), {"x": normal(rows, 0, 5)})
 
 
 @pytest.mark.parametrize(("time", "target"), [(10, (20, 1)), (None, (-1, 1))])

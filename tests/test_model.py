@@ -16,9 +16,9 @@ import pytest
 
 import fastgru
 import oracle
-from building import chain, dense, embedding, floats, gru, tokens, uniform
+from building import bidirectional, chain, dense, embedding, floats, gru, tokens, uniform
 from fastgru import Model
-from fastgru.graph import GRU, Graph, tensor_spec
+from fastgru.graph import GRU, Concatenate, Graph, tensor_spec
 from tolerances import check
 
 ROWS, STEPS, FEATURES, UNITS = 5, 6, 3, 4
@@ -99,6 +99,15 @@ def test_answers_belong_to_the_caller() -> None:
     assert first_flags.c_contiguous
     first[:] = 7
     assert same(model(X), kept)
+
+
+def test_answers_that_are_held_never_change() -> None:
+    """Small answers are used again once nobody holds them."""
+    model = of_one()
+    held = [(y, y.copy()) for y in (model(X + t) for t in range(5))]
+    assert len({id(model(X + t)) for t in range(20)}) <= 2
+    views = [(model(X + t)[1:], model(X + t)[1:].copy()) for t in range(5)]
+    assert all(same(*pair) for pair in held + views)
 
 
 def test_an_output_that_is_an_input_is_a_copy() -> None:
@@ -188,6 +197,43 @@ def test_sizes_may_change_from_call_to_call() -> None:
     for rows, steps in [(5, 6), (1, 1), (4, 2), (5, 6), (2, 0), (0, 3), (3, 5)]:
         answers = model(X[:rows, :steps], H0[:rows])
         assert same(answers, of_two()(X[:rows, :steps], H0[:rows]))
+
+
+@pytest.mark.parametrize("of", ["floats", "tokens"])
+def test_any_call_may_follow_any_other(of: str) -> None:
+    """The layout of a run is kept for the next one: what differs between calls of one size must not be kept with it."""
+    rng = np.random.default_rng(6)
+    table = embedding(rng, 9, FEATURES, mask="x:mask")
+    source, mask = ("x", "x:mask") if of == "floats" else ("embedding", "embedding:mask")
+    layers = (
+        *bidirectional(rng, FEATURES, UNITS, source=source, mask=mask),
+        gru(rng, 2 * UNITS, 3, name="top", source="both", mask=mask),
+        Concatenate(name="joined", inputs=("both/ahead:state", "top")),
+    )
+    if of == "floats":
+        graph, data = Graph((floats(FEATURES),), layers, ("both", "top", "joined", "both", "x")), X
+    else:
+        outputs = ("both", "top", "joined", "embedding")
+        graph, data = Graph((tokens(),), (table, *layers), outputs), rng.integers(0, 9, (ROWS, STEPS))
+    model = Model(graph)
+    calls: list[dict[str, Any]] = []
+    for rows, steps in [(5, 6), (1, 6), (5, 1), (0, 6), (2, 0)]:
+        x = data[:rows, :steps]
+        calls += [{"x": x}, {"x": x[::-1]}, {"x": x, "lengths": np.arange(rows) % (steps + 1)}]
+        calls += [{"x": x, "mask": rng.random((rows, steps)) < 0.5, "threads": 2}]
+
+    def answer(to: Model, x: np.ndarray, **options: Any) -> list[bytes]:
+        return [y.tobytes() for y in to(x, **options)]
+
+    expected = [answer(Model(graph), **call) for call in calls]
+    held = []  # so that no answer stands where one before it stood
+    for index in np.repeat(rng.integers(0, len(calls), 100), 2):
+        call = dict(calls[index])
+        held.append((model(call.pop("x"), **call), index))
+        out = tuple(np.full_like(y, 1) for y in held[-1][0])
+        held.append((model(calls[index]["x"], out=out, **call), index))
+    for answers, index in held:
+        assert [y.tobytes() for y in answers] == expected[index], calls[index]
 
 
 def test_an_error_leaves_the_model_usable() -> None:

@@ -5,6 +5,7 @@ Everything here compares bits, -0.0 and 0.0 included.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
@@ -120,6 +121,21 @@ def test_threads(units: int, batch: int, steps: int, reset_after: bool, isa: str
     assert same(model(x, mask=mask, threads=2), model(x, mask=mask, threads=1))
 
 
+@both_variants
+@pytest.mark.parametrize("batch", [16, 17, 31, 33, 70])
+def test_rows_taken_chunk_by_chunk(batch: int, reset_after: bool, isa: str) -> None:
+    """Threads take rows in chunks until none are left; here of rows of different lengths, some of them empty."""
+    model = fastgru.Model(stack(48, reset_after))
+    rng = np.random.default_rng(17)
+    x = rng.normal(size=(batch, 40, 5)).astype(np.float32)
+    lengths = rng.integers(0, 41, batch)
+    whole = model(x, lengths=lengths, threads=1)
+    for threads in (2, 3):
+        assert same(model(x, lengths=lengths, threads=threads), whole)
+    rows = [model(x[i : i + 1], lengths=lengths[i : i + 1], threads=1) for i in (0, 15, batch - 1)]
+    assert same(np.concatenate(rows), whole[[0, 15, batch - 1]])
+
+
 # ---- time ----------------------------------------------------------------------------------------------------------
 
 
@@ -145,6 +161,27 @@ def test_steps_chunks_and_whole(units: int, batch: int, reset_after: bool, isa: 
         for seed in range(3):
             stream.reset()
             assert same(np.concatenate([stream.run(x[:, cut]) for cut in chunks(STEPS, seed)], axis=1), whole)
+
+
+@both_variants
+@pytest.mark.parametrize("direction", ["ahead", "backwards", "time_order"])
+@pytest.mark.parametrize(("features", "units"), [(60, 80), (200, 100), (3, 5), (40, 33)])
+def test_a_lone_row_of_any_number_of_steps(
+    features: int, units: int, direction: str, reset_after: bool, isa: str
+) -> None:
+    """How a row's input is multiplied goes by its number of steps: beside the steps, tile by tile of them; within them;
+    or before all of a block's. None is beside another row."""
+    back = direction != "ahead"
+    options = {"go_backwards": back, "time_order": direction == "time_order"}
+    layer = gru(np.random.default_rng(18), features, units, reset_after=reset_after, return_sequences=True, **options)
+    model = fastgru.Model(chain(floats(features), dataclasses.replace(layer, mask="x:mask")), threads=1)
+    x = inputs(features, steps=262)[:2]
+    mask = np.random.default_rng(19).random(x.shape[:2]) < 0.8
+    for steps in (*range(1, 14), *range(127, 136), 262):
+        whole = model(x[:, :steps])
+        assert same(model(x[:1, :steps]), whole[:1]), f"{steps} steps"
+    assert same(model(x[:1], mask=mask[:1]), model(x, mask=mask)[:1])
+    assert same(model(x[:1], threads=2), whole[:1])
 
 
 @both_variants
@@ -225,15 +262,42 @@ def test_tokens_in_batches_and_streams(reset_after: bool, mask_zero: bool, isa: 
 
 
 @both_variants
-def test_an_embedding_folded_into_its_gru_is_a_lookup(reset_after: bool, isa: str) -> None:
-    """The plan may look up E·W + b, a product computed beforehand: the bits are those of the product done in place."""
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("batch", [1, 3, 20])
+def test_an_embedding_folded_into_its_grus_is_a_lookup(
+    batch: int, masked: bool, reset_after: bool, isa: str
+) -> None:
+    """The plan looks up E·W + b, a product computed beforehand: the bits are those of the product done in place."""
     table, layer = token_layers(reset_after, mask_zero=False)
-    ids = np.random.default_rng(16).integers(0, 50, (ROWS, STEPS)).astype(np.int32)
-    alone = chain(floats(13), gru(np.random.default_rng(0), 13, 20, **kept(layer)))
-    assert same(fastgru.Model(chain(tokens(), table, layer))(ids), fastgru.Model(alone)(table.table[ids]))
+    wide = gru(np.random.default_rng(1), 13, 90, name="wide", source="embedding", reset_after=reset_after)
+    readers = (
+        layer,
+        dataclasses.replace(wide, go_backwards=True, mask="x:mask"),
+        dataclasses.replace(layer, name="turned", go_backwards=True, time_order=True),
+    )
+    outputs = ("gru", "wide", "turned", "wide:state")
+    alone = [dataclasses.replace(reader, inputs=("x",), mask="x:mask") for reader in readers]
+    beside = dense(np.random.default_rng(2), 13, 3, name="beside", source="embedding", function="linear")
+    floated = fastgru.Model(Graph((floats(13),), tuple(alone), outputs))
+    rng = np.random.default_rng(16)
+    for layers in ((table, *readers), (table, beside, *readers)):  # all of its readers fold, or all but one
+        for extra in ((), ("embedding",)):
+            folded = fastgru.Model(Graph((tokens(),), layers, outputs + extra))
+            for steps in (1, 2, 7, 130):
+                ids = rng.integers(0, 50, (batch, steps))
+                mask = rng.random((batch, steps)) < 0.7 if masked else None
+                for threads in (1, 2):
+                    answers = folded(ids, mask=mask, threads=threads)
+                    expected = floated(table.table[ids], mask=mask, threads=1)
+                    assert all(same(*pair) for pair in zip(answers, expected, strict=False))
+                assert not extra or same(answers[-1], table.table[ids])
 
 
-def kept(layer: Layer) -> dict[str, object]:
-    """The tensors and options of a GRU, to be put behind another source."""
-    names = ("kernel", "recurrent_kernel", "bias", "recurrent_bias", "reset_after", "return_sequences")
-    return {name: getattr(layer, name) for name in names}
+@both_variants
+def test_a_mask_of_ids_reaches_a_folded_gru(reset_after: bool, isa: str) -> None:
+    ids = np.random.default_rng(20).integers(0, 4, (ROWS, STEPS))
+    ids[5] = 0
+    table, layer = token_layers(reset_after, mask_zero=True)
+    y = fastgru.Model(chain(tokens(), table, layer))(ids)
+    alone = dataclasses.replace(layer, inputs=("x",), mask="x:mask")
+    assert same(y, fastgru.Model(chain(floats(13), alone))(table.table[ids], mask=ids != 0))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import gc
 import json
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -107,6 +108,26 @@ def test_token_ids() -> None:
     assert same(np.concatenate([np.stack(y, axis=1), rest], axis=1), model(IDS))
 
 
+@pytest.mark.parametrize("return_sequences", [True, False])
+def test_token_ids_of_either_width(return_sequences: bool) -> None:
+    model = of_tokens(return_sequences=return_sequences)
+    for rows in (ROWS, 1):
+        wide, narrow = IDS[:rows].astype(np.int64), IDS[:rows].astype(np.int32)
+        expected = model(IDS[:rows].tolist())
+        assert same(model(wide), expected)
+        assert same(model(narrow), expected)
+        with model.stream(batch_size=rows) as one, model.stream(batch_size=rows) as other:
+            for cut in (slice(0, 1), slice(1, 7), slice(7, 9), slice(9, STEPS)):
+                y = one.run(wide[:, cut])
+                assert same(other.run(narrow[:, cut]), y)
+                with pytest.raises(fastgru.BadInput, match="token id"):
+                    one.run(np.full((rows, 3), [0, 2**32, 1]))
+                with pytest.raises(fastgru.BadInput, match="token id"):
+                    other.run(np.full((rows, 3), [0, 9, 1], np.int32))
+        assert same(y, expected[:, cut] if return_sequences else expected)
+        assert same(wide, IDS[:rows].astype(np.int64))
+
+
 def test_one_row_of_one_token_is_a_list() -> None:
     model = of_tokens()
     with model.stream() as stream:
@@ -197,6 +218,98 @@ def test_answers_belong_to_the_caller() -> None:
     assert same(first, kept), "it outlives the stream"
 
 
+#: what may be left of an answer: everything but the last is still its numbers
+KEPT = {
+    "the array": lambda y: y,
+    "a view": lambda y: y[:, :1],
+    "a view of a view": lambda y: y.T[None],
+    "another shape": lambda y: y.reshape(-1),
+    "a memoryview": memoryview,
+    "a ctypes pointer": lambda y: y.ctypes,
+    "a weak reference": weakref.ref,
+}
+
+
+#: what takes the shortest way through a call, and so may use an answer again
+CONTIGUOUS = [np.ascontiguousarray(X[:, t]) for t in range(STEPS)]
+ways = pytest.mark.parametrize(
+    "way", [lambda stream, x: stream.step(x), lambda stream, x: stream.run(x[:, None])], ids=["step", "run"]
+)
+
+
+@ways
+@pytest.mark.parametrize("keep", KEPT.values(), ids=KEPT)
+def test_answers_of_which_something_is_held_never_change(keep: Callable[[np.ndarray], Any], way: Any) -> None:
+    """Small answers are used again, but only those that are out of everybody's reach."""
+
+    def numbers(kept: Any) -> bytes | None:
+        if isinstance(kept, weakref.ref):
+            return None if kept() is None else kept().tobytes()
+        return getattr(kept, "_arr", kept).tobytes()
+
+    with two_layers().stream(batch_size=ROWS) as stream:
+        held = []
+        for t, x in enumerate(CONTIGUOUS):
+            y = way(stream, x)
+            held.append((keep(y), numbers(keep(y))))
+            del y
+            if t % 3 == 0:
+                way(stream, x)  # dropped at once
+                held.pop(0)
+            assert all(numbers(kept) in (before, None) for kept, before in held)
+
+
+@ways
+def test_answers_that_were_altered_are_not_used_again(way: Any) -> None:
+    """What a caller did to an answer before dropping it does not show in a later one."""
+
+    def turn(y: np.ndarray) -> None:
+        y.shape = y.shape[::-1]
+
+    def freeze(y: np.ndarray) -> None:
+        y.flags.writeable = False
+
+    def retype(y: np.ndarray) -> None:
+        y.dtype = np.int32
+
+    def swap(y: np.ndarray) -> None:
+        y.dtype = y.dtype.newbyteorder()
+
+    model = two_layers()
+    with model.stream(batch_size=ROWS) as stream:
+        expected = [way(stream, x).copy() for x in CONTIGUOUS]
+    for alter in (turn, freeze, retype, swap):
+        with model.stream(batch_size=ROWS) as stream:
+            for x, y_of_x in zip(CONTIGUOUS, expected, strict=True):
+                y = way(stream, x)
+                assert same(y, y_of_x), alter
+                assert y.flags.writeable
+                alter(y)
+
+
+def test_an_answer_is_the_next_input() -> None:
+    """y = step(y), where y would be the array to use again."""
+    model = Model(chain(floats(4), gru(np.random.default_rng(5), 4, 4)))
+    first = sequence(2, 4)
+    with model.stream(batch_size=2) as stream, model.stream(batch_size=2) as other:
+        y, z = first, first.tolist()
+        for _ in range(10):
+            y = stream.step(stream.step(y))
+            z = other.step(other.step(z).tolist()).tolist()
+            assert same(y, np.float32(z))
+
+
+@ways
+def test_answers_dropped_at_once_are_used_again(way: Any) -> None:
+    with two_layers().stream(batch_size=ROWS) as stream:
+        first = way(stream, CONTIGUOUS[0])
+        identity = id(first)
+        del first
+        assert [id(way(stream, x)) for x in CONTIGUOUS] == [identity] * STEPS
+        held = [way(stream, x) for x in CONTIGUOUS]
+    assert len({id(y) for y in held}) == STEPS
+
+
 def test_out_of_several_outputs_and_a_wrong_one() -> None:
     cell = gru(np.random.default_rng(1), FEATURES, UNITS, return_sequences=True)
     model = Model(Graph((floats(FEATURES),), (cell,), ("gru", "gru:state")))
@@ -231,6 +344,24 @@ def test_a_fresh_state_is_the_networks_own() -> None:
     for layer in model.graph.layers[:2]:
         assert same(state[f"{layer.name}/h"], np.stack([layer.tensors["initial_state"]] * ROWS))
         assert not state[f"{layer.name}/last_output"].any()
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+@pytest.mark.parametrize("zero_output", [False, True])
+def test_a_look_at_the_state_changes_nothing(rows: int, zero_output: bool) -> None:
+    """Nor does a chunk of no steps: neither makes an output where there was none."""
+    model = two_layers(zero_output_for_mask=zero_output, return_sequences=False)
+    with model.stream(batch_size=rows) as stream, model.stream(batch_size=rows) as other:
+        for n, lengths in enumerate(([0] * rows, [2] * rows, [0] * rows)):
+            nothing = other.run(X[:rows, :0])
+            state = other.get_state()
+            assert same_state(other.get_state(), state)
+            x = X[:rows, 2 * n : 2 * n + 2]
+            y = stream.run(x, lengths=lengths)
+            assert same(other.run(x, lengths=lengths), y)
+            if n == 0:
+                assert not any(state[f"{name}/last_output"].any() for name in ("first", "second"))
+                assert same(nothing, y)
 
 
 @pytest.mark.parametrize("rows", [1, [1], (1,), np.array([1]), np.int64(1), range(1, 2)], ids=repr)

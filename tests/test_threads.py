@@ -19,9 +19,9 @@ import numpy as np
 import pytest
 
 import fastgru
-from building import ISAS, chain, dense, floats, gru, uniform
+from building import ISAS, chain, dense, embedding, floats, gru, tokens, uniform
 from fastgru import BadInput, Model, StreamBusy
-from fastgru.graph import GRU, Activation, Graph
+from fastgru.graph import GRU, Activation, Embedding, Graph
 
 #: much longer than any of these takes; what hangs is killed and fails
 PATIENCE = 60
@@ -221,15 +221,59 @@ def test_many_threaded_runs_one_after_the_other() -> None:
         assert same(model(x), expected)
 
 
+def test_small_runs_in_quick_succession() -> None:
+    """A run too short to wake a thread for takes one that is still awake: with or without it, the same bits."""
+    model = Model(network(128), threads=2)
+    calls = [sequence(batch, steps) for batch in (1, 2, 5, 24) for steps in (3, 20)]
+    expected = [model(x, threads=1) for x in calls]
+    for _ in range(30):
+        answers = [model(x) for x in calls for _ in range(3)]
+        assert all(same(y, expected[i // 3]) for i, y in enumerate(answers))
+
+
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc and sets affinity")
+
+
+@linux
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two CPUs to leave one of them")
+def test_threads_that_share_one_cpu() -> None:
+    """A member of a team that has no CPU has its share done by the others, each share once and in its place."""
+    body = """
+from concurrent.futures import ThreadPoolExecutor
+from building import bidirectional, chain, dense, floats, gru
+from fastgru.graph import Graph
+rng, options = np.random.default_rng(0), {"mask": "x:mask", "return_sequences": True}
+layers = (
+    *bidirectional(rng, 8, 100, mask="x:mask"),
+    gru(rng, 200, 150, name="before", source="both", reset_after=False, **options),
+    gru(rng, 150, 120, name="last", source="before", **options),
+    dense(rng, 120, 40, name="out", source="last", function="softmax"),
+)
+model = fastgru.Model(Graph((floats(8),), layers, ("both", "out")), threads=2)
+x = rng.standard_normal((3, 200, 8), np.float32)
+calls = [{}, {"mask": rng.random((3, 200)) < 0.7}]
+expected = [model(x, threads=1, **call) for call in calls]
+lone = [y[:1] for y in expected[0]]
+model(x)  # two threads on two CPUs; from here on on one
+for task in os.listdir("/proc/self/task"):
+    os.sched_setaffinity(int(task), {min(os.sched_getaffinity(0))})
+def check(_):
+    for call, ys in zip(calls, expected):
+        assert all(map(np.array_equal, model(x, **call), ys))
+    assert all(map(np.array_equal, model(x[:1]), lone))
+for i in range(5): check(i)
+with ThreadPoolExecutor(3) as pool: list(pool.map(check, range(6)))
+print(len(os.listdir("/proc/self/task")) > 1)
+"""
+    assert printed(body) == "True"
+
+
 THREADS = "len(os.listdir('/proc/self/task'))"
 MODELS = """
 from building import chain, floats, gru
 def model(units): return fastgru.Model(chain(floats(3), gru(np.random.default_rng(0), 3, units)), threads=2)
 small, large, x = model(8), model(512), np.zeros((64, 20, 3), np.float32)
 """
-
-linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
-
 
 @linux
 def test_a_small_run_starts_no_threads_and_a_large_one_does() -> None:
@@ -499,6 +543,38 @@ def test_the_callers_rounding_is_kept_and_not_used(isa: str) -> None:
     assert kept == upward
     assert all(same(*pair) for pair in zip(answers, expected, strict=True))
     assert same(step, expected[0][:, 0])
+
+
+def test_a_network_loaded_under_another_rounding(isa: str) -> None:
+    """What is computed beforehand, the projections of an embedding, is computed like all else."""
+    upward = UPWARD.get(os.uname().machine)
+    if upward is None:
+        pytest.skip("FE_UPWARD is not known on this machine")
+    rng = np.random.default_rng(0)
+    cell = gru(rng, 40, 30, source="embedding", without=("initial_state", "recurrent_bias"))
+    graph = chain(tokens(), embedding(rng, 50, 40), cell)
+    ids = rng.integers(0, 50, (3, 10))
+    expected = Model(graph)(ids)
+    nearest = libm.fegetround()
+    assert libm.fesetround(upward) == 0
+    try:
+        model = Model(graph)
+        kept = libm.fegetround()
+    finally:
+        libm.fesetround(nearest)
+    assert kept == upward
+    assert same(model(ids), expected)
+
+
+def test_denormal_vectors_of_an_embedding_are_zero(isa: str) -> None:
+    """As in the product that their projections stand for."""
+    cell = gru(np.random.default_rng(0), 4, 8, source="embedding", return_sequences=True)
+    cell = dataclasses.replace(cell, kernel=np.full((4, 24), 1e38, np.float32))
+    table = Embedding(name="embedding", inputs=("x",), table=np.full((3, 4), TINY))
+    ids = np.array([[0, 1, 2]])
+    alone = Model(chain(floats(4), dataclasses.replace(cell, inputs=("x",))))
+    assert same(Model(chain(tokens(), table, cell))(ids), alone(table.table[ids]))
+    assert denormals_live()
 
 
 @pytest.mark.parametrize("threads", [1, 2])
