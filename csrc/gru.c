@@ -422,7 +422,7 @@ static void reverse(walk *w)
         w->mask_time = -w->mask_time;
     }
     if (w->y && w->own->time_order) {
-        w->y += (c->total - 1 - 2 * c->t0) * w->y_time;
+        w->y += offset * w->y_time;
         w->y_time = -w->y_time;
     }
 }
@@ -430,6 +430,7 @@ static void reverse(walk *w)
 /* Recurrent weights, of a member, from which on a step of one row waits for them: what L1 does not hold. */
 enum { OVERLAP_BYTES = 64 << 10 };
 
+/* Inputs up to which a layer of one vector of units multiplies them while it waits for its gates. */
 enum { TINY_INPUTS = 32 };
 
 static int64_t recurrent_bytes(const walk *w)
@@ -572,7 +573,8 @@ static void run_steps(const walk *w)
                             .direct = w->direct,
                             .backwards = w->memory->now ^ (w->c->t0 & 1)};
     w->c->kernels->gru_run(&w->own->weights, &run);
-    mark_all_outputs(w);
+    if (w->c->steps > 0)
+        mark_all_outputs(w);
 }
 
 static void run(const fg_step *step, fg_context *c)
