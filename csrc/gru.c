@@ -452,35 +452,43 @@ static bool is_tiny(const walk *w)
     return w->c->rows == 1 && w->own->weights.groups == 1 && w->own->weights.inputs <= TINY_INPUTS;
 }
 
-static walk walk_of(const fg_step *step, fg_context *c)
+/* Fills in what is before `t`, field by field: copies of structs would wait for the stores of their parts. */
+static void start_walk(walk *w, const fg_step *step, fg_context *c)
 {
     const gru_layer *own = step->own;
-    walk w = {.step = step, .own = own, .c = c, .memory = &c->state->memories[step->memory]};
+    w->step = step;
+    w->own = own;
+    w->c = c;
+    w->memory = &c->state->memories[step->memory];
+    w->ids = NULL;
     if (own->table) {
-        w.ids = fg_ids_of(c, step->x, c->row, &w.ids_time);
-        w.ids_row = fg_slot_of(c, step->x).view.batch_stride;
+        w->ids = fg_ids_of(c, step->x, c->row, &w->ids_time);
+        w->ids_row = c->state->slots[step->x].view.batch_stride;
     } else {
-        w.x = fg_grid_of(c, step->x);
+        fg_set_grid(&w->x, c, step->x);
     }
-    w.width = own->width;
-    w.projected = c->scratch;
-    w.z = c->scratch + c->rows * c->state->block * (own->table ? 0 : w.width);
-    w.rh = w.z + c->rows * own->stride;
-    w.direct = own->weights.reset_after && !own->input.plain && !own->table && (c->state->block == 1 || is_tiny(&w));
+    w->width = own->width;
+    w->projected = c->scratch;
+    w->z = c->scratch + c->rows * c->state->block * (own->table ? 0 : w->width);
+    w->rh = w->z + c->rows * own->stride;
+    w->direct = own->weights.reset_after && !own->input.plain && !own->table && (c->state->block == 1 || is_tiny(w));
+    w->y = NULL;
     if (own->return_sequences && step->y != FG_NONE) {
-        const fg_grid y = fg_grid_of(c, step->y);
-        w.y = y.data;
-        w.y_row = y.row_stride;
-        w.y_time = y.time_stride;
+        fg_grid y;
+        fg_set_grid(&y, c, step->y);
+        w->y = y.data;
+        w->y_row = y.row_stride;
+        w->y_time = y.time_stride;
     }
-    if (step->mask != FG_NONE && fg_slot_of(c, step->mask).view.data) {
-        w.mask = fg_bytes_of(c, step->mask, c->row, &w.mask_time);
-        w.mask_row = fg_slot_of(c, step->mask).view.batch_stride;
+    w->mask = NULL;
+    if (step->mask != FG_NONE && c->state->slots[step->mask].view.data) {
+        w->mask = fg_bytes_of(c, step->mask, c->row, &w->mask_time);
+        w->mask_row = c->state->slots[step->mask].view.batch_stride;
     }
-    w.overlapped = overlaps(&w);
+    w->overlapped = overlaps(w);
+    w->beside = NULL;
     if (own->go_backwards)
-        reverse(&w);
-    return w;
+        reverse(w);
 }
 
 /* The x-projections of the rows and steps that are not masked, for the groups [first, last). */
@@ -579,7 +587,8 @@ static void run_steps(const walk *w)
 
 static void run(const fg_step *step, fg_context *c)
 {
-    walk w = walk_of(step, c);
+    walk w;
+    start_walk(&w, step, c);
     if (needs_begin(&w))
         fg_phase(c, begin_share, &w);
     if (is_one_run(&w))
