@@ -424,7 +424,7 @@ static void reverse(walk *w)
         w->mask_time = -w->mask_time;
     }
     if (w->y && w->own->time_order) {
-        w->y += (c->total - 1 - 2 * c->t0) * w->y_time;
+        w->y += offset * w->y_time;
         w->y_time = -w->y_time;
     }
 }
@@ -432,6 +432,7 @@ static void reverse(walk *w)
 /* Recurrent weights, of a member, from which on a step of one row waits for them: what L1 does not hold. */
 enum { OVERLAP_BYTES = 64 << 10 };
 
+/* Inputs up to which a layer of one vector of units multiplies them while it waits for its gates. */
 enum { TINY_INPUTS = 32 };
 
 static int64_t recurrent_bytes(const walk *w)
@@ -453,35 +454,43 @@ static bool is_tiny(const walk *w)
     return w->c->rows == 1 && w->own->weights.groups == 1 && w->own->weights.inputs <= TINY_INPUTS;
 }
 
-static walk walk_of(const fg_step *step, fg_context *c)
+/* Fills in what is before `t`, field by field: copies of structs would wait for the stores of their parts. */
+static void start_walk(walk *w, const fg_step *step, fg_context *c)
 {
     const gru_layer *own = step->own;
-    walk w = {.step = step, .own = own, .c = c, .memory = &c->state->memories[step->memory]};
+    w->step = step;
+    w->own = own;
+    w->c = c;
+    w->memory = &c->state->memories[step->memory];
+    w->ids = NULL;
     if (own->table) {
-        w.ids = fg_ids_of(c, step->x, c->row, &w.ids_time);
-        w.ids_row = fg_slot_of(c, step->x).view.batch_stride;
+        w->ids = fg_ids_of(c, step->x, c->row, &w->ids_time);
+        w->ids_row = c->state->slots[step->x].view.batch_stride;
     } else {
-        w.x = fg_grid_of(c, step->x);
+        fg_set_grid(&w->x, c, step->x);
     }
-    w.width = own->width;
-    w.projected = c->scratch;
-    w.z = c->scratch + c->rows * c->state->block * (own->table ? 0 : w.width);
-    w.rh = w.z + c->rows * own->stride;
-    w.direct = own->weights.reset_after && !own->input.plain && !own->table && (c->state->block == 1 || is_tiny(&w));
+    w->width = own->width;
+    w->projected = c->scratch;
+    w->z = c->scratch + c->rows * c->state->block * (own->table ? 0 : w->width);
+    w->rh = w->z + c->rows * own->stride;
+    w->direct = own->weights.reset_after && !own->input.plain && !own->table && (c->state->block == 1 || is_tiny(w));
+    w->y = NULL;
     if (own->return_sequences && step->y != FG_NONE) {
-        const fg_grid y = fg_grid_of(c, step->y);
-        w.y = y.data;
-        w.y_row = y.row_stride;
-        w.y_time = y.time_stride;
+        fg_grid y;
+        fg_set_grid(&y, c, step->y);
+        w->y = y.data;
+        w->y_row = y.row_stride;
+        w->y_time = y.time_stride;
     }
-    if (step->mask != FG_NONE && fg_slot_of(c, step->mask).view.data) {
-        w.mask = fg_bytes_of(c, step->mask, c->row, &w.mask_time);
-        w.mask_row = fg_slot_of(c, step->mask).view.batch_stride;
+    w->mask = NULL;
+    if (step->mask != FG_NONE && c->state->slots[step->mask].view.data) {
+        w->mask = fg_bytes_of(c, step->mask, c->row, &w->mask_time);
+        w->mask_row = c->state->slots[step->mask].view.batch_stride;
     }
-    w.overlapped = overlaps(&w);
+    w->overlapped = overlaps(w);
+    w->beside = NULL;
     if (own->go_backwards)
-        reverse(&w);
-    return w;
+        reverse(w);
 }
 
 /* The x-projections of the rows and steps that are not masked, for the groups [first, last). */
@@ -574,12 +583,14 @@ static void run_steps(const walk *w)
                             .direct = w->direct,
                             .backwards = w->memory->now ^ (w->c->t0 & 1)};
     w->c->kernels->gru_run(&w->own->weights, &run);
-    mark_all_outputs(w);
+    if (w->c->steps > 0)
+        mark_all_outputs(w);
 }
 
 static void run(const fg_step *step, fg_context *c)
 {
-    walk w = walk_of(step, c);
+    walk w;
+    start_walk(&w, step, c);
     if (needs_begin(&w))
         fg_phase(c, begin_share, &w);
     if (is_one_run(&w))

@@ -169,20 +169,28 @@ static inline fg_slot fg_slot_of(const fg_context *c, fg_value v)
 }
 
 /* The grid of a float value over the context's rows and the block's steps (one step where it is no sequence). */
-static inline fg_grid fg_grid_of(const fg_context *c, fg_value v)
+static inline void fg_set_grid(fg_grid *grid, const fg_context *c, fg_value v)
 {
     const fg_slot *slot = &c->state->slots[v];
     const bool sequence = c->plan->values[v].sequence;
-    float *data = (float *)slot->view.data + c->row * slot->view.batch_stride;
+    grid->data = (float *)slot->view.data + c->row * slot->view.batch_stride;
     if (sequence && slot->whole)
-        data += c->t0 * slot->view.time_stride;
-    return (fg_grid){.data = data,
-                     .rows = c->rows,
-                     .steps = sequence ? c->steps : 1,
-                     .inner = 1,
-                     .row_stride = slot->view.batch_stride,
-                     .time_stride = slot->view.time_stride};
+        grid->data += c->t0 * slot->view.time_stride;
+    grid->rows = c->rows;
+    grid->steps = sequence ? c->steps : 1;
+    grid->inner = 1;
+    grid->row_stride = slot->view.batch_stride;
+    grid->time_stride = slot->view.time_stride;
+    grid->inner_stride = 0;
 }
+
+static inline fg_grid fg_grid_of(const fg_context *c, fg_value v)
+{
+    fg_grid grid;
+    fg_set_grid(&grid, c, v);
+    return grid;
+}
+
 /* Row `row` (absolute) of a byte or id value, at the block's first step. */
 uint8_t *fg_bytes_of(const fg_context *c, fg_value v, int64_t row, int64_t *time_stride);
 const int32_t *fg_ids_of(const fg_context *c, fg_value v, int64_t row, int64_t *time_stride);

@@ -22,21 +22,24 @@ void *fg_alloc(size_t bytes)
 
 enum { HUGE_PAGE = 2 << 20, LARGE_BYTES = 64 << 10 };
 
-/* A piece of memory of its own, or huge pages from which several are cut. The newest stands first. */
+/* A piece of memory of its own, or a huge page from which several are cut. The newest stands first. */
 struct fg_store {
     fg_store *next;
     char *memory;
     size_t bytes, used;
 };
 
+/* A large chunk takes at least a huge page; what it has beyond full ones lies in small pages. */
 static fg_store *new_chunk(size_t bytes, bool huge)
 {
     fg_store *chunk = malloc(sizeof *chunk);
-    const size_t page = huge ? HUGE_PAGE : FG_ALIGN;
+    void *memory = NULL;
     if (!chunk)
         return NULL;
-    bytes = (bytes + page - 1) / page * page;
-    *chunk = (fg_store){.memory = aligned_alloc(page, bytes), .bytes = bytes};
+    bytes = huge && bytes < HUGE_PAGE ? HUGE_PAGE : bytes;
+    if (posix_memalign(&memory, huge ? HUGE_PAGE : FG_ALIGN, bytes) != 0)
+        memory = NULL;
+    *chunk = (fg_store){.memory = memory, .bytes = bytes};
     if (!chunk->memory) {
         free(chunk);
         return NULL;

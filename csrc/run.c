@@ -504,8 +504,10 @@ fg_status fg_run(const fg_plan *plan, fg_state *state, const fg_call *call)
 {
     if (state->plan != plan || call->batch < 0 || call->steps < 0)
         return FG_BAD_CALL;
-    const int64_t steps = call->steps > 0 ? call->steps : 1;
-    if (call->batch && steps > INT64_MAX / 2 / (int64_t)sizeof(float) / plan->row_elements / call->batch)
+    int64_t elements;
+    if (__builtin_mul_overflow(call->batch, call->steps > 0 ? call->steps : 1, &elements) ||
+        __builtin_mul_overflow(elements, plan->row_elements, &elements) ||
+        elements > INT64_MAX / 2 / (int64_t)sizeof(float))
         return FG_NO_MEMORY;
     fg_status status = grow_rows(state, call->batch);
     if (status == FG_OK)
