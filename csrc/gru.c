@@ -568,7 +568,7 @@ static void end_share(void *argument, int member)
 /* Whether the steps of a block are one call of a kernel: one row whose weights L1 about holds, nothing in between. */
 static bool is_one_run(const walk *w)
 {
-    return w->c->rows == 1 && w->c->members == 1 && w->c->steps && !w->overlapped && !w->mask && !w->ids &&
+    return w->c->rows == 1 && w->c->members == 1 && !w->overlapped && !w->mask && !w->ids &&
            w->own->weights.reset_after && recurrent_bytes(w) <= OVERLAP_BYTES;
 }
 
