@@ -182,7 +182,9 @@ fg_status fg_plan_add(fg_plan *plan, const fg_layer *layer)
                       .reads_whole = ops->reads_whole,
                       .memory = -1};
     plan->n_steps++; /* from here on fg_plan_free releases it */
+    const unsigned float_mode = fg_float_enter();
     const fg_status status = ops->add(plan, step, layer);
+    fg_float_restore(float_mode);
     plan->cost += step->cost;
     plan->bytes += step->bytes;
     return status;
