@@ -453,6 +453,10 @@ cdef extern from *:
     """
     bint is_unheld_array(PyObject *array) noexcept
 
+#: in the order of fg_part
+cdef tuple PARTS = ("products", "steps", "other")
+assert len(PARTS) == FG_PARTS
+
 cdef enum:
     REUSED_ELEMENTS = 1024     # results up to this size are used again once nobody holds them
 
@@ -878,7 +882,7 @@ cdef class Runner:
             found = []
             for i, name in enumerate(self.plan.layers):
                 profile = <object>self.profile[i]
-                ns = dict(zip(("products", "steps", "other"), profile.pop("ns")))
+                ns = dict(zip(PARTS, profile.pop("ns")))
                 found.append({"name": name, "folded": fg_plan_folded(self.plan.plan, i), "ns": ns, **profile})
             free(self.profile)
             self.profile = NULL

@@ -129,11 +129,12 @@ def profile(
     for one, all_calls, bound in zip(counts, timed, bounds, strict=True):
         parts = {part: ns / 1e9 / calls for part, ns in all_calls["ns"].items()}
         spent = sum(parts.values())
+        rate = 1 / calls / spent / 1e9 if spent else 0.0
         layers.append({
             "name": one["name"], "kind": kinds[one["name"]], "folded": one["folded"], "seconds": parts,
             "share": spent / call_seconds,
-            "gflops": 2 * _total(one, "multiply_adds") / 1e9 / spent if spent else 0.0,
-            "gigabytes_per_second": _total(one, "bytes") / 1e9 / spent if spent else 0.0,
+            "gflops": 2 * rate * _total(all_calls, "multiply_adds"),
+            "gigabytes_per_second": rate * _total(all_calls, "bytes"),
             "bound": bound,
         })  # fmt: skip
     return {
