@@ -222,13 +222,11 @@ static inline void fg_phase(fg_context *c, void (*share)(void *argument, int mem
 }
 
 /* Ends a part of a layer's time. */
+void fg_note_lap(fg_context *c, fg_part part);
 static inline void fg_lap(fg_context *c, fg_part part)
 {
-    if (!c->profile)
-        return;
-    const int64_t now = fg_now();
-    c->profile->ns[part] += now - c->lap;
-    c->lap = now;
+    if (__builtin_expect(c->profile != NULL, false))
+        fg_note_lap(c, part);
 }
 
 /* Adds a product with all of a matrix, which is read once. */
