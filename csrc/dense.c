@@ -100,8 +100,16 @@ static void run(const fg_step *step, fg_context *c)
     }
     r.by_panels = fg_grid_size(&r.x) < c->members * c->kernels->rows; /* not each has a tile of rows */
     fg_phase(c, multiply_share, &r);
+    fg_lap(c, FG_PRODUCTS);
     if (own->rowwise.function != FG_LINEAR)
         fg_phase(c, activate_share, &r);
 }
 
-const fg_layer_ops fg_dense_ops = {.add = add, .run = run, .release = release};
+static void count(const fg_step *step, fg_context *c, fg_profile *profile)
+{
+    const dense_layer *own = step->own;
+    const fg_grid x = fg_grid_of(c, step->x);
+    fg_count_product(&profile->input, &own->matrix, fg_grid_size(&x) * own->inner);
+}
+
+const fg_layer_ops fg_dense_ops = {.add = add, .run = run, .count = count, .release = release};

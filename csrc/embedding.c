@@ -76,4 +76,15 @@ static void share(const fg_step *step, const fg_context *c, int member)
         write_mask(step, c, own->mask_zero);
 }
 
-const fg_layer_ops fg_embedding_ops = {.add = add, .share = share, .release = release};
+static void count(const fg_step *step, fg_context *c, fg_profile *profile)
+{
+    const embedding_layer *own = step->own;
+    const int64_t row_bytes = own->features * (int64_t)sizeof(float);
+    if (step->y == FG_NONE)
+        return;
+    const fg_grid y = fg_grid_of(c, step->y);
+    profile->input.bytes += fg_grid_size(&y) * row_bytes;
+    profile->input.weights = own->vocabulary * row_bytes;
+}
+
+const fg_layer_ops fg_embedding_ops = {.add = add, .share = share, .count = count, .release = release};

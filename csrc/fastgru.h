@@ -124,6 +124,9 @@ bool fg_plan_causal(const fg_plan *plan);                              /* output
 int64_t fg_plan_bytes(const fg_plan *plan);                            /* packed weights */
 double fg_plan_cost(const fg_plan *plan);                              /* multiply-adds per row and step */
 int64_t fg_plan_steps(const fg_plan *plan, fg_value v, int64_t steps); /* v's steps, given those of the input */
+/* Whether a layer, counted as in fg_call.profile, is an embedding whose vectors nobody reads: the GRUs behind it look
+ * up a token's x-projection instead. */
+bool fg_plan_folded(const fg_plan *plan, int layer);
 
 /* ---- running ----------------------------------------------------------------------------------------------------- */
 
@@ -134,11 +137,32 @@ typedef struct fg_view {
     int64_t batch_stride, time_stride;
 } fg_view;
 
+/* Weights that a layer reads, or rows of a table: what is done with them, and how large they are as a whole. */
+typedef struct fg_work {
+    int64_t multiply_adds; /* padded columns not counted */
+    int64_t bytes;         /* read: all of them once a step or once a block, however many rows share that */
+    int64_t weights;       /* bytes of all of them */
+} fg_work;
+
+/* The time of a layer: products of its input; steps of a GRU, with what is computed in them and beside them; the rest.
+ */
+typedef enum fg_part { FG_PRODUCTS, FG_STEPS, FG_OTHER, FG_PARTS } fg_part;
+
+/* What a layer did in the calls so far. Time is the calling thread's, and work that of the rows it took: where threads
+ * split rows its own, where they are a team all. */
+typedef struct fg_profile {
+    int64_t ns[FG_PARTS];
+    fg_work input, recurrent; /* of a layer that is no GRU: input alone */
+    int64_t units;            /* of a GRU: whose gates were computed, over rows and steps */
+    int64_t steps, chain;     /* of a GRU: its steps, and the multiply-adds in them of which each waits for the last */
+} fg_profile;
+
 typedef struct fg_call {
     int64_t batch, steps;   /* steps: of the sequence inputs; 1 where a network has none */
     int threads;            /* upper bound, at least 1 */
     const fg_view *inputs;  /* for each FG_INPUT / FG_TOKENS / FG_MASK layer, in the order of fg_plan_add */
     const fg_view *outputs; /* for each output */
+    fg_profile *profile;    /* for each other layer, in the order of fg_plan_add: added to. NULL: nothing is measured */
 } fg_call;
 
 /* A State for up to `batch` rows, every row at the network's initial state. Grows by itself in fg_run where a call has
@@ -167,6 +191,19 @@ fg_status fg_run(const fg_plan *plan, fg_state *state, const fg_call *call);
 /* The i-th kernel set in this build, worst first, or NULL past the end; and whether this CPU can run it. */
 const char *fg_isa_name(int i);
 bool fg_isa_available(const char *name);
+/* What one thread can do at most, in nanoseconds: a multiply-add among many; one that waits for the last; the gates of
+ * a GRU unit among many; those of a unit that waits for the last; reading memory of so many bytes again and again. */
+typedef enum fg_limit {
+    FG_LIMIT_FMA,
+    FG_LIMIT_FMA_CHAIN,
+    FG_LIMIT_GATES,
+    FG_LIMIT_GATES_CHAIN,
+    FG_LIMIT_SWEEP,
+    FG_LIMITS
+} fg_limit;
+/* Measures one in some ten milliseconds. `bytes` is the size of the sweep, rounded up to 1 KB. FG_NO_ISA, FG_NO_MEMORY,
+ * FG_BAD_CALL. */
+fg_status fg_limit_ns(const char *isa, fg_limit limit, int64_t bytes, double *ns);
 /* CPUs that affinity and the cgroup quota allow, at least 1. */
 int fg_cpu_count(void);
 /* Opens a CBLAS library for FG_MATMUL_BLAS: `prefix` stands before its symbols ("scipy_" or ""). Once per process. */

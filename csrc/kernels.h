@@ -82,6 +82,15 @@ typedef struct fg_gru_run {
     bool backwards; /* how the first step sweeps the groups */
 } fg_gru_run;
 
+/* A limit's loop: `count` times the same, `each` operations a time, on memory of `floats`, a multiple of
+ * FG_LIMIT_BLOCK.
+ */
+#define FG_LIMIT_BLOCK 256
+typedef struct fg_limit_kernel {
+    float (*run)(float *memory, int64_t floats, int64_t count);
+    int64_t each;
+} fg_limit_kernel;
+
 typedef void fg_step_kernel(const fg_gru_weights *w, int rows, const fg_gru_rows *r, fg_sweep sweep);
 
 typedef struct fg_kernels {
@@ -109,6 +118,8 @@ typedef struct fg_kernels {
     /* The same for one row of n under a row-wise function; glu writes n/2. Reductions use FG_MAX_LANES virtual lanes.
      */
     void (*activate_row)(const fg_activation *f, int64_t n, const float *x, float *y);
+
+    const fg_limit_kernel *limits; /* by fg_limit */
 } fg_kernels;
 
 extern const fg_kernels fg_kernels_scalar;

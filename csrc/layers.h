@@ -51,6 +51,8 @@ typedef struct fg_layer_ops {
      * fg_phase for each. One of the two is NULL. */
     void (*share)(const fg_step *step, const fg_context *c, int member);
     void (*run)(const fg_step *step, fg_context *c);
+    /* Adds what `run` or `share` will do to a profile, times aside; NULL: nothing that is worth counting. */
+    void (*count)(const fg_step *step, fg_context *c, fg_profile *profile);
     void (*release)(fg_step *step);
     bool reads_whole; /* sequences that it reads must be complete; may be overridden by step->reads_whole */
 } fg_layer_ops;
@@ -144,8 +146,10 @@ struct fg_context {
     float *scratch;
     int rank, members;
     fg_team *team;
-    unsigned phase;    /* the last one */
-    fg_beside *beside; /* of each member */
+    unsigned phase;      /* the last one */
+    fg_beside *beside;   /* of each member */
+    fg_profile *profile; /* of the layer at work; NULL: this thread measures nothing */
+    int64_t lap;         /* when its last part ended */
 };
 
 /* ---- helpers for the families ------------------------------------------------------------------------------------ */
@@ -223,6 +227,22 @@ static inline void fg_phase(fg_context *c, void (*share)(void *argument, int mem
         share(argument, 0);
     else
         fg_team_phase(c->team, c->rank, c->members, ++c->phase, share, argument);
+}
+
+/* Ends a part of a layer's time. */
+void fg_note_lap(fg_context *c, fg_part part);
+static inline void fg_lap(fg_context *c, fg_part part)
+{
+    if (__builtin_expect(c->profile != NULL, false))
+        fg_note_lap(c, part);
+}
+
+/* Adds a product with all of a matrix, which is read once. */
+static inline void fg_count_product(fg_work *work, const fg_matrix *m, int64_t rows)
+{
+    work->multiply_adds += rows * m->product.k * m->product.columns;
+    work->bytes += m->bytes;
+    work->weights = m->bytes;
 }
 
 static inline int64_t fg_round_up(int64_t n, int64_t step)

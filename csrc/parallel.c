@@ -19,7 +19,7 @@
  * wake a sleeper. Whoever takes longer has lost its CPU. */
 enum { POLL_NANOSECONDS = 50000, POLLS_PER_LOOK = 32 };
 
-static long long nanoseconds(void)
+int64_t fg_now(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
@@ -94,7 +94,7 @@ static void see_done(fg_member *member, unsigned phase, void (*share)(void *argu
             end(member, phase);
             return;
         }
-        const long long now = nanoseconds();
+        const int64_t now = fg_now();
         if (until == 0)
             until = now + POLL_NANOSECONDS;
         else if (now > until)
@@ -147,12 +147,12 @@ static _Atomic long long last_end;
 
 bool fg_threads_awake(void)
 {
-    return nanoseconds() - atomic_load_explicit(&last_end, memory_order_relaxed) < AWAKE_NANOSECONDS;
+    return fg_now() - atomic_load_explicit(&last_end, memory_order_relaxed) < AWAKE_NANOSECONDS;
 }
 
 void fg_threads_note_end(void)
 {
-    atomic_store_explicit(&last_end, nanoseconds(), memory_order_relaxed);
+    atomic_store_explicit(&last_end, fg_now(), memory_order_relaxed);
 }
 
 /* ---- the region -------------------------------------------------------------------------------------------------- */

@@ -5,6 +5,7 @@
 #include <stdalign.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 /* Most members of a team. */
 #define FG_MAX_TEAM 32
@@ -36,6 +37,9 @@ void fg_threads_give(int taken);
 bool fg_threads_awake(void);
 /* Notes that such a run ends now. */
 void fg_threads_note_end(void);
+
+/* A clock that only goes forwards, in nanoseconds. */
+int64_t fg_now(void);
 
 /* From here on a forked child of this process runs on one thread. */
 void fg_watch_forks(void);

@@ -413,6 +413,11 @@ double fg_plan_cost(const fg_plan *plan)
     return plan->cost;
 }
 
+bool fg_plan_folded(const fg_plan *plan, int layer)
+{
+    return plan->steps[layer].ops == &fg_embedding_ops && plan->steps[layer].y == FG_NONE;
+}
+
 int64_t fg_plan_steps(const fg_plan *plan, fg_value v, int64_t steps)
 {
     const fg_value_info *info = &plan->values[v];

@@ -357,7 +357,23 @@ static void run_layer(const fg_step *step, fg_context *c)
         fg_phase(c, share_layer, &(layer_run){step, c});
 }
 
-static void run_stage(fg_context *c, int stage, int64_t steps)
+/* Apart, so that they are no weight on runs without a profile. */
+__attribute__((cold)) void fg_note_lap(fg_context *c, fg_part part)
+{
+    const int64_t now = fg_now();
+    c->profile->ns[part] += now - c->lap;
+    c->lap = now;
+}
+
+__attribute__((noinline, cold)) static void begin_profile(const fg_step *step, fg_context *c, fg_profile *profile)
+{
+    if (step->ops->count)
+        step->ops->count(step, c, profile);
+    c->profile = profile;
+    c->lap = fg_now();
+}
+
+static void run_stage(fg_context *c, int stage, int64_t steps, fg_profile *profile)
 {
     const fg_plan *plan = c->plan;
     const bool walks = stage & 1;
@@ -367,8 +383,12 @@ static void run_stage(fg_context *c, int stage, int64_t steps)
         const int64_t left = c->total - c->t0;
         c->steps = !walks ? 1 : left < c->state->block ? left : c->state->block;
         for (int i = 0; i < plan->n_steps; i++)
-            if (plan->steps[i].stage == stage)
+            if (plan->steps[i].stage == stage) {
+                if (profile)
+                    begin_profile(&plan->steps[i], c, &profile[i]);
                 run_layer(&plan->steps[i], c);
+                fg_lap(c, FG_OTHER);
+            }
         c->t0 += c->steps;
     } while (c->t0 < c->total);
 }
@@ -382,7 +402,7 @@ static int64_t stage_steps(const fg_job *job, int stage)
 }
 
 /* Everything for the rows [row, row + rows), as one of `members` threads. */
-static void run_rows(fg_job *job, int64_t row, int64_t rows, int rank, int members)
+static void run_rows(fg_job *job, int64_t row, int64_t rows, int rank, int members, fg_profile *profile)
 {
     fg_beside beside;
     fg_context c = {.plan = job->plan,
@@ -397,19 +417,20 @@ static void run_rows(fg_job *job, int64_t row, int64_t rows, int rank, int membe
                     .team = &job->team,
                     .beside = members > 1 ? job->beside : &beside};
     for (int stage = 0; stage < job->plan->n_stages; stage++)
-        run_stage(&c, stage, stage_steps(job, stage));
+        run_stage(&c, stage, stage_steps(job, stage), profile);
 }
 
 static void work(void *argument, int rank, int members)
 {
     fg_job *job = argument;
     const int64_t batch = job->call->batch;
+    fg_profile *profile = rank == 0 ? job->call->profile : NULL;
     const unsigned float_mode = fg_float_enter();
     if (!job->chunk || members == 1)
-        run_rows(job, 0, batch, rank, members);
+        run_rows(job, 0, batch, rank, members, profile);
     else
         for (int64_t row; (row = atomic_fetch_add(&job->next_row, job->chunk)) < batch;)
-            run_rows(job, row, row + job->chunk < batch ? job->chunk : batch - row, 0, 1);
+            run_rows(job, row, row + job->chunk < batch ? job->chunk : batch - row, 0, 1, profile);
     fg_float_restore(float_mode);
 }
 

@@ -402,6 +402,44 @@ def test_bench_tables(folder):
     assert "'gru'" in succeed("bench", folder / "back.safetensors", *QUICK, "--batch", 4)
 
 
+def test_bench_profile_json(folder):
+    result = json.loads(succeed("bench", folder / "tokens.safetensors", *QUICK, "--profile", "--json", "--batch", 2))
+    (row,) = result["profile"]
+    assert (row["batch"], row["steps"], row["threads"]) == (2, 100, 1)
+    assert [(layer["name"], layer["kind"], layer["folded"]) for layer in row["layers"]] == [
+        ("table", "Embedding", True), ("gru", "GRU", False),
+    ]  # fmt: skip
+    spent = [sum(layer["seconds"].values()) for layer in row["layers"]]
+    assert row["rest"] > 0
+    assert sum(spent) + row["rest"] == pytest.approx(row["seconds"])
+    assert [layer["share"] for layer in row["layers"]] == pytest.approx([one / row["seconds"] for one in spent])
+    last = row["layers"][1]
+    assert last["gflops"] == pytest.approx(2 * 2 * 100 * 3 * UNITS * UNITS / 1e9 / spent[1])
+    assert last["bound"] == row["bound"] > 0
+    assert row["limits"]["gflops"] > 0
+
+
+def test_bench_profile_tables(folder):
+    text = succeed("bench", folder / "steps.safetensors", *QUICK, "--profile", "--steps", 7)
+    for word in (
+        "profile, batch 1, steps 7",
+        "products",
+        "outside the layers",
+        "GFLOP/s",
+        "of the bound",
+        "1 thread, whose",
+    ):
+        assert word in text
+    assert (
+        "batch 1"
+        not in succeed("bench", folder / "flat.safetensors", *QUICK, "--profile", "--batch", 3).split("profile")[1]
+    )
+    text = succeed("bench", folder / "tokens.safetensors", "--seconds", 0.01, "--threads", 2, "--profile")
+    assert "Embedding, folded" in text
+    assert "the calling thread of at most 2" in text
+    assert "profile" not in succeed("bench", folder / "steps.safetensors", *QUICK)
+
+
 # ---- as a program ----------------------------------------------------------------------------------------------------
 
 

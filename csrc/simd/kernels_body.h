@@ -9,6 +9,7 @@
 #include "../kernels.h"
 #include "activations.h"
 #include "activate_body.h"
+#include "limits_body.h"
 
 #define TILE static inline __attribute__((always_inline))
 #define L V_LANES
@@ -481,4 +482,5 @@ const fg_kernels FG_TABLE = {
     .gru_candidate = k_gru_candidate_beside,
     .activate = k_activate,
     .activate_row = k_activate_row,
+    .limits = limit_kernels,
 };

@@ -44,6 +44,24 @@ def isa_available(name):
     return bool(fg_isa_available(name.encode()))
 
 
+#: a limit's number is its place in fg_limit
+cdef dict LIMITS = {name: i for i, name in enumerate(("fma", "fma_chain", "gates", "gates_chain", "sweep"))}
+assert len(LIMITS) == FG_LIMITS
+
+
+def limit_ns(isa, limit, int64_t nbytes=0):
+    """What one thread can do at most, as fg_limit says; `nbytes` of a sweep. Takes some ten milliseconds."""
+    cdef double ns = 0
+    cdef bytes name = isa.encode()
+    cdef const char *c_name = name
+    cdef fg_limit which = <fg_limit><int>LIMITS[limit]
+    cdef fg_status status
+    with nogil:
+        status = fg_limit_ns(c_name, which, nbytes, &ns)
+    check(status)
+    return ns
+
+
 def cpu_count():
     """CPUs that affinity and the cgroup quota allow."""
     return fg_cpu_count()
@@ -140,6 +158,7 @@ cdef class Plan:
     cdef dict ids
     cdef set read               # names of values that a layer or the caller reads
     cdef list kept
+    cdef list layers            # names of those that the core has, in its order
     cdef int n_views
     cdef InputInfo *info        # of each input
     cdef InputInfo output_info  # of the first output
@@ -150,6 +169,7 @@ cdef class Plan:
         cdef bytes name = isa.encode() if isa is not None else b""
         self.graph = graph
         self.kept = []
+        self.layers = []
         self.ids = {}
         for value in graph.specs:
             self.ids[value] = len(self.ids)
@@ -266,6 +286,7 @@ cdef class Plan:
         if status == FG_BAD_LAYER:
             raise BadModelFile(f"{kind} layer {layer.name!r}: {fg_status_text(status).decode()}")
         check(status)
+        self.layers.append(layer.name)
 
     def _id_if_read(self, value):
         """The number of a value that need not be computed where nobody reads it."""
@@ -432,6 +453,10 @@ cdef extern from *:
     """
     bint is_unheld_array(PyObject *array) noexcept
 
+#: in the order of fg_part
+cdef tuple PARTS = ("products", "steps", "other")
+assert len(PARTS) == FG_PARTS
+
 cdef enum:
     REUSED_ELEMENTS = 1024     # results up to this size are used again once nobody holds them
 
@@ -484,6 +509,7 @@ cdef class Runner:
     cdef fg_state *state
     cdef fg_view *views
     cdef fg_view *results
+    cdef fg_profile *profile   # of each layer; NULL: nothing is measured
     cdef int32_t *ids          # token ids, converted
     cdef int64_t ids_room
     cdef object older          # the last two small results
@@ -507,6 +533,7 @@ cdef class Runner:
         fg_state_free(self.state)
         free(self.views)
         free(self.results)
+        free(self.profile)
         free(self.ids)
 
     def _static(self, given):
@@ -735,7 +762,7 @@ cdef class Runner:
         cdef fg_call call
         cdef fg_status status
         call.batch, call.steps, call.threads = batch, steps, threads
-        call.inputs, call.outputs = self.views, self.results
+        call.inputs, call.outputs, call.profile = self.views, self.results, self.profile
         if self.plan.cost * batch * steps > GIL_COST:
             with nogil:
                 status = fg_run(self.plan.plan, self.state, &call)
@@ -832,6 +859,36 @@ cdef class Runner:
             results.append(array)
             alive.append(array)
         return tuple(results)
+
+    # ---- where the time goes ----
+
+    def _start_profile(self):
+        """Measure the layers in the calls from here on."""
+        self.enter()
+        try:
+            free(self.profile)
+            self.profile = <fg_profile *>calloc(len(self.plan.layers), sizeof(fg_profile))
+            if self.profile == NULL:
+                raise MemoryError()
+        finally:
+            self.busy = False
+
+    def _stop_profile(self):
+        """What the calls since `_start_profile` did, as fg_profile says: a dict for each layer that the core has."""
+        self.enter()
+        try:
+            if self.profile == NULL:
+                return []
+            found = []
+            for i, name in enumerate(self.plan.layers):
+                profile = <object>self.profile[i]
+                ns = dict(zip(PARTS, profile.pop("ns")))
+                found.append({"name": name, "folded": fg_plan_folded(self.plan.plan, i), "ns": ns, **profile})
+            free(self.profile)
+            self.profile = NULL
+            return found
+        finally:
+            self.busy = False
 
     # ---- the state ----
 

@@ -79,12 +79,26 @@ cdef extern from "fastgru.h" nogil:
         void *data
         int64_t batch_stride
         int64_t time_stride
+    ctypedef struct fg_work:
+        int64_t multiply_adds
+        int64_t bytes
+        int64_t weights
+    ctypedef enum fg_part:
+        FG_PRODUCTS, FG_STEPS, FG_OTHER, FG_PARTS
+    ctypedef struct fg_profile:
+        int64_t ns[3]
+        fg_work input
+        fg_work recurrent
+        int64_t units
+        int64_t steps
+        int64_t chain
     ctypedef struct fg_call:
         int64_t batch
         int64_t steps
         int threads
         const fg_view *inputs
         const fg_view *outputs
+        fg_profile *profile
     ctypedef struct fg_plan:
         pass
     ctypedef struct fg_state:
@@ -99,6 +113,7 @@ cdef extern from "fastgru.h" nogil:
     int64_t fg_plan_bytes(const fg_plan *plan)
     double fg_plan_cost(const fg_plan *plan)
     int64_t fg_plan_steps(const fg_plan *plan, fg_value v, int64_t steps)
+    bint fg_plan_folded(const fg_plan *plan, int layer)
     fg_status fg_state_new(const fg_plan *plan, int64_t batch, fg_state **state)
     void fg_state_free(fg_state *state)
     void fg_state_reset(fg_state *state, int64_t first, int64_t count)
@@ -108,6 +123,9 @@ cdef extern from "fastgru.h" nogil:
     fg_status fg_run(const fg_plan *plan, fg_state *state, const fg_call *call)
     const char *fg_isa_name(int i)
     bint fg_isa_available(const char *name)
+    ctypedef enum fg_limit:
+        FG_LIMITS
+    fg_status fg_limit_ns(const char *isa, fg_limit limit, int64_t bytes, double *ns)
     int fg_cpu_count()
     fg_status fg_blas_open(const char *path, const char *prefix)
     const char *fg_blas_config()

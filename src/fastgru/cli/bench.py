@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 PERCENTILES = (50.0, 90.0, 99.0, 99.9)
 BATCHES = (1, 8, 64, 256)
 AGAINST_BATCHES = (1, 64)
+PROFILE_BATCHES = (1,)
 FREE_STEPS = 100
 MOST_CALLS = 2_000_000  # of one measurement; each leaves a number in memory
 SEED = 0
@@ -43,6 +44,10 @@ def bench(
             help="Compare the largest GRU layer with some of onnxruntime,torch,openvino,litert,tract.",
         ),
     ] = None,
+    profile: Annotated[
+        bool,
+        typer.Option("--profile", help="Show where the time of a call goes, on one thread unless --threads is given."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     config: Config = None,
 ) -> None:
@@ -67,6 +72,10 @@ def bench(
     }
     if against is not None:
         result["against"] = _against(model, against, batch or AGAINST_BATCHES, time_steps)
+    if profile:
+        result["profile"] = [
+            _profile(model, size, time_steps, threads or 1, seconds) for size in batch or PROFILE_BATCHES
+        ]
     if as_json:
         print(json.dumps(result, indent=2, default=str))
     else:
@@ -93,9 +102,12 @@ def _random_input(model: Model, *lead: int) -> np.ndarray:
     return random.integers(0, vocabulary, (*lead, *spec.inner), np.int32)
 
 
+def _random_batch(model: Model, batch: int, steps: int) -> np.ndarray:
+    return _random_input(model, *((batch, steps) if only_input(model).is_sequence else (batch,)))
+
+
 def _call(model: Model, batch: int, steps: int) -> Callable[[], Any]:
-    lead = (batch, steps) if only_input(model).is_sequence else (batch,)
-    x = _random_input(model, *lead)
+    x = _random_batch(model, batch, steps)
     return lambda: model(x)
 
 
@@ -132,6 +144,14 @@ def _throughput(model: Model, batch: int, steps: int, seconds: float) -> dict[st
         "rows_per_second": calls * batch / spent,
         "steps_per_second": calls * batch * steps / spent,
     }
+
+
+def _profile(model: Model, batch: int, steps: int, threads: int, seconds: float) -> dict[str, Any]:
+    from ..bench.profile import profile
+
+    x = _random_batch(model, batch, steps)
+    found = profile(model, x, threads, seconds, _times)
+    return {"batch": batch, "steps": steps, "threads": threads, **found}
 
 
 def _against(model: Model, peers: str, batches: Sequence[int], steps: int) -> dict[str, Any]:
@@ -171,8 +191,46 @@ def _print(result: dict[str, Any]) -> None:
     for row in result["throughput"]:
         throughput.add_row(f"{row['batch']:,}", f"{row['rows_per_second']:,.0f}", f"{row['steps_per_second']:,.0f}")
     out.print(throughput)
+    for row in result.get("profile", ()):
+        _print_profile(row)
     if "against" in result:
         _print_against(result["against"])
+
+
+def _print_profile(row: dict[str, Any]) -> None:
+    """A line for each layer, for what belongs to none, and for the whole call."""
+    out, call = console(), row["seconds"]
+    made = table(
+        f"profile, batch {row['batch']:,}, steps {row['steps']:,}", "kind", ">share", ">products", ">steps", ">other",
+        ">GFLOP/s", ">GB/s", ">of the bound",
+    )  # fmt: skip
+    for layer in row["layers"]:
+        spent = sum(layer["seconds"].values())
+        made.add_row(
+            layer["name"],
+            f"{layer['kind']}, folded" if layer["folded"] else layer["kind"],
+            f"{layer['share']:.1%}",
+            *(time_text(seconds) if seconds else "–" for seconds in layer["seconds"].values()),
+            *(f"{layer[key]:,.3g}" if layer[key] else "–" for key in ("gflops", "gigabytes_per_second")),
+            f"{layer['bound'] / spent:.0%}" if layer["bound"] else "–",
+        )
+    made.add_row("outside the layers", "", f"{row['rest'] / call:.1%}", "", "", time_text(row["rest"]))
+    share = f"{row['bound'] / call:.0%}" if row["bound"] else "–"
+    made.add_row("call", "", "100%", "", "", time_text(call), "", "", share)
+    out.print(made)
+    if row["limits"] is None:
+        out.print(f"time of the calling thread of at most {row['threads']}; the bound is that of 1 thread")
+    else:
+        out.print(f"1 thread, whose limits are {_limits_text(row['limits'])}")
+
+
+def _limits_text(limits: dict[str, Any]) -> str:
+    sweeps = limits["gigabytes_per_second"].items()
+    return (
+        f"{limits['gflops']:.0f} GFLOP/s; an FMA takes {limits['fma_latency_ns']:.2f} ns; gates "
+        f"{limits['gates_ns']:.2f} ns a unit, latency {limits['gates_latency_ns']:.0f} ns; "
+        f"reads {', '.join(f'{size / 1024:,.0f} KB {rate:.0f}' for size, rate in sweeps)} GB/s"
+    )
 
 
 def _print_against(result: dict[str, Any]) -> None:

@@ -1,0 +1,45 @@
+/* Measuring what one core can do, for the bound that a profile is held against. */
+#include <stdlib.h>
+
+#include "cpu.h"
+#include "pack.h"
+#include "parallel.h"
+
+enum { TRIALS = 5, TRIAL_NS = 1000000, LEAST_FLOATS = 4096 };
+
+static int64_t time_once(const fg_limit_kernel *kernel, float *memory, int64_t floats, int64_t count)
+{
+    const int64_t start = fg_now();
+    kernel->run(memory, floats, count);
+    return fg_now() - start;
+}
+
+fg_status fg_limit_ns(const char *isa, fg_limit limit, int64_t bytes, double *ns)
+{
+    const fg_kernels *kernels = fg_kernels_find(isa);
+    if (!kernels)
+        return FG_NO_ISA;
+    const int64_t block = FG_LIMIT_BLOCK * (int64_t)sizeof(float);
+    if (limit < 0 || limit >= FG_LIMITS || bytes < 0 || bytes > INT64_MAX - block)
+        return FG_BAD_CALL;
+    const int64_t used = (bytes + block - 1) / block * FG_LIMIT_BLOCK;
+    const int64_t floats = used > LEAST_FLOATS ? used : LEAST_FLOATS;
+    fg_store *store = NULL; /* where weights lie: huge pages */
+    float *memory = fg_store_alloc(&store, fg_size(floats, 1, sizeof(float)));
+    if (!memory)
+        return FG_NO_MEMORY;
+    for (int64_t i = 0; i < floats; i++)
+        memory[i] = 0.25f;
+    const fg_limit_kernel *kernel = &kernels->limits[limit];
+    int64_t count = 1;
+    while (time_once(kernel, memory, used, count) < TRIAL_NS && count < INT64_MAX / 2 / kernel->each)
+        count *= 2;
+    int64_t least = INT64_MAX;
+    for (int i = 0; i < TRIALS; i++) {
+        const int64_t spent = time_once(kernel, memory, used, count);
+        least = spent < least ? spent : least;
+    }
+    fg_store_free(store);
+    *ns = (double)least / (double)count / (double)kernel->each;
+    return FG_OK;
+}

@@ -1,0 +1,165 @@
+"""Where the time of a call goes: layer by layer, beside what one thread of this machine can do at best."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from .._openmp import core
+from ..graph import GRU, Activation, Graph, Layer
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..model import Model
+
+#: calls are measured in groups of so many seconds, at least one call each; the group of median duration counts, so that
+#: interruptions do not
+GROUP = 100e-6
+#: the only gates that are measured: a GRU layer with others has none in its bound
+_STANDARD = (Activation.of("sigmoid"), Activation.of("tanh"))
+
+
+class Limits:
+    """What one thread can do at most with a kernel set, in nanoseconds; each is measured when it is first asked for."""
+
+    def __init__(self, isa: str) -> None:
+        self._isa = isa
+        self._found: dict[tuple[str, int], float] = {}
+
+    def ns(self, limit: str, nbytes: int = 0) -> float:
+        """Of one operation, as `core.limit_ns` names it."""
+        key = limit, nbytes
+        if key not in self._found:
+            self._found[key] = core.limit_ns(self._isa, *key)
+        return self._found[key]
+
+    def read_ns(self, count: float, held: int) -> float:
+        """To read `count` bytes out of `held` bytes that are read again and again."""
+        held = max(held, 4096)
+        return count / held * self.ns("sweep", held)
+
+    def measure_again(self) -> None:
+        """Of both measurements the better one counts."""
+        self._found = {key: min(ns, core.limit_ns(self._isa, *key)) for key, ns in self._found.items()}
+
+    def to_dict(self) -> dict[str, Any]:
+        sweeps = {size: size / ns for (limit, size), ns in sorted(self._found.items()) if limit == "sweep"}
+        return {
+            "gflops": 2 / self.ns("fma"),
+            "fma_latency_ns": self.ns("fma_chain"),
+            "gates_ns": self.ns("gates"),
+            "gates_latency_ns": self.ns("gates_chain"),
+            "gigabytes_per_second": sweeps,
+        }
+
+
+def bound_ns(counts: Mapping[str, Any], standard: bool, held: int, limits: Limits) -> float:
+    """What a layer's work takes at least: max(products, bytes, chain) + gates, as docs/benchmarks.md defines them.
+
+    Parameters
+    ----------
+    counts : dict
+        Of `Runner._stop_profile`.
+    standard : bool
+        It is a GRU layer with a sigmoid and a tanh.
+    held : int
+        Bytes that are read between two sweeps over the layer's weights, if more than these.
+    limits : Limits
+    """
+    works = counts["input"], counts["recurrent"]
+    products = sum(work["multiply_adds"] for work in works) * limits.ns("fma")
+    moved = sum(limits.read_ns(work["bytes"], max(held, work["weights"])) for work in works if work["bytes"])
+    chain = counts["chain"] * limits.ns("fma_chain")
+    gates = max(counts["units"] * limits.ns("gates"), counts["steps"] * limits.ns("gates_chain")) if standard else 0.0
+    return max(products, moved, chain) + gates
+
+
+def profile(
+    model: Model,
+    x: np.ndarray,
+    threads: int,
+    seconds: float,
+    repeat: Callable[[Callable[[], Any], float], Sequence[float]],
+) -> dict[str, Any]:
+    """Profile ``model(x)`` of a network with one input.
+
+    Parameters
+    ----------
+    model : Model
+    x : array
+    threads : int
+        Upper bound. Times are those of the calling thread; with more than one there is no bound.
+    seconds : float
+        How long to measure.
+    repeat : function
+        Makes a call again and again for so many seconds, at least once, and gives the durations.
+
+    Returns
+    -------
+    dict
+        ``calls``, ``limits`` (None with several threads); and of a call ``seconds``, ``rest`` (what no layer takes),
+        ``bound`` (the layers', in seconds, or None) and ``layers``: of each ``name``, ``kind``, ``folded`` (an
+        Embedding whose vectors nobody reads), ``seconds`` by part, ``share`` of the call, ``gflops``,
+        ``gigabytes_per_second`` and ``bound``.
+    """
+    runner = core.Runner(model._plan)
+
+    def call() -> Any:
+        return runner._run_fresh((x,), None, None, threads, None)
+
+    runner._start_profile()
+    call()
+    counts = runner._stop_profile()
+    limits = Limits(model.isa) if threads == 1 else None
+    _bounds(model.graph, counts, limits)
+    groups = []
+    end = time.perf_counter() + seconds
+    while not groups or time.perf_counter() < end:
+        runner._start_profile()
+        times = repeat(call, GROUP)
+        groups.append((sum(times) / len(times), len(times), runner._stop_profile()))
+    call_seconds, calls, timed = sorted(groups, key=lambda group: group[0])[len(groups) // 2]
+    if limits is not None:
+        limits.measure_again()
+    bounds = _bounds(model.graph, counts, limits)
+    kinds = {layer.name: layer.kind for layer in model.graph.layers}
+    layers = []
+    for one, all_calls, bound in zip(counts, timed, bounds, strict=True):
+        parts = {part: ns / 1e9 / calls for part, ns in all_calls["ns"].items()}
+        spent = sum(parts.values())
+        rate = 1 / calls / spent / 1e9 if spent else 0.0
+        layers.append({
+            "name": one["name"], "kind": kinds[one["name"]], "folded": one["folded"], "seconds": parts,
+            "share": spent / call_seconds,
+            "gflops": 2 * rate * _total(all_calls, "multiply_adds"),
+            "gigabytes_per_second": rate * _total(all_calls, "bytes"),
+            "bound": bound,
+        })  # fmt: skip
+    return {
+        "calls": sum(group[1] for group in groups),
+        "seconds": call_seconds,
+        "rest": call_seconds - sum(sum(layer["seconds"].values()) for layer in layers),
+        "bound": None if limits is None else sum(bounds),
+        "layers": layers,
+        "limits": None if limits is None else limits.to_dict(),
+    }
+
+
+def _total(counts: Mapping[str, Any], key: str) -> int:
+    return counts["input"][key] + counts["recurrent"][key]
+
+
+def _bounds(graph: Graph, counts: Sequence[Mapping[str, Any]], limits: Limits | None) -> list[Any]:
+    """Each layer's bound of a call in seconds; Nones without limits."""
+    if limits is None:
+        return [None] * len(counts)
+    single = all(one["steps"] <= 1 for one in counts)  # then each call reads all weights, layer after layer
+    held = sum(_total(one, "bytes") for one in counts) if single else 0
+    standard = {layer.name for layer in graph.layers if _is_standard(layer)}
+    return [bound_ns(one, one["name"] in standard, held, limits) / 1e9 for one in counts]
+
+
+def _is_standard(layer: Layer) -> bool:
+    return isinstance(layer, GRU) and (layer.recurrent_activation, layer.activation) == _STANDARD
