@@ -114,7 +114,7 @@ def profile(
     counts = runner._stop_profile()
     limits = Limits(model.isa) if threads == 1 else None
     _bounds(model.graph, counts, limits)
-    groups = []
+    groups: list[tuple[float, int, list[dict[str, Any]]]] = []
     end = time.perf_counter() + seconds
     while not groups or time.perf_counter() < end:
         runner._start_profile()
