@@ -20,7 +20,7 @@ void *fg_alloc(size_t bytes)
     return memory;
 }
 
-enum { HUGE_PAGE = 2 << 20, LARGE_BYTES = 64 << 10 };
+enum { HUGE_PAGE = 2 << 20, LARGE_BYTES = 256 << 10 };
 
 /* A piece of memory of its own, or a huge page from which several are cut. The newest stands first. */
 struct fg_store {

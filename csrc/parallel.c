@@ -79,20 +79,21 @@ static void sleep_until_done(fg_member *member, unsigned phase)
     atomic_fetch_sub(&member->sleepers, 1);
 }
 
-/* Until another's share is done, by this thread if nobody has begun it. */
-static void see_done(fg_member *member, unsigned phase, void (*share)(void *argument, int member), void *argument,
-                     int rank)
+static bool all_done(const fg_team *team, int count, unsigned phase)
 {
-    for (long long until = 0;;) {
+    for (int i = 0; i < count; i++)
+        if (!is_done(&team->members[i], phase))
+            return false;
+    return true;
+}
+
+static void await(fg_member *member, unsigned phase)
+{
+    for (int64_t until = 0;;) {
         for (int i = 0; i < POLLS_PER_LOOK; i++) {
             if (is_done(member, phase))
                 return;
             relax();
-        }
-        if (begin(member, phase)) {
-            share(argument, rank);
-            end(member, phase);
-            return;
         }
         const int64_t now = fg_now();
         if (until == 0)
@@ -103,18 +104,25 @@ static void see_done(fg_member *member, unsigned phase, void (*share)(void *argu
     sleep_until_done(member, phase);
 }
 
+static void do_share(fg_member *member, int rank, unsigned phase, void (*share)(void *argument, int member),
+                     void *argument)
+{
+    if (!begin(member, phase))
+        return;
+    share(argument, rank);
+    end(member, phase);
+}
+
 void fg_team_phase(fg_team *team, int rank, int count, unsigned phase, void (*share)(void *argument, int member),
                    void *argument)
 {
-    fg_member *own = &team->members[rank];
-    if (begin(own, phase)) {
-        share(argument, rank);
-        end(own, phase);
-    }
-    for (int i = 1; i <= count; i++) { /* its own, too: another may be at work on it */
-        const int other = (rank + i) % count;
-        see_done(&team->members[other], phase, share, argument, other);
-    }
+    do_share(&team->members[rank], rank, phase, share, argument);
+    for (int i = 0; i < POLLS_PER_LOOK && !all_done(team, count, phase); i++)
+        relax(); /* who is but a little late shall have its own share: its cache holds the weights */
+    for (int i = 1; i < count; i++)
+        do_share(&team->members[(rank + i) % count], (rank + i) % count, phase, share, argument);
+    for (int i = 0; i < count; i++) /* its own, too: another may be at work on it */
+        await(&team->members[i], phase);
 }
 
 /* ---- the budget -------------------------------------------------------------------------------------------------- */
@@ -143,16 +151,16 @@ void fg_threads_give(int taken)
 /* libgomp's threads poll a thousand times after a region (_openmp.py), which is some 15 µs and more. */
 enum { AWAKE_NANOSECONDS = 10000 };
 
-static _Atomic long long last_end;
+static _Thread_local int64_t last_end; /* of this thread, which has helpers of its own */
 
 bool fg_threads_awake(void)
 {
-    return fg_now() - atomic_load_explicit(&last_end, memory_order_relaxed) < AWAKE_NANOSECONDS;
+    return fg_now() - last_end < AWAKE_NANOSECONDS;
 }
 
 void fg_threads_note_end(void)
 {
-    atomic_store_explicit(&last_end, fg_now(), memory_order_relaxed);
+    last_end = fg_now();
 }
 
 /* ---- the region -------------------------------------------------------------------------------------------------- */

@@ -23,7 +23,6 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tools" / "bench"))
 import length
 import limits
 import neighbour
-
 import network_peers
 import networks
 import report

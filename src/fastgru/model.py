@@ -236,7 +236,8 @@ class Model:
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = [_table_line(row, widths) for row in rows]
         lines.insert(1, "  ".join("─" * width for width in widths))
-        total = f"{self.graph.parameters:,} parameters, {int(self._plan.cost):,} multiply-adds per row and step"
+        cost = sum(layer_cost(layer) for layer in self.graph.layers)
+        total = f"{self.graph.parameters:,} parameters, {cost:,} multiply-adds per row and step"
         return "\n".join([self.graph.name, *lines, f"{total}, {self.isa} kernels"]).lstrip("\n")
 
     def save(self, path: str | os.PathLike[str]) -> None:

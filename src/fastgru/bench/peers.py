@@ -79,7 +79,8 @@ class FastGRU(Peer):
     def routes(self, case: Case) -> list[Route]:
         model, x = self._model(case), case.x
         if case.row.is_step:
-            stream, out, x = model.stream(threads=self.threads), np.empty((1, case.row.units), np.float32), x[:, 0].copy()
+            stream, out = model.stream(threads=self.threads), np.empty((1, case.row.units), np.float32)
+            x = x[:, 0].copy()
             step = stream.step
             return [
                 Route("step(x, out=y)", lambda: step(x, out=out), lambda y: y[:, None], stream.reset),
