@@ -17,7 +17,7 @@
 
 /* How long to poll for a share at work before sleeping: longer than the members' shares differ, and than it takes to
  * wake a sleeper. Whoever takes longer has lost its CPU. */
-enum { POLL_NANOSECONDS = 50000, POLLS_PER_LOOK = 32 };
+enum { POLL_NANOSECONDS = 50000, POLLS_PER_LOOK = 32, SLEEP_NANOSECONDS = 200000 };
 
 int64_t fg_now(void)
 {
@@ -33,10 +33,12 @@ static void relax(void)
 #endif
 }
 
+/* At most for a while, so that a wake-up lost to a race costs no more than that. */
 static void sleep_while(_Atomic unsigned *word, unsigned value)
 {
 #ifdef __linux__
-    syscall(SYS_futex, (unsigned *)word, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0);
+    const struct timespec longest = {.tv_nsec = SLEEP_NANOSECONDS};
+    syscall(SYS_futex, (unsigned *)word, FUTEX_WAIT_PRIVATE, value, &longest, NULL, 0);
 #else
     (void)word, (void)value;
     sched_yield();
@@ -55,14 +57,16 @@ static void wake_all(_Atomic unsigned *word)
 static bool begin(fg_member *member, unsigned phase)
 {
     unsigned before = phase - 1;
+    if (atomic_load_explicit(&member->begun, memory_order_relaxed) != before)
+        return false;
     return atomic_compare_exchange_strong_explicit(&member->begun, &before, phase, memory_order_acq_rel,
                                                    memory_order_acquire);
 }
 
 static void end(fg_member *member, unsigned phase)
 {
-    atomic_store(&member->done, phase); /* sequentially consistent with the sleepers' count below */
-    if (atomic_load(&member->sleepers) > 0)
+    atomic_store_explicit(&member->done, phase, memory_order_release);
+    if (atomic_load_explicit(&member->sleepers, memory_order_relaxed) > 0)
         wake_all(&member->done);
 }
 

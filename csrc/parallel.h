@@ -10,10 +10,11 @@
 /* Most members of a team. */
 #define FG_MAX_TEAM 32
 
-/* How many phases a member's share has been begun in, and done. */
+/* How many phases a member's share has been begun in, and done. The others poll `done` and leave the line of `begun`
+ * alone while nobody is late. */
 typedef struct fg_member {
     alignas(64) _Atomic unsigned begun;
-    _Atomic unsigned done;
+    alignas(64) _Atomic unsigned done;
     _Atomic int sleepers;
 } fg_member;
 
