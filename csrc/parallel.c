@@ -153,18 +153,54 @@ void fg_threads_give(int taken)
 }
 
 /* libgomp's threads poll a thousand times after a region (_openmp.py), which is some 15 µs and more. */
-enum { AWAKE_NANOSECONDS = 10000 };
+enum { AWAKE_NANOSECONDS = 10000, IDLE_NANOSECONDS = 20000000, HELPLESS_RUNS = 8 };
 
-static _Thread_local int64_t last_end; /* of this thread, which has helpers of its own */
+/* Of this thread, which has helpers of its own. */
+static _Thread_local int64_t last_end, not_before;
+static _Thread_local int helpless; /* runs in a row */
 
 bool fg_threads_awake(void)
 {
-    return fg_now() - last_end < AWAKE_NANOSECONDS;
+    const int64_t now = fg_now();
+    return now - last_end < AWAKE_NANOSECONDS && now >= not_before;
 }
 
-void fg_threads_note_end(void)
+void fg_threads_note_end(bool helped)
 {
     last_end = fg_now();
+    helpless = helped ? 0 : helpless + 1;
+    if (helpless == HELPLESS_RUNS) {
+        helpless = 0;
+        not_before = last_end + IDLE_NANOSECONDS;
+    }
+}
+
+int fg_current_cpu(void)
+{
+#ifdef __linux__
+    return sched_getcpu();
+#else
+    return -1;
+#endif
+}
+
+void fg_leave_cpu(int cpu)
+{
+#ifdef __linux__
+    static _Thread_local int64_t last_move;
+    cpu_set_t all, others;
+    if (cpu < 0 || sched_getcpu() != cpu || fg_now() - last_move < IDLE_NANOSECONDS)
+        return;
+    last_move = fg_now();
+    if (sched_getaffinity(0, sizeof all, &all) != 0)
+        return;
+    others = all;
+    CPU_CLR(cpu, &others);
+    if (CPU_COUNT(&others) > 0 && sched_setaffinity(0, sizeof others, &others) == 0)
+        sched_setaffinity(0, sizeof all, &all);
+#else
+    (void)cpu;
+#endif
 }
 
 /* ---- the region -------------------------------------------------------------------------------------------------- */

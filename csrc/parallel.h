@@ -33,14 +33,21 @@ void fg_team_phase(fg_team *team, int rank, int count, unsigned phase, void (*sh
 int fg_threads_take(int wanted);
 void fg_threads_give(int taken);
 
-/* Whether helper threads are probably still awake: they poll for some time after a run, and one of more than one
- * thread, or one that would have been, ended but a few microseconds ago. */
-bool fg_threads_awake(void);
-/* Notes that such a run ends now. */
-void fg_threads_note_end(void);
-
 /* A clock that only goes forwards, in nanoseconds. */
 int64_t fg_now(void);
+
+/* Whether this thread's helpers are probably still awake: they poll for some time after a run, and the last run of more
+ * than one thread, or that would have been one, ended but a few microseconds ago. Not for some milliseconds after
+ * several runs in a row in which they were of no help. */
+bool fg_threads_awake(void);
+/* Notes that such a run ends now, and whether helpers took part in it. */
+void fg_threads_note_end(bool helped);
+
+/* Called by a helper that shall run beside the CPU `cpu`: moves to another one if it is there. Where a caller wakes it
+ * up to be of help for less time than a wake-up takes, the scheduler leaves it on the caller's CPU for ever. */
+void fg_leave_cpu(int cpu);
+/* The CPU that this thread runs on, or -1. */
+int fg_current_cpu(void);
 
 /* From here on a forked child of this process runs on one thread. */
 void fg_watch_forks(void);

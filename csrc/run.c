@@ -334,6 +334,9 @@ typedef struct fg_job {
     const fg_call *call;
     int64_t chunk;            /* rows that a thread takes at a time; 0: all threads are a team on all rows */
     _Atomic int64_t next_row; /* the first that nobody has taken */
+    int cpu;                  /* the caller's */
+    _Atomic bool helped;      /* another thread than the caller's was there before all was done */
+    _Atomic bool done;
     fg_team team;
     fg_beside beside[FG_MAX_TEAM];
 } fg_job;
@@ -425,6 +428,11 @@ static void work(void *argument, int rank, int members)
     fg_job *job = argument;
     const int64_t batch = job->call->batch;
     fg_profile *profile = rank == 0 ? job->call->profile : NULL;
+    if (rank > 0) {
+        if (!atomic_load_explicit(&job->done, memory_order_relaxed))
+            atomic_store_explicit(&job->helped, true, memory_order_relaxed);
+        fg_leave_cpu(job->cpu);
+    }
     const unsigned float_mode = fg_float_enter();
     if (!job->chunk || members == 1)
         run_rows(job, 0, batch, rank, members, profile);
@@ -432,6 +440,8 @@ static void work(void *argument, int rank, int members)
         for (int64_t row; (row = atomic_fetch_add(&job->next_row, job->chunk)) < batch;)
             run_rows(job, row, row + job->chunk < batch ? job->chunk : batch - row, 0, 1, profile);
     fg_float_restore(float_mode);
+    if (rank == 0)
+        atomic_store_explicit(&job->done, true, memory_order_relaxed);
 }
 
 /* Multiply-adds of a run under which a second thread costs more than it brings, and under which it does so unless it
@@ -474,16 +484,21 @@ static void run_on_threads(fg_job *job)
         work(job, 0, 1);
         return;
     }
+    bool helped = true;
     if (cost < WAKE_COST && !fg_threads_awake()) {
         work(job, 0, 1);
     } else {
         const int threads = fg_threads_take(wanted);
         atomic_init(&job->next_row, 0);
+        atomic_init(&job->helped, false);
+        atomic_init(&job->done, false);
+        job->cpu = fg_current_cpu();
         memset(&job->team, 0, sizeof job->team);
         fg_parallel(threads, work, job);
         fg_threads_give(threads);
+        helped = atomic_load_explicit(&job->helped, memory_order_relaxed) || cost >= WAKE_COST;
     }
-    fg_threads_note_end();
+    fg_threads_note_end(helped);
 }
 
 /* Outputs that could not be computed in place: an input passed through, or a value asked for twice. */
