@@ -117,6 +117,12 @@ typedef struct fg_slot {
     int32_t output; /* the output of the call that it is; -1: none */
 } fg_slot;
 
+/* What runs of one layout have taken of late, on one thread and on several; 0: not known. */
+typedef struct fg_pace {
+    int64_t alone, together; /* nanoseconds */
+    unsigned runs;
+} fg_pace;
+
 struct fg_state {
     const fg_plan *plan;
     int64_t rows; /* rows there is room for */
@@ -128,7 +134,8 @@ struct fg_state {
     /* the layout of the last run, which the next one of the same kind keeps */
     int64_t batch, steps; /* batch -1: there is none */
     uint64_t given;       /* which inputs and outputs were no NULL, a bit each */
-    int64_t block;        /* steps in a block */
+    fg_pace pace;
+    int64_t block; /* steps in a block */
     float *scratch;
     int64_t scratch_row; /* floats of scratch per row */
 };

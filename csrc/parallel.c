@@ -153,26 +153,18 @@ void fg_threads_give(int taken)
 }
 
 /* libgomp's threads poll a thousand times after a region (_openmp.py), which is some 15 µs and more. */
-enum { AWAKE_NANOSECONDS = 10000, IDLE_NANOSECONDS = 20000000, HELPLESS_RUNS = 8 };
+enum { AWAKE_NANOSECONDS = 10000, MOVE_NANOSECONDS = 20000000 };
 
-/* Of this thread, which has helpers of its own. */
-static _Thread_local int64_t last_end, not_before;
-static _Thread_local int helpless; /* runs in a row */
+static _Thread_local int64_t last_end; /* of this thread, which has helpers of its own */
 
 bool fg_threads_awake(void)
 {
-    const int64_t now = fg_now();
-    return now - last_end < AWAKE_NANOSECONDS && now >= not_before;
+    return fg_now() - last_end < AWAKE_NANOSECONDS;
 }
 
-void fg_threads_note_end(bool helped)
+void fg_threads_note_end(void)
 {
     last_end = fg_now();
-    helpless = helped ? 0 : helpless + 1;
-    if (helpless == HELPLESS_RUNS) {
-        helpless = 0;
-        not_before = last_end + IDLE_NANOSECONDS;
-    }
 }
 
 int fg_current_cpu(void)
@@ -189,7 +181,7 @@ void fg_leave_cpu(int cpu)
 #ifdef __linux__
     static _Thread_local int64_t last_move;
     cpu_set_t all, others;
-    if (cpu < 0 || sched_getcpu() != cpu || fg_now() - last_move < IDLE_NANOSECONDS)
+    if (cpu < 0 || sched_getcpu() != cpu || fg_now() - last_move < MOVE_NANOSECONDS)
         return;
     last_move = fg_now();
     if (sched_getaffinity(0, sizeof all, &all) != 0)

@@ -37,11 +37,10 @@ void fg_threads_give(int taken);
 int64_t fg_now(void);
 
 /* Whether this thread's helpers are probably still awake: they poll for some time after a run, and the last run of more
- * than one thread, or that would have been one, ended but a few microseconds ago. Not for some milliseconds after
- * several runs in a row in which they were of no help. */
+ * than one thread, or that might have been one, ended but a few microseconds ago. */
 bool fg_threads_awake(void);
-/* Notes that such a run ends now, and whether helpers took part in it. */
-void fg_threads_note_end(bool helped);
+/* Notes that such a run ends now. */
+void fg_threads_note_end(void);
 
 /* Called by a helper that shall run beside the CPU `cpu`: moves to another one if it is there. Where a caller wakes it
  * up to be of help for less time than a wake-up takes, the scheduler leaves it on the caller's CPU for ever. */

@@ -317,6 +317,7 @@ static fg_status prepare(fg_state *state, const fg_call *call)
         return bind_inputs(state, call);
     }
     state->batch = -1;
+    state->pace = (fg_pace){0};
     const fg_status status = lay_out(state, call);
     if (status == FG_OK) {
         state->batch = call->batch;
@@ -335,8 +336,6 @@ typedef struct fg_job {
     int64_t chunk;            /* rows that a thread takes at a time; 0: all threads are a team on all rows */
     _Atomic int64_t next_row; /* the first that nobody has taken */
     int cpu;                  /* the caller's */
-    _Atomic bool helped;      /* another thread than the caller's was there before all was done */
-    _Atomic bool done;
     fg_team team;
     fg_beside beside[FG_MAX_TEAM];
 } fg_job;
@@ -428,11 +427,8 @@ static void work(void *argument, int rank, int members)
     fg_job *job = argument;
     const int64_t batch = job->call->batch;
     fg_profile *profile = rank == 0 ? job->call->profile : NULL;
-    if (rank > 0) {
-        if (!atomic_load_explicit(&job->done, memory_order_relaxed))
-            atomic_store_explicit(&job->helped, true, memory_order_relaxed);
+    if (rank > 0)
         fg_leave_cpu(job->cpu);
-    }
     const unsigned float_mode = fg_float_enter();
     if (!job->chunk || members == 1)
         run_rows(job, 0, batch, rank, members, profile);
@@ -440,8 +436,6 @@ static void work(void *argument, int rank, int members)
         for (int64_t row; (row = atomic_fetch_add(&job->next_row, job->chunk)) < batch;)
             run_rows(job, row, row + job->chunk < batch ? job->chunk : batch - row, 0, 1, profile);
     fg_float_restore(float_mode);
-    if (rank == 0)
-        atomic_store_explicit(&job->done, true, memory_order_relaxed);
 }
 
 /* Multiply-adds of a run under which a second thread costs more than it brings, and under which it does so unless it
@@ -476,6 +470,40 @@ static int useful_threads(fg_job *job)
     return job->plan->cost * (double)call->batch < TEAM_STEP_COST ? 1 : threads;
 }
 
+/* How much threads gain hangs on how far their CPUs are from each other, which a virtual machine may change at any
+ * time. So runs of up to some milliseconds are timed: the first few on all threads, then some on one, then those on the
+ * faster side, with a look at the other now and then. */
+enum { TRIALS_TOGETHER = 4, TRIALS_ALONE = 2, LOOK_EVERY = 64 };
+static const double TIMED_COST = 100e6;
+
+static bool choose_together(fg_pace *pace)
+{
+    const unsigned run = pace->runs++;
+    if (run < TRIALS_TOGETHER + TRIALS_ALONE)
+        return run < TRIALS_TOGETHER;
+    const bool faster = pace->together < pace->alone;
+    return run % LOOK_EVERY == 0 ? !faster : faster;
+}
+
+/* Moves the average; one late run, which may have lost its CPU, moves it but a little. */
+static void note_time(int64_t *average, int64_t time)
+{
+    if (*average == 0)
+        *average = time;
+    else
+        *average += ((time < 2 * *average ? time : 2 * *average) - *average) / 4;
+}
+
+static void run_together(fg_job *job, int wanted)
+{
+    const int threads = fg_threads_take(wanted);
+    atomic_init(&job->next_row, 0);
+    job->cpu = fg_current_cpu();
+    memset(&job->team, 0, sizeof job->team);
+    fg_parallel(threads, work, job);
+    fg_threads_give(threads);
+}
+
 static void run_on_threads(fg_job *job)
 {
     const double cost = job->plan->cost * (double)job->call->batch * (double)job->call->steps;
@@ -484,21 +512,21 @@ static void run_on_threads(fg_job *job)
         work(job, 0, 1);
         return;
     }
-    bool helped = true;
-    if (cost < WAKE_COST && !fg_threads_awake()) {
+    fg_pace *pace = &job->state->pace;
+    if (cost >= TIMED_COST) {
+        run_together(job, wanted);
+    } else if (cost < WAKE_COST && !fg_threads_awake()) {
         work(job, 0, 1);
     } else {
-        const int threads = fg_threads_take(wanted);
-        atomic_init(&job->next_row, 0);
-        atomic_init(&job->helped, false);
-        atomic_init(&job->done, false);
-        job->cpu = fg_current_cpu();
-        memset(&job->team, 0, sizeof job->team);
-        fg_parallel(threads, work, job);
-        fg_threads_give(threads);
-        helped = atomic_load_explicit(&job->helped, memory_order_relaxed) || cost >= WAKE_COST;
+        const int64_t start = fg_now();
+        const bool together = choose_together(pace);
+        if (together)
+            run_together(job, wanted);
+        else
+            work(job, 0, 1);
+        note_time(together ? &pace->together : &pace->alone, fg_now() - start);
     }
-    fg_threads_note_end(helped);
+    fg_threads_note_end();
 }
 
 /* Outputs that could not be computed in place: an input passed through, or a value asked for twice. */

@@ -88,7 +88,7 @@ def state_bytes(graph: Graph, batch: int, steps: int, lanes: int) -> int:
     block = min(steps, BLOCK_STEPS, max(1, BLOCK_BYTES // (batch * 4 * (sum(features) + scratch))))
     states = sum(batch * (8 * up(size, 16) + 1) for size in units)
     values = sum(up(4 * batch * block * size, 64) for size in features[:-1])  # the last one is the caller's array
-    return 104 + batch + states + values + 4 * batch * up(block * scratch, 16)
+    return 128 + batch + states + values + 4 * batch * up(block * scratch, 16)
 
 
 def up(size: int, step: int) -> int:
