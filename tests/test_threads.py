@@ -276,6 +276,7 @@ small, large, x = model(8), model(512), np.zeros((64, 20, 3), np.float32)
 """
 
 @linux
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one CPU: no run starts threads")
 def test_a_small_run_starts_no_threads_and_a_large_one_does() -> None:
     body = (
         MODELS
