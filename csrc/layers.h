@@ -117,7 +117,7 @@ typedef struct fg_slot {
     int32_t output; /* the output of the call that it is; -1: none */
 } fg_slot;
 
-/* What runs of one layout have taken of late, on one thread and on several; 0: not known. */
+/* What the fastest of a few runs of one layout have taken of late, on one thread and on several. */
 typedef struct fg_pace {
     int64_t alone, together; /* nanoseconds */
     unsigned runs;

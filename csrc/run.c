@@ -471,27 +471,28 @@ static int useful_threads(fg_job *job)
 }
 
 /* How much threads gain hangs on how far their CPUs are from each other, which a virtual machine may change at any
- * time. So runs of up to some milliseconds are timed: the first few on all threads, then some on one, then those on the
- * faster side, with a look at the other now and then. */
-enum { TRIALS_TOGETHER = 4, TRIALS_ALONE = 2, LOOK_EVERY = 64 };
+ * time. So runs of up to some milliseconds are timed: of each cycle a few on all threads and a few on one, then all the
+ * others on the faster side. The first of a trial do not count: they wake threads and warm caches. */
+enum { CYCLE = 512, LONG_CYCLE = 128, TRIALS_TOGETHER = 8, WARM_TOGETHER = 3, TRIALS_ALONE = 4, WARM_ALONE = 1 };
 static const double TIMED_COST = 100e6;
 
-static bool choose_together(fg_pace *pace)
+static bool choose_together(fg_pace *pace, unsigned cycle)
 {
-    const unsigned run = pace->runs++;
+    const unsigned run = pace->runs++ % cycle;
+    if (run == 0)
+        pace->together = pace->alone = INT64_MAX;
     if (run < TRIALS_TOGETHER + TRIALS_ALONE)
         return run < TRIALS_TOGETHER;
-    const bool faster = pace->together < pace->alone;
-    return run % LOOK_EVERY == 0 ? !faster : faster;
+    return pace->together < pace->alone;
 }
 
-/* Moves the average; one late run, which may have lost its CPU, moves it but a little. */
-static void note_time(int64_t *average, int64_t time)
+static void note_time(fg_pace *pace, unsigned cycle, int64_t time)
 {
-    if (*average == 0)
-        *average = time;
-    else
-        *average += ((time < 2 * *average ? time : 2 * *average) - *average) / 4;
+    const unsigned run = (pace->runs - 1) % cycle;
+    if (run >= WARM_TOGETHER && run < TRIALS_TOGETHER && time < pace->together)
+        pace->together = time;
+    if (run >= TRIALS_TOGETHER + WARM_ALONE && run < TRIALS_TOGETHER + TRIALS_ALONE && time < pace->alone)
+        pace->alone = time;
 }
 
 static void run_together(fg_job *job, int wanted)
@@ -518,13 +519,13 @@ static void run_on_threads(fg_job *job)
     } else if (cost < WAKE_COST && !fg_threads_awake()) {
         work(job, 0, 1);
     } else {
+        const unsigned cycle = cost < WAKE_COST ? CYCLE : LONG_CYCLE;
         const int64_t start = fg_now();
-        const bool together = choose_together(pace);
-        if (together)
+        if (choose_together(pace, cycle))
             run_together(job, wanted);
         else
             work(job, 0, 1);
-        note_time(together ? &pace->together : &pace->alone, fg_now() - start);
+        note_time(pace, cycle, fg_now() - start);
     }
     fg_threads_note_end();
 }
