@@ -449,10 +449,11 @@ static int64_t chunk_rows(const fg_job *job, int threads)
     const int64_t batch = job->call->batch, tile = job->plan->kernels->rows;
     const bool cached = job->plan->bytes <= fg_cpu_l2_bytes() / 2;
     const int64_t least = cached ? 2 * tile : tile, parts = cached ? 4 * threads : threads;
-    const int64_t rows = fg_round_up((batch + parts - 1) / parts, tile), share = (batch + threads - 1) / threads;
+    const int64_t part = fg_round_up((batch + parts - 1) / parts, tile), share = (batch + threads - 1) / threads;
+    const int64_t rows = part > least ? part : least, most = fg_round_up(share, tile);
     if (share <= tile)
         return share;
-    return rows > least ? rows : least < share ? least : fg_round_up(share, tile);
+    return rows < most ? rows : most;
 }
 
 /* Threads that can share the run's work, and how they would. */

@@ -214,7 +214,7 @@ def test_two_threads_give_the_bits_of_one(shape: tuple[int, int, int], reset_aft
 
 
 def test_many_threaded_runs_one_after_the_other() -> None:
-    """A lost wake-up or a reused barrier would show as a hang or as wrong bits."""
+    """A lost wake-up or a share done twice would show as a hang or as wrong bits."""
     model, x = Model(network(512), threads=2), sequence(1, 4)
     expected = model(x, threads=1)
     for _ in range(300):

@@ -72,6 +72,14 @@ TILE void add_term(vec *sums, const float *const *x, int64_t j, const float *w)
     }
 }
 
+TILE void add_state_term(vec *acc, const int panels, const int vectors, float x, const float *w, int64_t panel_stride)
+{
+    const vec value = v_set(x);
+#pragma GCC unroll 12
+    for (int i = 0; i < panels * vectors; i++)
+        acc[i] = v_fma(value, v_load(w + (i / vectors) * panel_stride + (i % vectors) * L), acc[i]);
+}
+
 /* As `accumulate` for one row, and `share` terms of the product beside it: loads of the one and FMAs of the other
  * overlap. */
 TILE void accumulate_beside(vec *acc, const int panels, const int vectors, const float *x, int64_t depth,
@@ -95,20 +103,14 @@ TILE void accumulate_beside(vec *acc, const int panels, const int vectors, const
     const float *const x_end = x + depth;
     for (int64_t j = beside->k; j < end; j++) {
         for (const float *const stop = x + between; x < stop; x++) {
-            const vec value = v_set(*x);
-#pragma GCC unroll 12
-            for (int i = 0; i < panels * vectors; i++)
-                acc[i] = v_fma(value, v_load(w + (i / vectors) * panel_stride + (i % vectors) * L), acc[i]);
+            add_state_term(acc, panels, vectors, *x, w, panel_stride);
             w += vectors * L;
         }
         add_term(sums, xs, j, terms);
         terms += PANEL * L;
     }
     for (; x < x_end; x++) {
-        const vec value = v_set(*x);
-#pragma GCC unroll 12
-        for (int i = 0; i < panels * vectors; i++)
-            acc[i] = v_fma(value, v_load(w + (i / vectors) * panel_stride + (i % vectors) * L), acc[i]);
+        add_state_term(acc, panels, vectors, *x, w, panel_stride);
         w += vectors * L;
     }
 #pragma GCC unroll 8
@@ -358,13 +360,16 @@ TILE void walk(const fg_gru_weights *w, const fg_gru_rows *r, fg_sweep sweep, co
         walk(w, r, sweep, side, NAME##_##n##_many, NAME##_##n##_one);                                                  \
     }
 
-/* NAME[rows - 1] sweeps a tile of that many rows. */
-#if V_ROWS == 8
-#define FAMILY(NAME, TILE_OF, SIDE_OF)                                                                                 \
+#define FOUR_ROWS(NAME, TILE_OF, SIDE_OF)                                                                              \
     ROWS_FUNCTION(NAME, TILE_OF, 1, SIDE_OF(1))                                                                        \
     ROWS_FUNCTION(NAME, TILE_OF, 2, SIDE_OF(2))                                                                        \
     ROWS_FUNCTION(NAME, TILE_OF, 3, SIDE_OF(3))                                                                        \
-    ROWS_FUNCTION(NAME, TILE_OF, 4, SIDE_OF(4))                                                                        \
+    ROWS_FUNCTION(NAME, TILE_OF, 4, SIDE_OF(4))
+
+/* NAME[rows - 1] sweeps a tile of that many rows. */
+#if V_ROWS == 8
+#define FAMILY(NAME, TILE_OF, SIDE_OF)                                                                                 \
+    FOUR_ROWS(NAME, TILE_OF, SIDE_OF)                                                                                  \
     ROWS_FUNCTION(NAME, TILE_OF, 5, SIDE_OF(5))                                                                        \
     ROWS_FUNCTION(NAME, TILE_OF, 6, SIDE_OF(6))                                                                        \
     ROWS_FUNCTION(NAME, TILE_OF, 7, SIDE_OF(7))                                                                        \
@@ -372,10 +377,7 @@ TILE void walk(const fg_gru_weights *w, const fg_gru_rows *r, fg_sweep sweep, co
     static rows_fn *const NAME[] = {NAME##_1, NAME##_2, NAME##_3, NAME##_4, NAME##_5, NAME##_6, NAME##_7, NAME##_8};
 #else
 #define FAMILY(NAME, TILE_OF, SIDE_OF)                                                                                 \
-    ROWS_FUNCTION(NAME, TILE_OF, 1, SIDE_OF(1))                                                                        \
-    ROWS_FUNCTION(NAME, TILE_OF, 2, SIDE_OF(2))                                                                        \
-    ROWS_FUNCTION(NAME, TILE_OF, 3, SIDE_OF(3))                                                                        \
-    ROWS_FUNCTION(NAME, TILE_OF, 4, SIDE_OF(4))                                                                        \
+    FOUR_ROWS(NAME, TILE_OF, SIDE_OF)                                                                                  \
     static rows_fn *const NAME[] = {NAME##_1, NAME##_2, NAME##_3, NAME##_4};
 #endif
 

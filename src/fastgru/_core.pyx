@@ -600,7 +600,7 @@ cdef class Runner:
         cdef fg_call call
         self.enter()
         try:
-            if not isinstance(out, tuple) and self._take(x, True, &call) and call.batch == self.batch_size:
+            if not isinstance(out, (tuple, list)) and self._take(x, True, &call) and call.batch == self.batch_size:
                 call.threads = self.threads
                 return self._go_simple(out, True, &call)
             return self._call(x, None, out, True)
@@ -641,7 +641,7 @@ cdef class Runner:
         cdef fg_call call
         self.enter()
         try:
-            if lengths is None and not isinstance(out, tuple) and self._take(x, False, &call) and call.batch == self.batch_size:
+            if lengths is None and not isinstance(out, (tuple, list)) and self._take(x, False, &call) and call.batch == self.batch_size:
                 call.threads = self.threads
                 return self._go_simple(out, False, &call)
             if lengths is not None and self.mask_drop is not None:
@@ -778,7 +778,7 @@ cdef class Runner:
         self.enter()
         try:
             fg_state_reset(self.state, 0, 2**62)
-            if (lengths is None and mask is None and not isinstance(out, tuple) and self._take(arrays[0], False, &call)
+            if (lengths is None and mask is None and not isinstance(out, (tuple, list)) and self._take(arrays[0], False, &call)
                     and (self.plan.info[0].steps < 0 or self.plan.info[0].steps == call.steps)):
                 call.threads = threads
                 return (self._go_simple(out, False, &call),)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import os
 import subprocess
 import sys
@@ -119,13 +118,8 @@ def build_commit(ref: str) -> Iterator[Contender]:
 
 
 def write(options: argparse.Namespace, head: dict[str, Any], results: list[dict[str, Any]]) -> None:
-    text = report.markdown(head, results)
-    print(text)
-    if options.markdown:
-        options.markdown.write_text(text + "\n")
-    if options.json:
-        lines = [{**head, "summary": report.summary(results)}, *results]
-        options.json.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    lines = [{**head, "summary": report.summary(results)}, *results]
+    report.deliver(report.markdown(head, results), lines, options.markdown, options.json)
     if options.plot:
         report.plot(head, results, options.plot)
 

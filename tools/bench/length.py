@@ -11,7 +11,6 @@ says what is measured and how.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import statistics
 import sys
@@ -231,12 +230,7 @@ def main() -> None:
         "threads": options.threads, "repetitions": options.repetitions, "commit": report.commit(ROOT),
         "seconds": round(time.perf_counter() - start, 1), "faults": wrong,
     }  # fmt: skip
-    text = markdown(head, results)
-    print(text)
-    if options.markdown:
-        options.markdown.write_text(text + "\n")
-    if options.json:
-        options.json.write_text("".join(json.dumps(line) + "\n" for line in (head, *results)))
+    report.deliver(markdown(head, results), [head, *results], options.markdown, options.json)
     if wrong:
         sys.exit("\n".join(["", *wrong]))
 

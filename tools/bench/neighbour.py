@@ -10,7 +10,6 @@ median call with one. docs/benchmarks.md says what is measured and how.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -133,12 +132,7 @@ def main() -> None:
         "machine": report.machine(), "fastgru": fastgru.__version__, "isa": fastgru.cpu_info()["isa"],
         "calls": options.calls, "commit": report.commit(ROOT), "seconds": round(time.perf_counter() - start, 1),
     }  # fmt: skip
-    text = markdown(head, results)
-    print(text)
-    if options.markdown:
-        options.markdown.write_text(text + "\n")
-    if options.json:
-        options.json.write_text("".join(json.dumps(line) + "\n" for line in (head, *results)))
+    report.deliver(markdown(head, results), [head, *results], options.markdown, options.json)
     slow = [result["row"] for result in results if result["beside"]["ratio"] > LIMIT]
     if slow:
         sys.exit(f"two threads are more than {LIMIT} times slower than one beside the neighbour: {'; '.join(slow)}")

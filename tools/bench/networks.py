@@ -14,7 +14,6 @@ are never 0, so that no step is masked, although tagging has mask_zero. docs/ben
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -111,12 +110,8 @@ def measure(comparison: Comparison, folder: Path, name: str, batch: int, repetit
 def write(options: argparse.Namespace, head: dict[str, Any], results: list[dict[str, Any]]) -> None:
     groups = {f"batch {batch}": lambda row, batch=batch: row.endswith(f", batch {batch}") for batch in options.batches}
     text = "\n\n".join([report.markdown(head, results, groups, "network"), remarks(results)])
-    print(text)
-    if options.markdown:
-        options.markdown.write_text(text + "\n")
-    if options.json:
-        lines = [{**head, "summary": report.summary(results, groups)}, *results]
-        options.json.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    lines = [{**head, "summary": report.summary(results, groups)}, *results]
+    report.deliver(text, lines, options.markdown, options.json)
 
 
 def remarks(results: list[dict[str, Any]]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import re
 import subprocess
@@ -159,6 +160,15 @@ def _notes(head: dict[str, Any], results: Sequence[Result]) -> str:
         for name, reason in result["skipped"].items():
             reasons.setdefault(f"{name}: {reason}", []).append(result["row"])
     return "\n".join([*lines, *(f"- {reason} ({len(rows)} rows)" for reason, rows in reasons.items())])
+
+
+def deliver(text: str, lines: Sequence[Any], markdown_file: Path | None, json_file: Path | None) -> None:
+    """Print the text, and write it and the JSON lines to the files that are asked for."""
+    print(text)
+    if markdown_file:
+        markdown_file.write_text(text + "\n")
+    if json_file:
+        json_file.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
 def number(value: float) -> str:
