@@ -57,7 +57,7 @@ core = Extension(
     define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
     extra_compile_args=COMMON + BASELINE,
     extra_link_args=LINK,
-    depends=[*SOURCES, *HEADERS, *STUBS],
+    depends=[*SOURCES, *HEADERS, *STUBS, *sorted(glob("src/fastgru/*.px[di]"))],
 )
 
 setup(

@@ -1,5 +1,5 @@
-/* Concatenate: values side by side along the last axis. What nobody else reads is computed in place, the rest copied.
- */
+/* Concatenate: values side by side along an axis of a step; what nobody else reads is computed in place, the rest
+ * copied. Append: sequences one after the other. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,7 +14,9 @@ static void release(fg_step *step)
 static fg_status add(fg_plan *plan, fg_step *step, const fg_layer *layer)
 {
     const int64_t inner = layer->concatenate.inner;
-    const fg_status status = fg_keep_inputs(plan, step, layer);
+    fg_status status = fg_keep_inputs(plan, step, layer, FG_FLOATS);
+    if (status == FG_OK)
+        status = fg_inputs_go_together(plan, step);
     if (status)
         return status;
     int64_t features = 0;
@@ -66,3 +68,39 @@ static void share(const fg_step *step, const fg_context *c, int member)
 }
 
 const fg_layer_ops fg_concatenate_ops = {.add = add, .share = share, .release = release};
+
+/* ---- append ------------------------------------------------------------------------------------------------------ */
+
+static void keep_nothing(fg_step *step)
+{
+    (void)step;
+}
+
+static fg_status append_add(fg_plan *plan, fg_step *step, const fg_layer *layer)
+{
+    const fg_status status = fg_keep_inputs(plan, step, layer, FG_FLOATS);
+    for (int32_t i = 0; status == FG_OK && i < step->n_inputs; i++) {
+        const fg_value_info *info = &plan->values[step->inputs[i]];
+        if (!info->sequence || info->features != plan->values[step->x].features)
+            return FG_BAD_LAYER;
+    }
+    if (status || layer->y == FG_NONE)
+        return status ? status : FG_BAD_LAYER;
+    return fg_define_sequence(plan, layer->y, FG_FLOATS, plan->values[layer->x].features);
+}
+
+static void append_share(const fg_step *step, const fg_context *c, int member)
+{
+    const int64_t features = c->plan->values[step->y].features;
+    fg_grid y = fg_whole_of(c, step->y);
+    int64_t first, last;
+    fg_share(c, member, y.rows, &first, &last);
+    for (int32_t i = 0; i < step->n_inputs; i++) {
+        const fg_grid x = fg_whole_of(c, step->inputs[i]);
+        copy(&x, &y, features, first, last);
+        y.data += x.steps * y.time_stride;
+    }
+}
+
+const fg_layer_ops fg_append_ops = {
+    .add = append_add, .share = append_share, .release = keep_nothing, .steps = fg_appended_steps, .once = true};

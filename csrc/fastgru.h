@@ -55,7 +55,10 @@ typedef enum fg_kind {
     FG_DENSE,
     FG_ACTIVATE,
     FG_RESHAPE,
-    FG_CONCATENATE
+    FG_CONCATENATE,
+    FG_APPEND,      /* sequences one after the other */
+    FG_AND_MASKS,   /* a mask that is true where all of `inputs` are; y is the mask */
+    FG_APPEND_MASKS /* masks one after the other; y is the mask */
 } fg_kind;
 
 /* One layer. Weight pointers are read by fg_plan_add and not kept, but for an embedding's table, which must outlive the
@@ -100,7 +103,7 @@ typedef struct fg_layer {
             int64_t steps, features;
         } reshape;
         struct {
-            int64_t inner; /* rows of the last axis per step */
+            int64_t inner; /* rows of the joined axis per step */
         } concatenate;
     };
 } fg_layer;
@@ -123,7 +126,8 @@ const char *fg_plan_isa(const fg_plan *plan);
 bool fg_plan_causal(const fg_plan *plan);                              /* output at t needs no input after t */
 int64_t fg_plan_bytes(const fg_plan *plan);                            /* packed weights */
 double fg_plan_cost(const fg_plan *plan);                              /* multiply-adds per row and step */
-int64_t fg_plan_steps(const fg_plan *plan, fg_value v, int64_t steps); /* v's steps, given those of the input */
+/* Whether two sequence inputs must have the same number of steps. */
+bool fg_plan_same_steps(const fg_plan *plan, fg_value a, fg_value b);
 /* Whether a layer, counted as in fg_call.profile, is an embedding whose vectors nobody reads: the GRUs behind it look
  * up a token's x-projection instead. */
 bool fg_plan_folded(const fg_plan *plan, int layer);
@@ -158,8 +162,9 @@ typedef struct fg_profile {
 } fg_profile;
 
 typedef struct fg_call {
-    int64_t batch, steps;   /* steps: of the sequence inputs; 1 where a network has none */
-    int threads;            /* upper bound, at least 1 */
+    int64_t batch, steps;       /* steps: of the sequence inputs; 1 where a network has none */
+    const int64_t *input_steps; /* of each input, where they differ; else NULL */
+    int threads;                /* upper bound, at least 1 */
     const fg_view *inputs;  /* for each FG_INPUT / FG_TOKENS / FG_MASK layer, in the order of fg_plan_add */
     const fg_view *outputs; /* for each output */
     fg_profile *profile;    /* for each other layer, in the order of fg_plan_add: added to. NULL: nothing is measured */
@@ -181,6 +186,10 @@ fg_status fg_state_get(const fg_plan *plan, const fg_state *state, fg_value gru,
                        bool *has_output);
 fg_status fg_state_set(const fg_plan *plan, fg_state *state, fg_value gru, int64_t row, const float *h,
                        bool has_output);
+
+/* Number of steps of a value in a call, of which only the steps are read: 1 where it is no sequence, -1 where there can
+ * be none (fg_run gives FG_BAD_CALL then). */
+int64_t fg_plan_steps(const fg_plan *plan, fg_value v, const fg_call *call);
 
 /* Runs `steps` steps of `batch` rows from where the state's rows 0 .. batch-1 stand. Token ids must lie in the tables.
  * FG_NO_MEMORY, FG_BAD_CALL: the state is unchanged. */

@@ -36,10 +36,11 @@ typedef struct fg_value_info {
     /* Stored inside the value `part_of`, from its feature `part_offset` on; FG_NONE: on its own. */
     fg_value part_of;
     int64_t part_offset;
-    /* Number of steps: that of the value `steps_of`, or the call's (FG_NONE). A reshape's output is its own `steps_of`:
-     * it has `fixed_steps`, or (0) as many as hold what `reshaped` holds. */
-    fg_value steps_of, reshaped;
-    int64_t fixed_steps;
+    /* Number of steps: that of the value `steps_of`. An input is its own, and so is a sequence whose layer changes their
+     * number: `maker` says it then (fg_layer_ops.steps). Found inputs are pointed to each other where a layer reads them
+     * side by side, so follow it with fg_steps_root. */
+    fg_value steps_of;
+    int maker; /* the step that defines it; -1: an input */
 } fg_value_info;
 
 /* A layer family. */
@@ -54,7 +55,11 @@ typedef struct fg_layer_ops {
     /* Adds what `run` or `share` will do to a profile, times aside; NULL: nothing that is worth counting. */
     void (*count)(const fg_step *step, fg_context *c, fg_profile *profile);
     void (*release)(fg_step *step);
+    /* Number of steps of its y, a sequence whose steps_of is itself, from those of what it reads (fg_count_steps); -1
+     * where there can be none. NULL: its y has the steps of another value. */
+    int64_t (*steps)(const fg_plan *plan, const fg_step *step, const fg_call *call);
     bool reads_whole; /* sequences that it reads must be complete; may be overridden by step->reads_whole */
+    bool once;        /* it runs once, on whole values in and out, and reads and writes their slots (fg_whole_of) */
 } fg_layer_ops;
 
 struct fg_step {
@@ -62,6 +67,7 @@ struct fg_step {
     fg_value x, mask, h0, y, y_mask, y_state;
     fg_value *inputs; /* all values that it reads alike, x the first; NULL: x alone */
     int32_t n_inputs;
+    fg_value query_mask; /* a second mask that it reads */
     bool joins; /* y holds the inputs side by side, so they may be computed there */
     bool reads_whole;
     int stage;
@@ -88,6 +94,8 @@ struct fg_plan {
     int32_t n_outputs;
     int n_stages; /* stages 0 .. n_stages-1 */
     int n_memories;
+    fg_value (*equal)[2]; /* sequences that must prove to have the same steps when it runs */
+    int n_equal, room_equal;
     bool causal, finished;
     bool has_parts; /* a value is computed inside another one */
     double cost;
@@ -149,7 +157,6 @@ struct fg_context {
     const fg_kernels *kernels;
     int64_t row, rows;        /* this thread's rows: [row, row + rows) */
     int64_t t0, steps, total; /* the block: steps [t0, t0 + steps) of `total` */
-    int64_t call_steps;       /* of the call's sequences */
     float *scratch;
     int rank, members;
     fg_team *team;
@@ -164,8 +171,17 @@ struct fg_context {
 /* Defines a value: a sequence with the steps of the value `like`, or no sequence where that is FG_NONE or none itself.
  * FG_BAD_LAYER where the number is out of range or taken. v = FG_NONE defines nothing. */
 fg_status fg_define(fg_plan *plan, fg_value v, fg_value like, fg_type type, int64_t features);
+/* Defines a sequence with a number of steps of its own, which the layer's ops->steps says. */
+fg_status fg_define_sequence(fg_plan *plan, fg_value v, fg_type type, int64_t features);
 /* Defines the mask of a sequence like `like`; it is absent in a call where the mask `of` is, unless `always` there. */
 fg_status fg_define_mask(fg_plan *plan, fg_value v, fg_value like, fg_value of, bool always);
+/* The value whose number of steps a sequence has; FG_NONE where it is none. */
+fg_value fg_steps_root(const fg_plan *plan, fg_value v);
+/* Demands that two sequences have the same steps: inputs are one axis from here on, what else cannot be known now is
+ * checked when the plan runs. FG_BAD_LAYER where one of them is no sequence, FG_NO_MEMORY. */
+fg_status fg_same_steps(fg_plan *plan, fg_value a, fg_value b);
+/* Number of steps of a value in a call: 1 where it is no sequence, -1 where there can be none. */
+int64_t fg_count_steps(const fg_plan *plan, fg_value v, const fg_call *call);
 /* A value that must exist with that type; NULL where it does not. */
 const fg_value_info *fg_read(const fg_plan *plan, fg_value v, fg_type type);
 
@@ -202,7 +218,20 @@ static inline fg_grid fg_grid_of(const fg_context *c, fg_value v)
     return grid;
 }
 
-/* Row `row` (absolute) of a byte or id value, at the block's first step. */
+/* The same over all steps of a whole value: what a layer that runs once reads and writes. */
+static inline fg_grid fg_whole_of(const fg_context *c, fg_value v)
+{
+    const fg_slot *slot = &c->state->slots[v];
+    return (fg_grid){.data = (float *)slot->view.data + c->row * slot->view.batch_stride,
+                     .rows = c->rows,
+                     .steps = slot->steps,
+                     .inner = 1,
+                     .row_stride = slot->view.batch_stride,
+                     .time_stride = slot->view.time_stride};
+}
+
+/* Row `row` (absolute) of a byte or id value, at the block's first step; a value that is whole in a layer that runs
+ * once: at the first of all. */
 uint8_t *fg_bytes_of(const fg_context *c, fg_value v, int64_t row, int64_t *time_stride);
 const int32_t *fg_ids_of(const fg_context *c, fg_value v, int64_t row, int64_t *time_stride);
 
@@ -213,12 +242,16 @@ static inline int64_t fg_token(int32_t id, int64_t vocabulary)
     return id >= 0 && id < vocabulary ? id : 0;
 }
 
-/* Keeps all inputs of a layer that reads several: floats, all sequences with the same steps, or none. FG_BAD_LAYER,
- * FG_NO_MEMORY. */
-fg_status fg_keep_inputs(const fg_plan *plan, fg_step *step, const fg_layer *layer);
+/* Keeps all inputs of a layer that reads several values of one type. FG_BAD_LAYER, FG_NO_MEMORY. */
+fg_status fg_keep_inputs(const fg_plan *plan, fg_step *step, const fg_layer *layer, fg_type type);
+/* Demands that they are all sequences with the same steps, or none is one. FG_BAD_LAYER, FG_NO_MEMORY. */
+fg_status fg_inputs_go_together(fg_plan *plan, const fg_step *step);
+
+/* Steps of all inputs together: the `steps` of a layer that appends them. */
+int64_t fg_appended_steps(const fg_plan *plan, const fg_step *step, const fg_call *call);
 
 /* Whether `mask` may mask the steps of x: FG_NONE, or bytes over the same steps. */
-bool fg_mask_fits(const fg_plan *plan, fg_value mask, fg_value x);
+bool fg_mask_fits(fg_plan *plan, fg_value mask, fg_value x);
 
 /* A member's share of n things: [first, last). */
 static inline void fg_share(const fg_context *c, int member, int64_t n, int64_t *first, int64_t *last)
@@ -264,6 +297,6 @@ const float *fg_embedding_table(const fg_step *step, int64_t *vocabulary, int64_
 bool fg_gru_fold(fg_plan *plan, fg_step *gru, const fg_step *embedding);
 
 extern const fg_layer_ops fg_embedding_ops, fg_masking_ops, fg_gru_ops, fg_dense_ops, fg_activate_ops, fg_reshape_ops,
-    fg_concatenate_ops;
+    fg_concatenate_ops, fg_append_ops, fg_and_masks_ops, fg_append_masks_ops;
 
 #endif

@@ -51,10 +51,11 @@ void fg_plan_free(fg_plan *plan)
     free(plan->values);
     free(plan->inputs);
     free(plan->outputs);
+    free(plan->equal);
     free(plan);
 }
 
-/* ---- adding layers ----------------------------------------------------------------------------------------------- */
+/* ---- defining values --------------------------------------------------------------------------------------------- */
 
 fg_status fg_define(fg_plan *plan, fg_value v, fg_value like, fg_type type, int64_t features)
 {
@@ -68,7 +69,7 @@ fg_status fg_define(fg_plan *plan, fg_value v, fg_value like, fg_type type, int6
                                       .mask_of = FG_NONE,
                                       .part_of = FG_NONE,
                                       .steps_of = FG_NONE,
-                                      .reshaped = FG_NONE};
+                                      .maker = plan->n_steps - 1};
     if (like != FG_NONE) {
         plan->values[v].sequence = plan->values[like].sequence;
         plan->values[v].steps_of = plan->values[like].steps_of;
@@ -93,23 +94,94 @@ const fg_value_info *fg_read(const fg_plan *plan, fg_value v, fg_type type)
     return &plan->values[v];
 }
 
-bool fg_mask_fits(const fg_plan *plan, fg_value mask, fg_value x)
+fg_status fg_define_sequence(fg_plan *plan, fg_value v, fg_type type, int64_t features)
 {
-    const fg_value_info *info = fg_read(plan, mask, FG_BYTES);
-    return mask == FG_NONE ||
-           (info && info->sequence == plan->values[x].sequence && info->steps_of == plan->values[x].steps_of);
+    const fg_status status = fg_define(plan, v, FG_NONE, type, features);
+    if (status == FG_OK && v != FG_NONE) {
+        plan->values[v].sequence = true;
+        plan->values[v].steps_of = v;
+    }
+    return status;
 }
 
-fg_status fg_keep_inputs(const fg_plan *plan, fg_step *step, const fg_layer *layer)
+/* ---- numbers of steps -------------------------------------------------------------------------------------------- */
+
+fg_value fg_steps_root(const fg_plan *plan, fg_value v)
 {
-    const fg_value_info *first = fg_read(plan, layer->x, FG_FLOATS);
-    if (!first || layer->n_inputs < 1 || layer->inputs[0] != layer->x)
+    if (!plan->values[v].sequence)
+        return FG_NONE;
+    while (plan->values[v].steps_of != v)
+        v = plan->values[v].steps_of;
+    return v;
+}
+
+fg_status fg_same_steps(fg_plan *plan, fg_value a, fg_value b)
+{
+    a = fg_steps_root(plan, a);
+    b = fg_steps_root(plan, b);
+    if (a == FG_NONE || b == FG_NONE)
         return FG_BAD_LAYER;
-    for (int32_t i = 1; i < layer->n_inputs; i++) {
-        const fg_value_info *info = fg_read(plan, layer->inputs[i], FG_FLOATS);
-        if (!info || info->sequence != first->sequence || info->steps_of != first->steps_of)
-            return FG_BAD_LAYER;
+    if (a == b)
+        return FG_OK;
+    if (plan->values[a].is_input && plan->values[b].is_input) {
+        plan->values[b].steps_of = a;
+        return FG_OK;
     }
+    if (plan->n_equal == plan->room_equal) {
+        const int room = plan->room_equal ? 2 * plan->room_equal : 4;
+        fg_value(*equal)[2] = realloc(plan->equal, (size_t)room * sizeof *equal);
+        if (!equal)
+            return FG_NO_MEMORY;
+        plan->equal = equal;
+        plan->room_equal = room;
+    }
+    plan->equal[plan->n_equal][0] = a;
+    plan->equal[plan->n_equal++][1] = b;
+    return FG_OK;
+}
+
+static int64_t input_steps(const fg_plan *plan, fg_value v, const fg_call *call)
+{
+    if (!call->input_steps)
+        return call->steps;
+    for (int32_t i = 0; i < plan->n_inputs; i++)
+        if (plan->inputs[i] == v)
+            return call->input_steps[i];
+    return -1;
+}
+
+int64_t fg_count_steps(const fg_plan *plan, fg_value v, const fg_call *call)
+{
+    v = fg_steps_root(plan, v);
+    if (v == FG_NONE)
+        return 1;
+    if (plan->values[v].is_input)
+        return input_steps(plan, v, call);
+    const fg_step *maker = &plan->steps[plan->values[v].maker];
+    return maker->ops->steps(plan, maker, call);
+}
+
+bool fg_mask_fits(fg_plan *plan, fg_value mask, fg_value x)
+{
+    if (mask == FG_NONE)
+        return true;
+    const fg_value_info *info = fg_read(plan, mask, FG_BYTES);
+    if (!info || info->sequence != plan->values[x].sequence)
+        return false;
+    if (!info->sequence)
+        return true;
+    const fg_value a = fg_steps_root(plan, x), b = fg_steps_root(plan, mask);
+    const bool inputs = plan->values[a].is_input && plan->values[b].is_input;
+    return a == b || (inputs && fg_same_steps(plan, a, b) == FG_OK);
+}
+
+fg_status fg_keep_inputs(const fg_plan *plan, fg_step *step, const fg_layer *layer, fg_type type)
+{
+    if (layer->n_inputs < 1 || layer->inputs[0] != layer->x)
+        return FG_BAD_LAYER;
+    for (int32_t i = 0; i < layer->n_inputs; i++)
+        if (!fg_read(plan, layer->inputs[i], type))
+            return FG_BAD_LAYER;
     step->inputs = malloc((size_t)layer->n_inputs * sizeof *step->inputs);
     if (!step->inputs)
         return FG_NO_MEMORY;
@@ -118,6 +190,33 @@ fg_status fg_keep_inputs(const fg_plan *plan, fg_step *step, const fg_layer *lay
     return FG_OK;
 }
 
+fg_status fg_inputs_go_together(fg_plan *plan, const fg_step *step)
+{
+    for (int32_t i = 1; i < step->n_inputs; i++) {
+        if (plan->values[step->inputs[i]].sequence != plan->values[step->x].sequence)
+            return FG_BAD_LAYER;
+        const fg_status status =
+            plan->values[step->x].sequence ? fg_same_steps(plan, step->x, step->inputs[i]) : FG_OK;
+        if (status)
+            return status;
+    }
+    return FG_OK;
+}
+
+int64_t fg_appended_steps(const fg_plan *plan, const fg_step *step, const fg_call *call)
+{
+    int64_t total = 0;
+    for (int32_t i = 0; i < step->n_inputs; i++) {
+        const int64_t steps = fg_count_steps(plan, step->inputs[i], call);
+        if (steps < 0)
+            return -1;
+        total += steps;
+    }
+    return total;
+}
+
+/* ---- adding layers ----------------------------------------------------------------------------------------------- */
+
 static fg_status add_input(fg_plan *plan, const fg_layer *layer)
 {
     const fg_type type = layer->kind == FG_INPUT ? FG_FLOATS : layer->kind == FG_TOKENS ? FG_IDS : FG_BYTES;
@@ -125,6 +224,7 @@ static fg_status add_input(fg_plan *plan, const fg_layer *layer)
     if (status || layer->y == FG_NONE)
         return status ? status : FG_BAD_LAYER;
     plan->values[layer->y].sequence = layer->input.sequence;
+    plan->values[layer->y].steps_of = layer->input.sequence ? layer->y : FG_NONE;
     plan->values[layer->y].is_input = true;
     plan->values[layer->y].stage = -1;
     plan->values[layer->y].whole = true;
@@ -150,6 +250,9 @@ static const fg_layer_ops *ops_of(fg_kind kind)
     case FG_ACTIVATE: return &fg_activate_ops;
     case FG_RESHAPE: return &fg_reshape_ops;
     case FG_CONCATENATE: return &fg_concatenate_ops;
+    case FG_APPEND: return &fg_append_ops;
+    case FG_AND_MASKS: return &fg_and_masks_ops;
+    case FG_APPEND_MASKS: return &fg_append_masks_ops;
     default: return NULL;
     }
 }
@@ -179,7 +282,8 @@ fg_status fg_plan_add(fg_plan *plan, const fg_layer *layer)
                       .y = layer->y,
                       .y_mask = layer->y_mask,
                       .y_state = layer->y_state,
-                      .reads_whole = ops->reads_whole,
+                      .query_mask = FG_NONE,
+                      .reads_whole = ops->reads_whole || ops->once,
                       .memory = -1};
     plan->n_steps++; /* from here on fg_plan_free releases it */
     const unsigned float_mode = fg_float_enter();
@@ -202,29 +306,30 @@ static int64_t at_least64(int64_t size, int64_t bound)
     return size < bound ? bound : size;
 }
 
-/* The first stage in which `step` may read v. A sequence read step by step may be read in its own stage, unless it is
- * late. */
-static int readable(const fg_plan *plan, const fg_step *step, fg_value v)
+/* Sequences in one stage are walked together, so they must have one number of steps. */
+static bool same_steps(const fg_plan *plan, fg_value a, fg_value b)
+{
+    return fg_steps_root(plan, a) == fg_steps_root(plan, b);
+}
+
+/* The first stage in which `step`, which walks `sequence`, may read v. A sequence read step by step may be read in its
+ * own stage, unless it is late or has other steps. */
+static int readable(const fg_plan *plan, const fg_step *step, fg_value v, fg_value sequence)
 {
     if (v == FG_NONE)
         return 0;
     const fg_value_info *info = &plan->values[v];
     if (info->is_input)
         return 0;
-    const bool ready = info->sequence && !info->late ? !step->reads_whole : info->stage % 2 == 0;
+    const bool walked = info->sequence && !info->late && sequence != FG_NONE && same_steps(plan, v, sequence);
+    const bool ready = walked ? !step->reads_whole : info->stage % 2 == 0;
     return ready ? info->stage : info->stage + 1;
-}
-
-/* Sequences in one stage are walked together, so they must have one number of steps. */
-static bool same_steps(const fg_plan *plan, fg_value a, fg_value b)
-{
-    return plan->values[a].steps_of == plan->values[b].steps_of;
 }
 
 /* The sequence whose steps a layer walks; FG_NONE: it runs once. */
 static fg_value walked(const fg_plan *plan, const fg_step *step)
 {
-    if (step->ops == &fg_reshape_ops)
+    if (step->ops->once)
         return FG_NONE;
     if (step->y != FG_NONE && plan->values[step->y].sequence)
         return step->y;
@@ -243,11 +348,12 @@ static void choose_stage(fg_plan *plan, int index)
 {
     fg_step *step = &plan->steps[index];
     const fg_value sequence = walked(plan, step);
-    int stage = readable(plan, step, step->x);
-    stage = at_least(stage, readable(plan, step, step->mask));
-    stage = at_least(stage, readable(plan, step, step->h0));
+    const fg_value read[] = {step->x, step->mask, step->h0, step->query_mask};
+    int stage = 0;
+    for (int i = 0; i < 4; i++)
+        stage = at_least(stage, readable(plan, step, read[i], sequence));
     for (int32_t i = 0; i < step->n_inputs; i++)
-        stage = at_least(stage, readable(plan, step, step->inputs[i]));
+        stage = at_least(stage, readable(plan, step, step->inputs[i], sequence));
     const int parity = sequence != FG_NONE;
     stage += (stage & 1) != parity;
     while (parity && !stage_fits(plan, index, stage, sequence))
@@ -369,8 +475,11 @@ fg_status fg_plan_finish(fg_plan *plan, const fg_value *outputs, int32_t n_outpu
         const fg_step *step = &plan->steps[i];
         keep_whole(plan, step->x, step->stage);
         keep_whole(plan, step->mask, step->stage);
+        keep_whole(plan, step->query_mask, step->stage);
         for (int32_t k = 0; k < step->n_inputs; k++)
             keep_whole(plan, step->inputs[k], step->stage);
+        for (int32_t k = 0; step->reads_whole && k < step->n_inputs; k++)
+            plan->causal = plan->causal && !plan->values[step->inputs[k]].sequence;
         if (step->reads_whole && plan->values[step->x].sequence)
             plan->causal = false;
     }
@@ -418,15 +527,12 @@ bool fg_plan_folded(const fg_plan *plan, int layer)
     return plan->steps[layer].ops == &fg_embedding_ops && plan->steps[layer].y == FG_NONE;
 }
 
-int64_t fg_plan_steps(const fg_plan *plan, fg_value v, int64_t steps)
+int64_t fg_plan_steps(const fg_plan *plan, fg_value v, const fg_call *call)
 {
-    const fg_value_info *info = &plan->values[v];
-    if (!info->sequence)
-        return 1;
-    if (info->steps_of == FG_NONE)
-        return steps;
-    const fg_value_info *reshape = &plan->values[info->steps_of];
-    if (reshape->fixed_steps)
-        return reshape->fixed_steps;
-    return fg_plan_steps(plan, reshape->reshaped, steps) * plan->values[reshape->reshaped].features / reshape->features;
+    return fg_count_steps(plan, v, call);
+}
+
+bool fg_plan_same_steps(const fg_plan *plan, fg_value a, fg_value b)
+{
+    return same_steps(plan, a, b);
 }

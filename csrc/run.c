@@ -184,9 +184,11 @@ static fg_status bind_inputs(fg_state *state, const fg_call *call)
     const fg_plan *plan = state->plan;
     for (int32_t i = 0; i < plan->n_inputs; i++) {
         const fg_value_info *info = &plan->values[plan->inputs[i]];
-        if (!call->inputs[i].data && info->type != FG_BYTES && call->batch && (call->steps || !info->sequence))
+        const int64_t steps = !info->sequence ? 1 : call->input_steps ? call->input_steps[i] : call->steps;
+        if (steps < 0 || (!call->inputs[i].data && info->type != FG_BYTES && call->batch && steps))
             return FG_BAD_CALL;
-        state->slots[plan->inputs[i]] = (fg_slot){.view = call->inputs[i], .whole = true, .output = -1};
+        state->slots[plan->inputs[i]] =
+            (fg_slot){.view = call->inputs[i], .steps = steps, .whole = true, .output = -1};
     }
     return FG_OK;
 }
@@ -214,7 +216,8 @@ static void bind_outputs(fg_state *state, const fg_call *call)
     }
 }
 
-/* Gives a value that no array of the call holds its place in the arena; returns the new end of the arena. */
+/* Gives a value that no array of the call holds its place in the arena; returns the new end of the arena, SIZE_MAX
+ * where no memory could hold it. */
 static size_t place(fg_state *state, fg_value v, const fg_call *call, size_t end)
 {
     const fg_value_info *info = &state->plan->values[v];
@@ -225,7 +228,11 @@ static size_t place(fg_state *state, fg_value v, const fg_call *call, size_t end
     slot->offset = end;
     slot->view.time_stride = info->features;
     slot->view.batch_stride = steps * info->features;
-    const int64_t bytes = call->batch * steps * info->features * (info->type == FG_BYTES ? 1 : 4);
+    int64_t bytes, elements;
+    if (__builtin_mul_overflow(call->batch * info->features, steps, &elements) ||
+        __builtin_mul_overflow(elements, info->type == FG_BYTES ? 1 : 4, &bytes) || bytes > INT64_MAX / 4 ||
+        end > INT64_MAX / 4)
+        return SIZE_MAX;
     return end + (size_t)fg_round_up(bytes, FG_ALIGN);
 }
 
@@ -246,13 +253,13 @@ static fg_status place_outputs(fg_state *state, const fg_step *step, const fg_ca
             continue;
         const fg_value_info *info = &plan->values[outs[k]];
         fg_slot *slot = &state->slots[outs[k]];
-        slot->steps = fg_plan_steps(plan, outs[k], call->steps);
-        if (info->reshaped != FG_NONE &&
-            slot->steps * info->features !=
-                fg_plan_steps(plan, info->reshaped, call->steps) * plan->values[info->reshaped].features)
+        slot->steps = fg_count_steps(plan, outs[k], call);
+        if (slot->steps < 0)
             return FG_BAD_CALL;
         if (slot->output < 0 && info->part_of == FG_NONE && !is_absent(state, info))
             *arena = place(state, outs[k], call, *arena);
+        if (*arena == SIZE_MAX)
+            return FG_NO_MEMORY;
     }
     return FG_OK;
 }
@@ -274,6 +281,27 @@ static void place_parts(fg_state *state)
         }
 }
 
+/* What could not be known when the plan was made: that sequences read side by side have the same steps. */
+static bool steps_are_equal(const fg_plan *plan, const fg_call *call)
+{
+    for (int32_t i = 0; call->input_steps && i < plan->n_inputs; i++)
+        if (plan->values[plan->inputs[i]].sequence &&
+            call->input_steps[i] != fg_count_steps(plan, plan->inputs[i], call))
+            return false;
+    for (int i = 0; i < plan->n_equal; i++)
+        if (fg_count_steps(plan, plan->equal[i][0], call) != fg_count_steps(plan, plan->equal[i][1], call))
+            return false;
+    return true;
+}
+
+static int64_t most_steps(const fg_plan *plan, const fg_call *call)
+{
+    int64_t most = call->steps;
+    for (int32_t i = 0; call->input_steps && i < plan->n_inputs; i++)
+        most = most < call->input_steps[i] ? call->input_steps[i] : most;
+    return most;
+}
+
 /* Blocks, and the places of all values, of the arena's and of the call's. */
 static fg_status lay_out(fg_state *state, const fg_call *call)
 {
@@ -283,7 +311,9 @@ static fg_status lay_out(fg_state *state, const fg_call *call)
     fg_status status = bind_inputs(state, call);
     choose_outputs(state, call);
     bind_outputs(state, call);
-    state->block = block_steps(plan, call->batch, call->steps);
+    if (!steps_are_equal(plan, call))
+        return FG_BAD_CALL;
+    state->block = block_steps(plan, call->batch, most_steps(plan, call));
     size_t arena = 0;
     for (int i = 0; status == FG_OK && i < plan->n_steps; i++) {
         const fg_step *step = &plan->steps[i];
@@ -310,7 +340,7 @@ static fg_status lay_out(fg_state *state, const fg_call *call)
 
 static fg_status prepare(fg_state *state, const fg_call *call)
 {
-    const uint64_t given = given_views(state->plan, call);
+    const uint64_t given = call->input_steps ? 0 : given_views(state->plan, call);
     if (given && state->given == given && state->batch == call->batch && state->steps == call->steps) {
         bind_outputs(state, call);
         place_parts(state);
@@ -399,7 +429,7 @@ static int64_t stage_steps(const fg_job *job, int stage)
 {
     for (int i = 0; i < job->plan->n_steps; i++)
         if (job->plan->steps[i].stage == stage && job->plan->steps[i].walked != FG_NONE)
-            return fg_plan_steps(job->plan, job->plan->steps[i].walked, job->call->steps);
+            return job->state->slots[job->plan->steps[i].walked].steps;
     return 0;
 }
 
@@ -412,7 +442,6 @@ static void run_rows(fg_job *job, int64_t row, int64_t rows, int rank, int membe
                     .kernels = job->plan->kernels,
                     .row = row,
                     .rows = rows,
-                    .call_steps = job->call->steps,
                     .scratch = job->state->scratch + row * job->state->scratch_row,
                     .rank = rank,
                     .members = members,
@@ -541,7 +570,7 @@ static void copy_outputs(const fg_plan *plan, const fg_state *state, const fg_ca
         if (!to->data || to->data == slot->view.data)
             continue;
         const size_t size = info->type == FG_BYTES ? 1 : 4, bytes = (size_t)info->features * size;
-        const int64_t steps = info->sequence ? fg_plan_steps(plan, plan->outputs[i], call->steps) : 1;
+        const int64_t steps = slot->steps;
         for (int64_t b = 0; b < call->batch; b++)
             for (int64_t t = 0; t < steps; t++) {
                 char *out = (char *)to->data + (size_t)(b * to->batch_stride + t * to->time_stride) * size;

@@ -9,7 +9,7 @@ cdef extern from "fastgru.h" nogil:
         FG_LINEAR, FG_SOFTMAX, FG_FUNCTIONS
     ctypedef enum fg_kind:
         FG_INPUT, FG_TOKENS, FG_MASK, FG_EMBEDDING, FG_MASKING, FG_GRU, FG_DENSE, FG_ACTIVATE, FG_RESHAPE,
-        FG_CONCATENATE
+        FG_CONCATENATE, FG_APPEND, FG_AND_MASKS, FG_APPEND_MASKS
     ctypedef enum fg_matmul:
         FG_MATMUL_AUTO, FG_MATMUL_BLAS
     ctypedef int32_t fg_value
@@ -95,6 +95,7 @@ cdef extern from "fastgru.h" nogil:
     ctypedef struct fg_call:
         int64_t batch
         int64_t steps
+        const int64_t *input_steps
         int threads
         const fg_view *inputs
         const fg_view *outputs
@@ -112,7 +113,8 @@ cdef extern from "fastgru.h" nogil:
     bint fg_plan_causal(const fg_plan *plan)
     int64_t fg_plan_bytes(const fg_plan *plan)
     double fg_plan_cost(const fg_plan *plan)
-    int64_t fg_plan_steps(const fg_plan *plan, fg_value v, int64_t steps)
+    int64_t fg_plan_steps(const fg_plan *plan, fg_value v, const fg_call *call)
+    bint fg_plan_same_steps(const fg_plan *plan, fg_value a, fg_value b)
     bint fg_plan_folded(const fg_plan *plan, int layer)
     fg_status fg_state_new(const fg_plan *plan, int64_t batch, fg_state **state)
     void fg_state_free(fg_state *state)

@@ -1,0 +1,115 @@
+# Checking the arrays that a user gives: what fits comes out as the core takes it, the rest is BadInput.
+
+def named_inputs(given, specs):
+    """Positional inputs, or one dict by name, as a dict that has exactly the names of `specs`."""
+    names = [spec.name for spec in specs]
+    if len(given) == 1 and isinstance(given[0], Mapping):
+        if set(given[0]) != set(names):
+            raise BadInput(f"expected inputs named {', '.join(map(repr, names))}; got {', '.join(map(repr, given[0])) or 'none'}")
+        return dict(given[0])
+    if len(given) != len(names):
+        raise BadInput(f"expected {len(names)} inputs ({', '.join(map(repr, names))}), got {len(given)}")
+    return dict(zip(names, given))
+
+
+def _shown(shape):
+    return "(" + ", ".join("any" if size is None else str(size) for size in shape) + ("," if len(shape) == 1 else "") + ")"
+
+
+def _expected(spec, shape):
+    words = ", ".join(word for word in spec.axes if len(spec.axes) == len(shape) or word != "time")
+    return f"input {spec.name!r} takes {spec.dtype} of shape ({words}) = {_shown(shape)}"
+
+
+cdef cnp.ndarray as_array(object x, object expected):
+    """x as an array of numbers."""
+    if type(x).__name__ == "MaskedArray":
+        raise BadInput(f"{expected}; got a masked array: give its data, and its mask as mask= (True: masked there, False: masked here)")
+    if isinstance(x, (list, tuple)) and any(isinstance(item, np.ndarray) for item in x):
+        raise BadInput(f"{expected}; got a {type(x).__name__} of {len(x)} arrays: stack them (numpy.stack), or pad them to one "
+                       "length and give lengths=")
+    if isinstance(x, (str, bytes)) or x is None:
+        raise BadInput(f"{expected}; got {type(x).__name__}")
+    try:
+        array = np.asarray(x)
+    except ValueError:
+        raise BadInput(f"{expected}; got a ragged {type(x).__name__}: pad the rows to one length and give lengths=") from None
+    if array.dtype.kind not in "fiub" and array.dtype.name != "bfloat16":
+        raise BadInput(f"{expected}; got dtype {array.dtype}")
+    return array
+
+
+def _check_shape(array, shape, spec, expected):
+    got = array.shape
+    if len(got) != len(shape):
+        hint = ""
+        if len(got) == len(shape) - 1:
+            hint = "; for a batch of one use x[None]"
+        elif len(got) == len(shape) + 1 and got[-1] == 1:
+            hint = "; drop the last axis with x[..., 0]"
+        raise BadInput(f"{expected}; got shape {got}{hint}")
+    for size, want, word in zip(got, shape, [w for w in spec.axes if len(spec.axes) == len(shape) or w != "time"]):
+        if want is not None and size != want:
+            raise BadInput(f"{expected}; got shape {got}: {word} should be {want}, not {size}")
+
+
+cdef cnp.ndarray as_floats(cnp.ndarray array, object spec):
+    """float32 with every axis after batch and time contiguous; a copy only where that is not so."""
+    if cnp.PyArray_TYPE(array) == cnp.NPY_FLOAT32 and cnp.PyArray_ISBEHAVED_RO(array):
+        inner = len(spec.inner)
+        step, fits = 4, True
+        for axis in range(array.ndim - 1, array.ndim - 1 - inner, -1):
+            fits = fits and (array.shape[axis] == 1 or array.strides[axis] == step)
+            step *= array.shape[axis]
+        if fits and all(stride % 4 == 0 for stride in (<object>array).strides):
+            return array
+    return np.ascontiguousarray(array, dtype=np.float32)
+
+
+cdef cnp.ndarray as_ids(cnp.ndarray array, int64_t limit, object spec, tuple shape):
+    """C-contiguous int32 token ids, all in the table."""
+    if array.dtype.kind == "b":
+        raise BadInput(f"{_expected(spec, shape)}; got dtype bool")
+    if array.size == 0:
+        return np.zeros((<object>array).shape, np.int32)
+    if array.dtype.kind not in "iu":
+        if not np.isfinite(array).all() or (np.rint(array) != array).any():
+            raise BadInput(f"{_expected(spec, shape)}; got {array.dtype} values that are not whole numbers")
+    low, high = array.min(), array.max()
+    if low < 0 or high >= limit:
+        bad = low if low < 0 else high
+        where = tuple(int(i) for i in np.argwhere(np.asarray(array) == bad)[0])
+        raise BadInput(f"input {spec.name!r}: token id {int(bad)} at {where} is outside the vocabulary 0 … {limit - 1}")
+    return np.ascontiguousarray(array, dtype=np.int32)
+
+
+def plain_array(x, expected):
+    """numpy.asarray, but a ragged list is BadInput."""
+    try:
+        return np.asarray(x)
+    except ValueError:
+        raise BadInput(f"{expected}; got a ragged {type(x).__name__}") from None
+
+
+cdef object of_input(object value, object spec):
+    """Lengths or a mask for one input: a dict holds those of the inputs that it names."""
+    return value.get(spec.name) if isinstance(value, Mapping) else value
+
+
+cdef cnp.ndarray make_mask(object lengths, object mask, int64_t batch, int64_t steps):
+    """(batch, time) bool from a row's number of steps, an explicit mask, or both."""
+    result = np.ones((batch, steps), np.bool_)
+    if lengths is not None:
+        n = plain_array(lengths, f"lengths should be {batch} whole numbers, one a row")
+        if n.shape != (batch,) or (n.dtype.kind not in "iu" and batch):
+            raise BadInput(f"lengths should be {batch} whole numbers, one a row; got {n.dtype} of shape {n.shape}")
+        if batch and (n.min() < 0 or n.max() > steps):
+            row = int(np.argmax((n < 0) | (n > steps)))
+            raise BadInput(f"lengths[{row}] is {int(n[row])}, but the input has {steps} steps")
+        result = np.arange(steps) < n[:, None]
+    if mask is not None:
+        m = plain_array(mask, f"mask should be bool of shape (batch, time) = ({batch}, {steps})")
+        if m.shape != (batch, steps) or not (m.dtype.kind == "b" or (m.dtype.kind in "iu" and ((m == 0) | (m == 1)).all())):
+            raise BadInput(f"mask should be bool of shape (batch, time) = ({batch}, {steps}); got {m.dtype} of shape {m.shape}")
+        result = result & m.astype(np.bool_)
+    return np.ascontiguousarray(result)

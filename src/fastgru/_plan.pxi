@@ -1,0 +1,204 @@
+# Graph -> Plan: a Graph compiled for this machine.
+
+#: a function's number is its place in the Graph's tables, as fastgru.h says
+cdef dict FUNCTIONS = {name: i for i, name in enumerate([*_graph.ELEMENTWISE, *_graph.ROWWISE])}
+assert len(FUNCTIONS) == FG_FUNCTIONS and FUNCTIONS["softmax"] == FG_SOFTMAX
+
+#: kernels are predicted to do this many multiply-adds in 50 µs, above which a run releases the GIL
+cdef double GIL_COST = 1.0e6
+
+
+cdef fg_activation activation_of(object activation) except *:
+    cdef fg_activation f
+    memset(&f, 0, sizeof(f))
+    f.function = <fg_function><int>FUNCTIONS[activation.name]
+    for i, value in enumerate(activation.params):
+        f.p[i] = value
+    return f
+
+
+cdef const float *floats(object array, list keep) except? NULL:
+    """The array's numbers as C-contiguous float32, kept alive in `keep`; NULL for None."""
+    if array is None:
+        return NULL
+    cdef cnp.ndarray dense = np.ascontiguousarray(array, dtype=np.float32)
+    keep.append(dense)
+    return <const float *>cnp.PyArray_DATA(dense)
+
+
+cdef enum:
+    MAX_AXES = 8
+
+
+cdef struct InputInfo:
+    # an input or output in the form that the fast path compares arrays with
+    bint ids
+    bint sequence
+    int64_t batch, steps       # sizes that the network fixes, or -1
+    int inner                  # number of axes after batch and time
+    int64_t elements           # of the inner axes
+    int64_t limit              # ids lie below it
+    int64_t sizes[MAX_AXES]    # of the inner axes
+
+
+cdef InputInfo info_of(object spec) except *:
+    cdef InputInfo info
+    cdef int axis
+    if len(spec.inner) > MAX_AXES:
+        raise BadModelFile(f"{spec.name!r}: more than {MAX_AXES} axes are not supported")
+    info.ids = spec.dtype == "int32"
+    info.sequence = spec.is_sequence
+    info.batch = -1 if spec.shape[0] is None else spec.shape[0]
+    info.steps = -1 if not spec.is_sequence or spec.shape[1] is None else spec.shape[1]
+    info.inner = len(spec.inner)
+    info.elements = 1
+    info.limit = 2**31
+    for axis in range(info.inner):
+        info.sizes[axis] = spec.inner[axis]
+        info.elements *= info.sizes[axis]
+    return info
+
+
+cdef class Plan:
+    """A Graph compiled for this machine. Immutable; may be used by any number of Runners at once.
+
+    Parameters
+    ----------
+    graph : Graph
+    isa : str or None
+        A name of `isa_names`; None takes the best that the CPU has.
+    blas : bool
+        Send large products to the open BLAS library.
+    """
+
+    cdef fg_plan *plan
+    cdef readonly object graph
+    cdef readonly tuple inputs, outputs
+    cdef readonly bint causal
+    cdef readonly double cost
+    cdef dict ids
+    cdef set read               # names of values that a layer or the caller reads
+    cdef list kept
+    cdef list layers            # names of those that the core has, in its order
+    cdef int n_views
+    cdef InputInfo *info        # of each input
+    cdef InputInfo output_info  # of the first output
+    cdef fg_value output        # the first
+    cdef bint is_simple         # one sequence in, one float value out
+
+    def __cinit__(self, graph, isa=None, blas=False):
+        cdef bytes name = isa.encode() if isa is not None else b""
+        self.graph = graph
+        self.kept = []
+        self.layers = []
+        self.ids = {}
+        for value in graph.specs:
+            self.ids[value] = len(self.ids)
+        self.read = set(graph.outputs)
+        for layer in graph.layers:
+            self.read.update(layer.inputs)
+            self.read.add(getattr(layer, "mask", None))
+        check(fg_plan_new(len(self.ids), <const char *>name if isa is not None else NULL,
+                          FG_MATMUL_BLAS if blas else FG_MATMUL_AUTO, &self.plan))
+        self.inputs = graph.inputs
+        self.outputs = tuple(graph.specs[value] for value in graph.outputs)
+        self._add_inputs()
+        for layer in graph.layers:
+            self._add_layer(layer)
+        self._finish()
+        self.causal = fg_plan_causal(self.plan)
+        self.cost = fg_plan_cost(self.plan)
+
+    def __dealloc__(self):
+        fg_plan_free(self.plan)
+        free(self.info)
+
+    def _add_inputs(self):
+        cdef fg_layer c
+        cdef int i
+        self.info = <InputInfo *>calloc(len(self.inputs), sizeof(InputInfo))
+        if self.info == NULL:
+            raise MemoryError()
+        for i, spec in enumerate(self.inputs):
+            self.info[i] = info_of(spec)
+            memset(&c, 0, sizeof(c))
+            c.kind = FG_TOKENS if spec.dtype == "int32" else FG_INPUT
+            c.y = self.ids[spec.name]
+            c.input.sequence = spec.is_sequence
+            c.input.features = spec.features
+            if spec.dtype == "int32" and spec.inner:
+                raise BadModelFile(f"input {spec.name!r}: token ids of shape {spec.shape} are not supported")
+            check(fg_plan_add(self.plan, &c))
+            self.n_views += 1
+            if spec.is_sequence:
+                c.kind = FG_MASK
+                c.y = self.ids[f"{spec.name}:mask"]
+                check(fg_plan_add(self.plan, &c))
+                self.n_views += 1
+
+    def _add_layer(self, layer):
+        cdef fg_layer c
+        cdef list keep = []
+        kind = layer.kind
+        if kind == "Identity" or (kind == "Reshape" and self._is_relabelling(layer)):
+            # the same numbers in the same places: one value under two names
+            self.ids[layer.name] = self.ids[layer.inputs[0]]
+            return
+        memset(&c, 0, sizeof(c))
+        mask = getattr(layer, "mask", None)
+        c.x = self.ids[layer.inputs[0]]
+        c.mask = self.ids[mask] if mask is not None else FG_NONE
+        c.h0 = c.y_mask = c.y_state = FG_NONE
+        c.y = self.ids[layer.name]
+        describe(self, layer, &c, keep)
+        status = fg_plan_add(self.plan, &c)
+        if status == FG_BAD_LAYER:
+            raise BadModelFile(f"{kind} layer {layer.name!r}: {fg_status_text(status).decode()}")
+        check(status)
+        self.layers.append(layer.name)
+
+    def _id_if_read(self, value):
+        """The number of a value that need not be computed where nobody reads it."""
+        return self.ids[value] if value in self.read else FG_NONE
+
+    def _is_relabelling(self, layer):
+        x, y = self.graph.specs[layer.inputs[0]], self.graph.specs[layer.name]
+        return layer.per_step or (not x.is_sequence and not y.is_sequence)
+
+    cdef object inputs_of(self, object layer, fg_layer *c, list keep):
+        """Point the description at all values that a layer reads alike."""
+        values = np.array([self.ids[value] for value in layer.inputs], np.int32)
+        keep.append(values)
+        c.inputs, c.n_inputs = <const fg_value *>cnp.PyArray_DATA(values), len(layer.inputs)
+
+    def _limit(self, layer):
+        """Remember how large an input's token ids may be."""
+        cdef int i
+        for i, spec in enumerate(self.inputs):
+            if self.ids[spec.name] == self.ids[layer.inputs[0]]:
+                self.info[i].limit = min(self.info[i].limit, <int64_t>layer.table.shape[0])
+
+    def _finish(self):
+        cdef int n = len(self.outputs)
+        cdef fg_value *values = <fg_value *>calloc(n, sizeof(fg_value))
+        if values == NULL:
+            raise MemoryError()
+        try:
+            for i, spec in enumerate(self.outputs):
+                values[i] = self.ids[spec.name]
+            check(fg_plan_finish(self.plan, values, n))
+        finally:
+            free(values)
+        self.output_info = info_of(self.outputs[0])
+        self.output = self.ids[self.outputs[0].name]
+        self.is_simple = len(self.inputs) == n == 1 and self.info[0].sequence and self.outputs[0].dtype == "float32"
+
+    @property
+    def isa(self):
+        """The kernel set in use."""
+        return fg_plan_isa(self.plan).decode()
+
+    @property
+    def nbytes(self):
+        """Bytes of packed weights."""
+        return fg_plan_bytes(self.plan)

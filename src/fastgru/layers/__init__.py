@@ -1,0 +1,28 @@
+"""Every kind of layer that a Graph may hold, each a frozen dataclass that knows its tensors and its shapes.
+
+`base` has what they are made of; `LAYERS` is the table by kind.
+"""
+
+from .attention import Attention, MatMul
+from .base import ELEMENTWISE, LINEAR, ROWWISE, Activation, Array, Layer, TensorSpec, tensor_spec
+from .nested import TimeDistributed
+from .pointwise import Activate, Combine, Dense, Identity, Normalize, PReLU, Scale
+from .recurrent import GRU, Embedding, JoinMasks, Masking
+from .shaping import Concatenate, Pad, Repeat, Reshape, Slice, Transpose
+from .windows import Conv, Pool, Reduce
+
+#: every layer class by its kind: what the fastgru file may name
+LAYERS: dict[str, type[Layer]] = {
+    cls.kind: cls
+    for cls in (
+        Identity, Embedding, Masking, JoinMasks, GRU, Dense, Activate, Scale, PReLU, Normalize, Combine,
+        Reshape, Concatenate, Transpose, Slice, Pad, Repeat, Conv, Pool, Reduce, Attention, MatMul, TimeDistributed,
+    )
+}  # fmt: skip
+
+__all__ = [
+    "ELEMENTWISE", "LAYERS", "LINEAR", "ROWWISE", "GRU", "Activate", "Activation", "Array", "Attention", "Combine",
+    "Concatenate", "Conv", "Dense", "Embedding", "Identity", "JoinMasks", "Layer", "Masking", "MatMul", "Normalize",
+    "PReLU", "Pad", "Pool", "Reduce", "Repeat", "Reshape", "Scale", "Slice", "TensorSpec", "TimeDistributed",
+    "Transpose", "tensor_spec",
+]  # fmt: skip

@@ -1,0 +1,136 @@
+"""The GRU, and the layers that make masks."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from .base import SIGMOID, TANH, Activation, Array, Layer, TensorSpec, common_steps, joined_steps, mask_of, tensor_spec
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Embedding(Layer):
+    """Looks up rows of `table` (vocabulary, features) by token id: (batch, time) int32 → (batch, time, features).
+
+    Defines ``name:mask``: the mask `mask` (if any), and with `mask_zero` also false where the id is 0.
+    """
+
+    table: Array
+    mask_zero: bool = False
+    mask: str | None = None
+
+    kind: ClassVar[str] = "Embedding"
+    tensor_fields: ClassVar[tuple[str, ...]] = ("table",)
+
+    def infer(self, specs: Mapping[str, TensorSpec]) -> tuple[TensorSpec, ...]:
+        spec = specs[self.inputs[0]]
+        if spec.dtype != "int32":
+            raise self._fail(f"needs token ids, but {spec.name!r} is {spec.dtype}")
+        if self.table.ndim != 2 or 0 in self.table.shape:
+            raise self._fail(f"table should be (vocabulary, features), has shape {tuple(self.table.shape)}")
+        time = spec.shape[1] if spec.is_sequence else False
+        out = tensor_spec(self.name, time, (*spec.inner, self.table.shape[1]))
+        return (out, *mask_of(out))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Masking(Layer):
+    """Masks the steps all of whose features equal `mask_value` and sets them to zero: (batch, time, features) → same.
+
+    Defines ``name:mask``, ANDed with the mask `mask` (if any).
+    """
+
+    mask_value: float = 0.0
+    mask: str | None = None
+
+    kind: ClassVar[str] = "Masking"
+
+    def infer(self, specs: Mapping[str, TensorSpec]) -> tuple[TensorSpec, ...]:
+        out = dataclasses.replace(self._sequence(specs), name=self.name)
+        return (out, *mask_of(out))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class GRU(Layer):
+    """A GRU layer in the canonical form of `fastgru.graph`.
+
+    ``inputs`` is ``(x,)`` or ``(x, h0)``: x (batch, time, input_size), h0 (batch, units). Defines ``name``: (batch,
+    time, units)
+    with `return_sequences`, else the last output (batch, units); and ``name:state``: (batch, units).
+
+    Where the mask `mask` is false, the state stays and the output repeats the output before it (zero before the first
+    unmasked step, whatever the initial state) or, with `zero_output_for_mask`, is zero. `go_backwards` walks from the
+    last step to the first and returns outputs in the order of processing (Keras' own), or with `time_order` the output
+    of step t at position t (the backward half of Keras' Bidirectional, ONNX and PyTorch). `initial_state` (units,) is a
+    constant used where no h0 is given; absent means zero.
+    """
+
+    units: int
+    kernel: Array
+    recurrent_kernel: Array
+    bias: Array | None = None
+    recurrent_bias: Array | None = None
+    initial_state: Array | None = None
+    reset_after: bool = True
+    activation: Activation = TANH
+    recurrent_activation: Activation = SIGMOID
+    return_sequences: bool = False
+    go_backwards: bool = False
+    time_order: bool = False
+    zero_output_for_mask: bool = False
+    mask: str | None = None
+
+    kind: ClassVar[str] = "GRU"
+    arity: ClassVar[tuple[int, int | None]] = (1, 2)
+    tensor_fields: ClassVar[tuple[str, ...]] = (
+        "kernel", "recurrent_kernel", "bias", "recurrent_bias", "initial_state",
+    )  # fmt: skip
+
+    def infer(self, specs: Mapping[str, TensorSpec]) -> tuple[TensorSpec, ...]:
+        spec = self._sequence(specs)
+        if len(spec.inner) != 1:
+            raise self._fail(f"needs (batch, time, features), but {spec.name!r} is {spec.shape}")
+        if self.units < 1:
+            raise self._fail(f"units should be positive, is {self.units}")
+        if self.time_order and not (self.go_backwards and self.return_sequences):
+            raise self._fail("time_order needs go_backwards and return_sequences")
+        for function in (self.activation, self.recurrent_activation):
+            if function.is_rowwise:
+                raise self._fail(f"activation {function.name!r} looks at a whole row; a gate takes an elementwise one")
+        self._check("kernel", spec.features, 3 * self.units)
+        self._check("recurrent_kernel", self.units, 3 * self.units)
+        self._check("bias", 3 * self.units)
+        self._check("recurrent_bias", 3 * self.units)
+        self._check("initial_state", self.units)
+        if len(self.inputs) == 2:
+            initial = self._source(specs, 1)
+            if initial.is_sequence or initial.inner != (self.units,):
+                raise self._fail(
+                    f"initial state should be (batch, {self.units}), but {initial.name!r} is {initial.shape}"
+                )
+        time = spec.shape[1] if self.return_sequences else False
+        return (tensor_spec(self.name, time, (self.units,)), tensor_spec(f"{self.name}:state", False, (self.units,)))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class JoinMasks(Layer):
+    """A mask made of others, which `inputs` name: true where all of them are or, with `over_time`, one after the other.
+
+    Defines the mask ``name`` itself: (batch, time) bool.
+    """
+
+    over_time: bool = False
+
+    kind: ClassVar[str] = "JoinMasks"
+    arity: ClassVar[tuple[int, int | None]] = (1, None)
+
+    def infer(self, specs: Mapping[str, TensorSpec]) -> tuple[TensorSpec, ...]:
+        parts = [specs[name] for name in self.inputs]
+        for spec in parts:
+            if spec.dtype != "bool":
+                raise self._fail(f"joins masks, but {spec.name!r} is {spec.dtype}")
+        steps = [spec.shape[1] for spec in parts]
+        time = joined_steps(self, steps) if self.over_time else common_steps(self, steps)
+        return (TensorSpec(self.name, (None, time), "bool", ("batch", "time")),)
