@@ -30,7 +30,7 @@ class Importer:
     options: tuple[str, ...] = ()
 
 
-KERAS = Importer("a Keras file", "fastgru.importers.keras", ("config", "keras_version"))
+KERAS = Importer("a Keras file", "fastgru.importers.keras", ("config", "keras_version", "custom_layers"))
 FASTGRU = Importer("a fastgru file", "fastgru.file")
 
 #: by what the first bytes are; the first that fits describes a file that is none of ours

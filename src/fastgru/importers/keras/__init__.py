@@ -1,10 +1,11 @@
 """Keras networks, read with h5py and zipfile alone: neither Keras nor TensorFlow is needed.
 
-    read(path, config=None, keras_version=None) → Graph
-    from_keras(model) → Graph
+    read(path, config=None, keras_version=None, custom_layers=None) → Graph
+    from_keras(model, custom_layers=None) → Graph
 
-The way through the modules: `container` opens a file (with `archive`, `hdf5` and `weights`), `model` reads the outline
-of the architecture, `layers` (with `config` and `activations`) each layer, and `chain` grows the Graph.
+The way through the modules: `container` opens a file (with `archive`, `hdf5` and `weights`), `outline` says which layers
+there are and how they are wired, `layers` (with `config` and `activations`) reads each layer, `network` calls them in
+order of evaluation, and `build` grows the Graph.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ import numpy as np
 
 from ...errors import BadInput, BadModelFile, UnsupportedModel
 from ...graph import Graph
-from . import layers, model
-from .chain import Chain
+from .build import Builder, Value
 from .config import Report
 from .container import Config, opened
+from .network import Network, read_network
 from .weights import FlatSource, Source, Tensor
 
 __all__ = ["from_keras", "read"]
@@ -32,7 +33,13 @@ __all__ = ["from_keras", "read"]
 _TELLTALES = {"batch_input_shape": 2, "batch_shape": 3}
 
 
-def read(path: str | os.PathLike[str], *, config: Config | None = None, keras_version: str | None = None) -> Graph:
+def read(
+    path: str | os.PathLike[str],
+    *,
+    config: Config | None = None,
+    keras_version: str | None = None,
+    custom_layers: Mapping[str, Any] | None = None,
+) -> Graph:
     """Read a file written by Keras: ``.h5``, ``.hdf5``, ``.keras`` or ``.weights.h5``, by Keras 2 or 3.
 
     Parameters
@@ -44,6 +51,9 @@ def read(path: str | os.PathLike[str], *, config: Config | None = None, keras_ve
     keras_version : str, optional
         Version of the Keras that wrote the network, such as ``"2.4.0"`` or ``"3"``, where the file does not say it
         and the network uses a function that has changed (``hard_sigmoid``).
+    custom_layers : dict of str to reader, optional
+        Readers of classes of your own, by class name or registered name (``package>Class``): functions as those of
+        `fastgru.importers.keras.layers`, see docs/adding.md.
 
     Raises
     ------
@@ -62,18 +72,20 @@ def read(path: str | os.PathLike[str], *, config: Config | None = None, keras_ve
         with opened(path, config) as content:
             versions = content.versions if keras_version is None else (keras_version,)
             generation = _generation(versions, keras_version is not None) or _telltale(content.architecture)
-            return _build(content.architecture, content.weights, generation)
+            return _build(content.architecture, content.weights, generation, custom_layers)
     except BadModelFile as error:
         raise BadModelFile(f"{path}: {error}") from error
 
 
-def from_keras(keras_model: Any) -> Graph:
+def from_keras(keras_model: Any, custom_layers: Mapping[str, Any] | None = None) -> Graph:
     """Convert a live Keras model, of Keras 2 (tf_keras) or Keras 3, without writing a file.
 
     Parameters
     ----------
     keras_model : keras.Sequential or a functional keras.Model
         Built; its weights are copied.
+    custom_layers : dict of str to reader, optional
+        As in `read`.
 
     Raises
     ------
@@ -87,12 +99,14 @@ def from_keras(keras_model: Any) -> Graph:
     if not all(hasattr(keras_model, name) for name in ("get_config", "layers", "get_weights")):
         raise BadInput(f"expected a Keras model, got {kind.__module__}.{kind.__qualname__}")
     if not kind.__module__.startswith(("keras.", "tf_keras.")):
-        raise UnsupportedModel(f"the network is a {kind.__name__}, a class of its own; Sequential is supported")
+        raise UnsupportedModel(
+            f"the network is a {kind.__name__}, a class of its own; Sequential and functional networks are supported"
+        )
     if not keras_model.built:
         raise BadInput("the model has no weights yet: build it, or call it once")
     architecture = {"class_name": kind.__name__, "config": keras_model.get_config()}
     generation = _generation((str(getattr(package, "__version__", "")),), False)
-    return _build(architecture, FlatSource(_live_layers(keras_model.layers)), generation)
+    return _build(architecture, FlatSource(_live_layers(keras_model.layers)), generation, custom_layers)
 
 
 def _live_layers(keras_layers: Iterable[Any]) -> Iterator[tuple[str, list[Tensor]]]:
@@ -105,52 +119,39 @@ def _live_tensor(array: Any) -> Tensor:
     return Tensor(array.shape, lambda: np.array(array, np.float32, order="C"))
 
 
-def _build(architecture: Any, weights: Source, generation: int | None) -> Graph:
-    if generation == 1:
-        raise UnsupportedModel(
-            "the network was written by Keras 1, or by something that does not say which Keras it follows: "
-            "load and save it with Keras 2, or say keras_version='2' or '3' if that is what it follows"
-        )
-    report = Report(generation)
-    outline = model.parse(architecture, report)
-    readings = [(config, layers.read(config)) for config in outline.layers]
-    _raise(report)
-    chain = Chain(outline.source(weights))
-    taken = {chain.name}
-    for config, emit in readings:
-        if chain.has_ended:
-            config.refuse("follows a layer with return_state=True; only the last layer may have that")
-            break
-        chain.name = _value_name(config.name, taken)
-        share = weights.layer(config.class_name, config.owner)
-        assert emit is not None
-        emit(chain, share)
-        _raise(report)
-        share.finish()
-    _raise(report)
-    weights.finish()
-    return chain.graph(outline.name, tuple(_notes(report)))
-
-
-def _raise(report: Report) -> None:
+def _build(
+    architecture: Any, weights: Source, generation: int | None, custom_layers: Mapping[str, Any] | None
+) -> Graph:
+    report = Report(generation, custom=dict(custom_layers or {}))
+    network = read_network(architecture, report)
+    if network is None:
+        raise UnsupportedModel(report.reasons)
+    build = Builder()
+    inputs = [build.source(spec) for spec in network.sources(weights)]
+    outputs = network.run(build, weights, inputs)
     if report.reasons:
         raise UnsupportedModel(report.reasons)
+    return _graph(network, build, inputs, outputs, tuple(_notes(report)))
+
+
+def _graph(
+    network: Network, build: Builder, inputs: list[Value], outputs: list[Value], notes: tuple[str, ...]
+) -> Graph:
+    """The Graph; outputs that the network gives as a dict are called by their keys."""
+    keys = [key for key, _ in network.outline.outputs]
+    names = [value.name for value in outputs]
+    if len(keys) == len(outputs):
+        for index, key in enumerate(keys):
+            if key is not None and names.count(names[index]) == 1:
+                names[index] = build.rename(outputs[index], key).name
+    specs = tuple(value.spec for value in inputs)
+    return Graph(specs, tuple(build.layers), tuple(names), name=network.outline.name, notes=notes)
 
 
 def _notes(report: Report) -> Iterator[str]:
     for policy, names in report.policies.items():
         yield f"Keras computed {', '.join(names)} in {policy}; here it is float32"
-
-
-def _value_name(name: str, taken: set[str]) -> str:
-    """A layer's name as a value's: without the marks that names of masks, states and tensors are made with."""
-    stem = re.sub("[:/]", "_", name)
-    name, count = stem, 0
-    while name in taken:
-        count += 1
-        name = f"{stem}_{count}"
-    taken.add(name)
-    return name
+    yield from report.notes
 
 
 def _generation(versions: Iterable[str], is_option: bool) -> int | None:

@@ -33,11 +33,17 @@ class Report:
         Why the network is refused.
     policies : dict of str to list of str
         Names of the layers by their dtype policy, where it isn't float32.
+    notes : list of str
+        What the user should know.
+    custom : dict of str to reader
+        The caller's readers of custom layers, by class name or registered name.
     """
 
     generation: int | None = None
     reasons: list[str] = field(default_factory=list)
     policies: dict[str, list[str]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    custom: Mapping[str, Any] = field(default_factory=dict)
 
 
 def printable(name: object) -> str:
@@ -68,11 +74,32 @@ class LayerConfig:
         self._values = mapping(entry.get("config"), f"the config of a {self.class_name or 'layer'}")
         self.report = report
         self.name = printable(self._values.get("name") or entry.get("name") or self.class_name.lower() or "layer")
+        #: what the network's wiring calls it
+        self.key = printable(entry.get("name") or self.name)
         if within is not None:
             self.name, self.label = within.name, f"{within.label}/{self.class_name}"
         self.owner = f"layer {self.name!r} ({self.label})"
         self._taken: set[str] = set()
         self._module, self._registered = entry.get("module"), entry.get("registered_name")
+
+    def document(self) -> dict[str, Any]:
+        """What was written, as a network inside a network is read."""
+        self._taken.update(self._values)
+        return {"class_name": self.class_name, "config": self._values, "module": self._module}
+
+    @property
+    def registered(self) -> str:
+        """The name under which a custom class was registered, ``package>Class``; else the class name."""
+        return str(self._registered or self.class_name)
+
+    @property
+    def is_operation(self) -> bool:
+        """Whether it is a node of an operation such as ``x + y``, not a layer."""
+        return ".ops." in f"{self._module}." or self.class_name in ("TFOpLambda", "SlicingOpLambda")
+
+    @property
+    def is_trainable(self) -> bool:
+        return bool(self._values.get("trainable", True))
 
     @property
     def is_custom(self) -> bool:
@@ -102,7 +129,7 @@ class LayerConfig:
         if value is None:
             return default
         if not isinstance(value, (bool, int)):
-            raise self._wrong(key, "true or false", value)
+            raise self.wrong(key, "true or false", value)
         return bool(value)
 
     def size(self, key: str) -> int:
@@ -110,7 +137,7 @@ class LayerConfig:
         value = self.take(key)
         is_whole = isinstance(value, numbers.Integral) or (isinstance(value, float) and value.is_integer())
         if not is_whole or isinstance(value, bool) or value < 1:
-            raise self._wrong(key, "a positive whole number", value)
+            raise self.wrong(key, "a positive whole number", value)
         return int(value)
 
     def number(self, key: str, default: float) -> float:
@@ -125,15 +152,42 @@ class LayerConfig:
         except OverflowError:
             number = math.nan
         if math.isnan(number):
-            raise self._wrong(key, "a number", value)
+            raise self.wrong(key, "a number", value)
         return number
 
     def sizes(self, key: str) -> tuple[int, ...]:
         """A list of whole numbers."""
         value = sequence(self.take(key))
         if value is None or not all(isinstance(size, numbers.Integral) for size in value):
-            raise self._wrong(key, "a list of sizes", value)
+            raise self.wrong(key, "a list of sizes", value)
         return tuple(int(size) for size in value)
+
+    def whole(self, key: str, default: int) -> int:
+        """A whole number; None means `default`."""
+        value = self.take(key, default)
+        value = default if value is None else value
+        if not isinstance(value, numbers.Integral) or isinstance(value, bool):
+            raise self.wrong(key, "a whole number", value)
+        return int(value)
+
+    def several(self, key: str, count: int, default: Any = _REQUIRED, least: int = 1) -> tuple[int, ...]:
+        """One whole number for each of `count` axes, none below `least`; a single one stands for all and None
+        (JSON null) for `default`."""
+        value = self.take(key, default)
+        value = default if value is None and default is not _REQUIRED else value
+        items = sequence(value)
+        numbers_ = [value] * count if items is None else list(items)
+        if len(numbers_) != count or not all(type(n) is int and n >= least for n in numbers_):
+            raise self.wrong(key, f"{count} whole numbers from {least} on", value)
+        return tuple(numbers_)
+
+    def text(self, key: str, default: str, *accepted: str) -> str:
+        """One of a few words; None means `default`."""
+        value = self.take(key, default)
+        value = default if value is None else value
+        if value not in accepted:
+            raise self.wrong(key, f"one of {', '.join(accepted)}", value)
+        return str(value)
 
     def only(self, key: str, *accepted: Any, why: str) -> None:
         """Refuse any value but the accepted ones; the first is what an absent key means."""
@@ -143,6 +197,13 @@ class LayerConfig:
     def part(self, key: str) -> LayerConfig:
         """A layer inside this one; it is named after this one in messages."""
         return LayerConfig(self.take(key), self.report, self)
+
+    def parts(self, key: str) -> list[LayerConfig]:
+        """A list of layers inside this one."""
+        items = sequence(self.take(key))
+        if items is None:
+            raise self.wrong(key, "a list of layers", self._values.get(key))
+        return [LayerConfig(item, self.report, self) for item in items]
 
     def finish(self, ignored: Collection[str] = (), any_dtype: bool = False) -> None:
         """Refuse the keys that nobody read.
@@ -175,7 +236,7 @@ class LayerConfig:
         elif policy not in ("float32", None):
             self.refuse(f"its dtype {short(policy)} is not supported")
 
-    def _wrong(self, key: str, expected: str, value: Any) -> BadModelFile:
+    def wrong(self, key: str, expected: str, value: Any) -> BadModelFile:
         return BadModelFile(f"{self.owner}: {key!r} should be {expected}, is {short(value)}")
 
 

@@ -81,7 +81,7 @@ def _zip(path: Path) -> Iterator[Content]:
             raise BadModelFile(f"holds no weights: no member {WEIGHTS!r} among {', '.join(archive.names[:8])}")
         stream = io.BytesIO(archive.read(WEIGHTS))
     with hdf5.open_file(stream) as file:
-        yield Content(architecture, _versions(metadata, architecture), TreeSource(file))
+        yield Content(architecture, _versions(metadata, architecture), TreeSource.of(file))
 
 
 def _hdf5(file: Any, path: Path, config: Config | None) -> Content:
@@ -105,7 +105,7 @@ def _hdf5(file: Any, path: Path, config: Config | None) -> Content:
         )
     architecture = read_config(config)
     versions = _version_of(file) + _versions(architecture)
-    return Content(architecture, versions, FlatSource.legacy(file) if legacy else TreeSource(file))
+    return Content(architecture, versions, FlatSource.legacy(file) if legacy else TreeSource.of(file))
 
 
 def read_config(config: Config) -> Any:

@@ -1,10 +1,11 @@
-"""Where a layer's arrays come from: the three ways in which Keras keeps weights, behind one face.
+"""Where a layer's arrays come from: the ways in which Keras keeps weights, behind one face.
 
-A *source* hands out the weights of each layer in the order of the network's layers. Only layers that have weights take
-part, so a layer's share is fetched when its reader first takes an array. Nothing may be left over at the end.
+A *source* hands out one `Weights` to each layer of a network, in the order of the configuration. Only layers that have
+arrays take part, and which do, the layer's `Part` knows. A nested network's Weights is the source of its layers.
 
 - `FlatSource`: a list of arrays per layer, matched by position. Legacy HDF5 (names there vary: ``gru/kernel:0``,
-  ``gru/gru_cell/kernel:0``, …) and live models.
+  ``gru/gru_cell/kernel:0``, …) and live models. A nested network is one flat list there: the trainable arrays of all
+  its layers, then the others.
 - `TreeSource`: ``.keras`` and ``.weights.h5``: groups named by the layer's snake_case class name with a counter,
   ``layers/gru_1/cell/vars/0``. The counter has run differently over the years (Keras 2.12 and 2.13 count layers with
   weights twice), its order has not: the k-th GRU is the k-th group ``gru*`` that holds arrays.
@@ -15,10 +16,10 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from functools import cached_property, partial
+from typing import Any, Protocol
 
 from ...errors import BadModelFile
 from ...graph import Array
@@ -30,18 +31,46 @@ NOT_WEIGHTS = "seed_generator"
 
 @dataclass(frozen=True)
 class Tensor:
-    """An array that has not been read yet."""
+    """An array that is read when it is first asked for."""
 
     shape: tuple[int, ...]
-    read: Callable[[], Array]
+    load: Callable[[], Array]
 
     @classmethod
     def of(cls, dataset: Any) -> Tensor:
         return cls(tuple(dataset.shape or ()), partial(hdf5.read, dataset))
 
+    @cached_property
+    def array(self) -> Array:
+        return self.load()
+
+
+class Owner(Protocol):
+    """What a source must know of a layer.
+
+    Attributes
+    ----------
+    class_name : str
+    owner : str
+        Names the layer in messages.
+    trainable : int
+        How many arrays Keras lists among the trainable ones.
+    fixed : int
+        And how many it lists after those.
+    """
+
+    @property
+    def class_name(self) -> str: ...
+    @property
+    def owner(self) -> str: ...
+    @property
+    def trainable(self) -> int: ...
+    @property
+    def fixed(self) -> int: ...
+
 
 class Weights(ABC):
-    """The weights of one layer."""
+    """The weights of one layer, from its first array on."""
 
     def __init__(self, owner: str) -> None:
         self.owner = owner
@@ -67,16 +96,33 @@ class Weights(ABC):
         for key, tensor in zip(wanted, tensors, strict=True):
             if tensor.shape != shapes[key]:
                 raise BadModelFile(f"{self.owner}: {key} should have shape {shapes[key]}, has {tensor.shape}")
-        arrays = {key: tensor.read() for key, tensor in zip(wanted, tensors, strict=True)}
+        arrays = {key: tensor.array for key, tensor in zip(wanted, tensors, strict=True)}
         return [arrays.get(key) for key in shapes]
 
+    def skip(self, count: int) -> None:
+        """Leave out arrays that say nothing about what the layer computes; they are not read."""
+        self._next(count)
+
     @abstractmethod
-    def child(self, attribute: str) -> Weights:
-        """The weights of a layer inside this one, by the attribute that holds it (a GRU's ``cell``)."""
+    def again(self) -> Weights:
+        """The same weights, from the first array on: a shared layer takes its arrays at each of its calls."""
+
+    @abstractmethod
+    def child(self, *attributes: str) -> Weights:
+        """The weights of a layer inside this one, by the attribute that holds it (a GRU's ``cell``), which may have had
+        several names."""
+
+    @abstractmethod
+    def shares(self, layers: Sequence[Owner]) -> list[Weights]:
+        """The weights of the layers of a network inside this layer."""
+
+    @abstractmethod
+    def peek(self) -> tuple[int, ...]:
+        """Shape of the next array; () if there is none."""
 
     @abstractmethod
     def finish(self) -> None:
-        """Raise BadModelFile where arrays of this layer were not taken."""
+        """Raise BadModelFile where arrays of this layer were never taken."""
 
     @abstractmethod
     def _next(self, count: int) -> list[Tensor]: ...
@@ -86,67 +132,93 @@ class Source(ABC):
     """The weights of a network."""
 
     @abstractmethod
-    def layer(self, class_name: str, owner: str) -> Weights:
-        """The weights of the next layer; `owner` names it in messages."""
+    def shares(self, layers: Sequence[Owner]) -> list[Weights]:
+        """The weights of each layer.
 
-    @abstractmethod
-    def left_over(self) -> list[str]:
-        """Names of the layers whose weights were not taken."""
+        Raises
+        ------
+        BadModelFile
+            Weights are left over.
+        """
 
-    @abstractmethod
-    def peek(self, class_name: str) -> tuple[int, ...]:
-        """Shape of the first array of the first layer with weights, which is of that class; () if there is none."""
 
-    def finish(self) -> None:
-        """Raise BadModelFile where weights were not taken."""
-        left = self.left_over()
-        if left:
-            raise BadModelFile(f"holds weights that no layer of the architecture takes: {', '.join(left)}")
+# ---- a list of arrays per layer --------------------------------------------------------------------------------------
 
 
 class FlatSource(Source):
     """Weights as one list of arrays per layer, in the order of the layers."""
 
     def __init__(self, layers: Iterable[tuple[str, list[Tensor]]]) -> None:
-        self._queue = deque((name, tensors) for name, tensors in layers if tensors)
+        self._layers = [(name, tensors) for name, tensors in layers if tensors]
 
     @classmethod
     def legacy(cls, group: Any) -> FlatSource:
         """Of the group with the attribute `layer_names` in a legacy HDF5 file."""
         return cls(_legacy_layers(group))
 
-    def layer(self, class_name: str, owner: str) -> Weights:
-        return _FlatWeights(owner, self)
+    def shares(self, layers: Sequence[Owner]) -> list[Weights]:
+        queue = deque(self._layers)
+        found = []
+        for layer in layers:
+            tensors = queue.popleft()[1] if layer.trainable + layer.fixed and queue else []
+            found.append(_FlatWeights(layer.owner, _Flat(tensors)))
+        _none_left([name for name, _ in queue])
+        return list(found)
 
-    def left_over(self) -> list[str]:
-        return [name for name, _ in self._queue]
 
-    def peek(self, class_name: str) -> tuple[int, ...]:
-        return self._queue[0][1][0].shape if self._queue else ()
+def _none_left(names: Sequence[str]) -> None:
+    if names:
+        raise BadModelFile(f"holds weights that no layer of the architecture takes: {', '.join(names)}")
 
-    def pop(self) -> list[Tensor]:
-        """The arrays of the next layer that has some."""
-        return self._queue.popleft()[1] if self._queue else []
+
+class _Flat:
+    """A layer's arrays, and which of them were taken."""
+
+    def __init__(self, tensors: list[Tensor]) -> None:
+        self.tensors = tensors
+        self.taken = 0
 
 
 class _FlatWeights(Weights):
-    def __init__(self, owner: str, source: FlatSource) -> None:
+    def __init__(self, owner: str, flat: _Flat) -> None:
         super().__init__(owner)
-        self._source = source
-        self._tensors: list[Tensor] | None = None
+        self._flat = flat
+        self._at = 0
 
-    def child(self, attribute: str) -> Weights:
+    def again(self) -> Weights:
+        return _FlatWeights(self.owner, self._flat)
+
+    def child(self, *attributes: str) -> Weights:
         return self
 
+    def shares(self, layers: Sequence[Owner]) -> list[Weights]:
+        trainable = sum(layer.trainable for layer in layers)
+        count = trainable + sum(layer.fixed for layer in layers)
+        tensors = self._next(count)
+        if len(tensors) != count:
+            raise BadModelFile(f"{self.owner} should have {count} arrays, the file holds {len(tensors)}")
+        first, rest = iter(tensors[:trainable]), iter(tensors[trainable:])
+        return [
+            _FlatWeights(
+                layer.owner,
+                _Flat([next(first) for _ in range(layer.trainable)] + [next(rest) for _ in range(layer.fixed)]),
+            )
+            for layer in layers
+        ]
+
+    def peek(self) -> tuple[int, ...]:
+        return self._flat.tensors[self._at].shape if self._at < len(self._flat.tensors) else ()
+
     def finish(self) -> None:
-        if self._tensors:
-            raise BadModelFile(f"{self.owner} has {len(self._tensors)} arrays more than its configuration asks for")
+        left = len(self._flat.tensors) - self._flat.taken
+        if left:
+            raise BadModelFile(f"{self.owner} has {left} arrays more than its configuration asks for")
 
     def _next(self, count: int) -> list[Tensor]:
-        if self._tensors is None:
-            self._tensors = self._source.pop()
-        taken, self._tensors = self._tensors[:count], self._tensors[count:]
-        return taken
+        found = self._flat.tensors[self._at : self._at + count]
+        self._at += count
+        self._flat.taken = max(self._flat.taken, min(self._at, len(self._flat.tensors)))
+        return found
 
 
 def _legacy_layers(group: Any) -> Iterator[tuple[str, list[Tensor]]]:
@@ -167,83 +239,104 @@ def _legacy_tensor(layer: Any, path: str) -> Tensor:
     return Tensor.of(dataset)
 
 
+# ---- groups by class and counter -------------------------------------------------------------------------------------
+
+
 class TreeSource(Source):
-    """Weights in groups named by class and counter."""
+    """Weights in groups named by class and counter.
 
-    #: the group of the layers, and what Keras 2.12 and 2.13 called it
-    ROOTS = ("layers", "_layer_checkpoint_dependencies")
+    Parameters
+    ----------
+    tensors : dict of str to Tensor
+        Every array of the network by its path, such as ``layers/gru/cell/vars/0``.
+    """
 
-    def __init__(self, file: Any) -> None:
+    #: the group of the layers, what Keras 2.12 and 2.13 called it, and that of stacked cells
+    ROOTS = ("layers", "_layer_checkpoint_dependencies", "cells")
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        groups: dict[tuple[str, str], dict[str, Tensor]] = defaultdict(dict)
+        for path, tensor in tensors.items():
+            root, _, rest = path.partition("/")
+            key, _, inner = rest.partition("/")
+            if root in self.ROOTS and key:
+                groups[root, key][inner] = tensor
+            else:
+                raise BadModelFile(f"holds weights of the model itself, beside those of its layers: {path}")
         found: dict[str, list[tuple[int, str, dict[str, Tensor]]]] = defaultdict(list)
-        for root in self.ROOTS:
-            group = hdf5.child(file, root)
-            for key, node in hdf5.children(group) if group is not None else ():
-                tensors = _tree_tensors(node)
-                if tensors:
-                    stem, number = re.fullmatch(r"(.*?)(?:_(\d+))?", key, re.DOTALL).groups()  # type: ignore[union-attr]
-                    found[stem].append((int(number or 0), key, tensors))
-        own = hdf5.child(file, "vars")
-        if own is not None and hdf5.datasets(own):
-            raise BadModelFile("holds weights of the model itself, beside those of its layers")
-        self._queues = {stem: deque(sorted(entries, key=lambda entry: entry[0])) for stem, entries in found.items()}
+        for (_, key), inner_tensors in groups.items():
+            stem, number = re.fullmatch(r"(.*?)(?:_(\d+))?", key, re.DOTALL).groups()  # type: ignore[union-attr]
+            found[stem].append((int(number or 0), key, inner_tensors))
+        self._groups = {stem: sorted(entries, key=lambda entry: entry[0]) for stem, entries in found.items()}
+
+    @classmethod
+    def of(cls, *files: Any) -> TreeSource:
+        """Of an HDF5 file in this layout, or of the several that a large network was divided into."""
+        tensors: dict[str, Tensor] = {}
+        for file in files:
+            for path, dataset in hdf5.datasets(file).items():
+                if NOT_WEIGHTS not in path.split("/") and not path.startswith(("optimizer/", "metrics/")):
+                    tensors[path] = Tensor.of(dataset)
+        return cls(tensors)
 
     @classmethod
     def is_one(cls, file: Any) -> bool:
         """Whether an HDF5 file has this layout."""
-        return any(hdf5.child(file, root) is not None for root in cls.ROOTS)
+        return any(hdf5.child(file, root) is not None for root in cls.ROOTS[:2])
 
-    def layer(self, class_name: str, owner: str) -> Weights:
-        return _TreeWeights(owner, _Share(partial(self._pop, snake_case(class_name))))
-
-    def left_over(self) -> list[str]:
-        return [key for queue in self._queues.values() for _, key, _ in queue]
-
-    def peek(self, class_name: str) -> tuple[int, ...]:
-        queue = self._queues.get(snake_case(class_name))
-        return next(iter(queue[0][2].values())).shape if queue else ()
-
-    def _pop(self, stem: str) -> dict[str, Tensor]:
-        queue = self._queues.get(stem)
-        return queue.popleft()[2] if queue else {}
+    def shares(self, layers: Sequence[Owner]) -> list[Weights]:
+        queues = {stem: deque(entries) for stem, entries in self._groups.items()}
+        found: list[Weights] = []
+        for layer in layers:
+            queue = queues.get(snake_case(layer.class_name)) if layer.trainable + layer.fixed else None
+            found.append(_TreeWeights(layer.owner, _Tree(queue.popleft()[2] if queue else {})))
+        _none_left([key for queue in queues.values() for _, key, _ in queue])
+        return found
 
 
-class _Share:
-    """The arrays of one layer's group by their path, fetched when first asked for."""
+class _Tree:
+    """The arrays of one layer's group by their path, and which of them were taken."""
 
-    def __init__(self, fetch: Callable[[], dict[str, Tensor]]) -> None:
-        self._fetch = fetch
-        self.tensors: dict[str, Tensor] | None = None
-
-    def pop(self, paths: list[str]) -> list[Tensor]:
-        if self.tensors is None:
-            self.tensors = self._fetch()
-        return [self.tensors.pop(path) for path in paths if path in self.tensors]
+    def __init__(self, tensors: dict[str, Tensor]) -> None:
+        self.tensors = tensors
+        self.taken: set[str] = set()
 
 
 class _TreeWeights(Weights):
-    def __init__(self, owner: str, share: _Share, path: str = "") -> None:
+    def __init__(self, owner: str, tree: _Tree, path: str = "") -> None:
         super().__init__(owner)
-        self._share = share
+        self._tree = tree
         self._path = path
         self._index = 0
 
-    def child(self, attribute: str) -> Weights:
-        return _TreeWeights(self.owner, self._share, f"{self._path}{attribute}/")
+    def again(self) -> Weights:
+        return _TreeWeights(self.owner, self._tree, self._path)
+
+    def child(self, *attributes: str) -> Weights:
+        paths = [f"{self._path}{attribute}/" for attribute in attributes]
+        there = (path for path in paths if any(key.startswith(path) for key in self._tree.tensors))
+        return _TreeWeights(self.owner, self._tree, next(there, paths[0]))
+
+    def shares(self, layers: Sequence[Owner]) -> list[Weights]:
+        inside = {path: tensor for path, tensor in self._tree.tensors.items() if path.startswith(self._path)}
+        self._tree.taken.update(inside)
+        cut = len(self._path)
+        return TreeSource({path[cut:]: tensor for path, tensor in inside.items()}).shares(layers)
+
+    def peek(self) -> tuple[int, ...]:
+        return next((tensor.shape for tensor in self._tree.tensors.values()), ())
 
     def finish(self) -> None:
-        if self._share.tensors:
-            left = ", ".join(self._share.tensors)
-            raise BadModelFile(f"{self.owner} has arrays that its configuration does not ask for: {left}")
+        left = [path for path in self._tree.tensors if path not in self._tree.taken]
+        if left:
+            raise BadModelFile(f"{self.owner} has arrays that its configuration does not ask for: {', '.join(left)}")
 
     def _next(self, count: int) -> list[Tensor]:
         paths = [f"{self._path}vars/{self._index + i}" for i in range(count)]
         self._index += count
-        return self._share.pop(paths)
-
-
-def _tree_tensors(node: Any) -> dict[str, Tensor]:
-    found = hdf5.datasets(node) if hdf5.is_group(node) else {"": node}
-    return {path: Tensor.of(dataset) for path, dataset in found.items() if NOT_WEIGHTS not in path.split("/")}
+        found = [path for path in paths if path in self._tree.tensors]
+        self._tree.taken.update(found)
+        return [self._tree.tensors[path] for path in found]
 
 
 def snake_case(class_name: str) -> str:

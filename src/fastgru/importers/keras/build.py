@@ -1,0 +1,206 @@
+"""The Graph as it grows, call by call of a Keras layer, with the masks that Keras would carry along.
+
+Keras hangs a mask on a value. Embedding (mask_zero) and Masking make one, a GRU uses it, most layers pass it on, merging
+layers join those of their inputs, and a layer that does not say that it supports masks (Flatten, Reshape, Conv1D) lets
+it end.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ...errors import BadModelFile
+from ...graph import JoinMasks, Layer, TensorSpec
+
+
+@dataclass(frozen=True)
+class Value:
+    """A value of the Graph and what Keras hangs on it.
+
+    Attributes
+    ----------
+    spec : TensorSpec
+    mask : str or None
+        Name of its mask.
+    is_masked : bool
+        The network itself has masked it, whether or not the caller gives a mask.
+    given : str or None
+        Name of the mask that the caller may have given for the input that it comes from.
+    """
+
+    spec: TensorSpec
+    mask: str | None = None
+    is_masked: bool = False
+    given: str | None = None
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    @property
+    def features(self) -> int:
+        """Size of its last axis."""
+        if not self.spec.inner:
+            raise BadModelFile(f"{self.name!r} has no features axis, its shape is {self.spec.shape}")
+        return self.spec.inner[-1]
+
+    @property
+    def rank(self) -> int:
+        """Number of its axes, batch among them."""
+        return len(self.spec.shape)
+
+    @property
+    def has_free_time(self) -> bool:
+        return self.spec.is_sequence and self.spec.shape[1] is None
+
+    def unmasked(self) -> Value:
+        return replace(self, mask=None, is_masked=False, given=None)
+
+
+class Builder:
+    """Collects the layers of a Graph.
+
+    Attributes
+    ----------
+    layers : list of Layer
+        In order of evaluation.
+    name : str
+        What the value of the Keras layer at work will be called.
+    per_step : bool
+        That layer stands in a TimeDistributed, and works on each step by itself.
+    """
+
+    def __init__(self) -> None:
+        self.layers: list[Layer] = []
+        self.name = ""
+        self.per_step = False
+        self._specs: dict[str, TensorSpec] = {}
+        self._taken: set[str] = set()
+        self._prefix = ""
+
+    def source(self, spec: TensorSpec) -> Value:
+        """An input of the network."""
+        spec = replace(spec, name=self._unique(spec.name))
+        self._define((spec,))
+        if not spec.is_sequence:
+            return Value(spec)
+        mask = f"{spec.name}:mask"
+        self._define((TensorSpec(mask, spec.shape[:2], "bool", ("batch", "time")),))
+        return Value(spec, mask, False, mask)
+
+    @contextmanager
+    def called(self, name: str) -> Iterator[None]:
+        """Inside, layers are those of one call of the Keras layer of that name."""
+        before = self.name
+        self.name = self._unique(self._prefix + name)
+        yield
+        self.name = before
+
+    @contextmanager
+    def inside(self, name: str) -> Iterator[None]:
+        """Inside, Keras layers are those of a network of that name in the network."""
+        before = self._prefix
+        self._prefix = f"{before}{re.sub('[:/]', '_', name)}."
+        yield
+        self._prefix = before
+
+    @contextmanager
+    def steps(self) -> Iterator[None]:
+        """Inside, layers are those of a TimeDistributed."""
+        before, self.per_step = self.per_step, True
+        yield
+        self.per_step = before
+
+    def add(
+        self, kind: type[Layer], *inputs: Value, part: str = "", passes_mask: bool = True, **attributes: Any
+    ) -> Value:
+        """Append a layer; its value is named after the Keras layer, or that and the `part` of it that it is.
+
+        The mask of the first input is passed on to a sequence, unless the layer lets masks end.
+        """
+        had_mask = any(value.mask is not None for value in inputs)
+        first = inputs[0]
+        spec = self._append(kind, inputs, part, had_mask and not passes_mask, attributes)
+        value = replace(first, spec=spec)
+        return value if passes_mask and spec.is_sequence else value.unmasked()
+
+    def add_masking(self, kind: type[Layer], x: Value, makes_mask: bool, **attributes: Any) -> Value:
+        """Append a layer that defines a mask, for which `attributes` names the one that it joins."""
+        value = self.add(kind, x, **attributes)
+        if not value.spec.is_sequence:
+            return value
+        return replace(value, mask=f"{value.name}:mask", is_masked=x.is_masked or makes_mask)
+
+    def state_of(self, value: Value) -> Value:
+        """The last hidden state of the GRU that made a value."""
+        return Value(self._specs[f"{value.name}:state"])
+
+    def join_masks(self, inputs: Sequence[Value], over_time: bool = False) -> Value:
+        """The mask of what is made of several values, as a carrier of `mask`, `is_masked` and `given`."""
+        masked = [value for value in inputs if value.mask is not None]
+        if not masked or (over_time and len(masked) < len(inputs)):
+            return inputs[0].unmasked()
+        names = [value.mask for value in masked if value.mask is not None]
+        is_masked = any(value.is_masked for value in masked)
+        if len(set(names)) == 1 and not over_time:
+            return replace(masked[0], is_masked=is_masked)
+        name = self._unique(f"{self.name}.mask")
+        layer = JoinMasks(name=name, inputs=tuple(names), over_time=over_time)
+        self._define(layer.infer(self._specs))
+        self.layers.append(layer)
+        return replace(masked[0], mask=name, is_masked=is_masked)
+
+    def rename(self, value: Value, name: str) -> Value:
+        """Give a value that a layer defines another name, if that is free."""
+        index = next((i for i, layer in enumerate(self.layers) if layer.name == value.name), None)
+        name = re.sub("[:/]", "_", name)
+        if name == value.name or name in self._taken or index is None:
+            return value
+        self._taken.add(name)
+        old = value.name
+        names = {old: name, f"{old}:mask": f"{name}:mask", f"{old}:state": f"{name}:state"}
+        names[f"{old}:scores"] = f"{name}:scores"
+        self.layers = [_renamed(layer, names) for layer in self.layers]
+        self._specs = {names.get(key, key): replace(spec, name=names.get(key, key)) for key, spec in self._specs.items()}
+        return replace(value, spec=replace(value.spec, name=name))
+
+    def _append(
+        self, kind: type[Layer], inputs: Sequence[Value], part: str, drops_mask: bool, attributes: dict[str, Any]
+    ) -> TensorSpec:
+        name = self._unique(f"{self.name}.{part}") if part else self.name
+        layer = kind(name=name, inputs=tuple(v.name for v in inputs), drops_mask=drops_mask, **attributes)
+        specs = layer.infer(self._specs)
+        self._define(specs)
+        self.layers.append(layer)
+        return specs[0]
+
+    def _define(self, specs: Sequence[TensorSpec]) -> None:
+        self._specs.update((spec.name, spec) for spec in specs)
+
+    def spec(self, name: str) -> TensorSpec:
+        """The spec of a value by its name."""
+        return self._specs[name]
+
+    def _unique(self, name: str) -> str:
+        """A layer's name as a value's: without the marks that names of masks, states and tensors are made with."""
+        stem = re.sub("[:/]", "_", name)
+        name, count = stem, 0
+        while name in self._taken:
+            count += 1
+            name = f"{stem}_{count}"
+        self._taken.add(name)
+        return name
+
+
+def _renamed(layer: Layer, names: dict[str, str]) -> Layer:
+    changes: dict[str, Any] = {"name": names.get(layer.name, layer.name)}
+    changes["inputs"] = tuple(names.get(value, value) for value in layer.inputs)
+    for key in ("mask", "query_mask"):
+        value = getattr(layer, key, None)
+        if value in names:
+            changes[key] = names[value]
+    return replace(layer, **changes)

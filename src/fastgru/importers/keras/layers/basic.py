@@ -1,0 +1,114 @@
+"""Embedding, Masking, Dense, activations, and layers that only act in training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .... import graph
+from .. import activations
+from ..build import Builder, Value
+from ..config import LayerConfig
+from ..weights import Weights
+from .table import Part, reads
+
+
+@reads(
+    "Dropout", "SpatialDropout1D", "SpatialDropout2D", "GaussianNoise", "GaussianDropout", "AlphaDropout",
+    "ActivityRegularization",
+    ignored={"rate", "seed", "noise_shape", "data_format", "stddev", "l1", "l2", "rng_type", "p", "sigma"},
+    per_step=True, note="nothing to compute at inference",
+)  # fmt: skip
+def only_in_training(config: LayerConfig) -> Part:
+    return Part(lambda build, weights, x: build.add(graph.Identity, x))
+
+
+@reads("Identity", per_step=True)
+def identity(config: LayerConfig) -> Part:
+    # Keras 2's does not say that it supports masks, so a mask ends there; Keras 3's does
+    supports_masking = config.report.generation != 2
+
+    def call(build: Builder, weights: Weights, x: Value) -> Value:
+        return build.add(graph.Identity, x, passes_mask=supports_masking or build.per_step)
+
+    return Part(call)
+
+
+@reads("InputLayer", ignored={"sparse", "ragged", "optional"}, note="dense arrays")
+def input_layer(config: LayerConfig) -> Part | None:
+    """An input layer is no layer of a network's; one in another place is refused."""
+    config.refuse("an input layer cannot stand here")
+    return None
+
+
+@reads("Embedding", ignored={"input_length"})
+def embedding(config: LayerConfig) -> Part:
+    rows, features, mask_zero = config.size("input_dim"), config.size("output_dim"), config.flag("mask_zero")
+
+    def call(build: Builder, weights: Weights, x: Value) -> Value:
+        (table,) = weights.take(embeddings=(rows, features))
+        if x.spec.dtype != "int32":
+            config.refuse("looks up values that are computed; only token ids of an input can be looked up")
+            return x
+        options = {"table": table, "mask_zero": mask_zero, "mask": x.mask}
+        return build.add_masking(graph.Embedding, x, mask_zero, **options)
+
+    return Part(call, trainable=1, takes_ids=True)
+
+
+@reads("Masking")
+def masking(config: LayerConfig) -> Part:
+    mask_value = config.number("mask_value", 0.0)
+
+    def call(build: Builder, weights: Weights, x: Value) -> Value:
+        # Keras' own mask is this layer's alone, whatever mask the network made before it
+        given = x.given if x.mask is not None else None
+        return build.add_masking(graph.Masking, x, True, mask_value=mask_value, mask=given)
+
+    return Part(call)
+
+
+@reads("Dense", per_step=True)
+def dense(config: LayerConfig) -> Part:
+    units, use_bias = config.size("units"), config.flag("use_bias", True)
+    activation = activations.read(config, "activation")
+
+    def call(build: Builder, weights: Weights, x: Value) -> Value:
+        kernel, bias = weights.take(kernel=(x.features, units), bias=(units,) if use_bias else None)
+        return build.add(graph.Dense, x, kernel=kernel, bias=bias, activation=activation)
+
+    return Part(call, trainable=1 + use_bias)
+
+
+@reads("Activation", per_step=True)
+def activation_by_name(config: LayerConfig) -> Part:
+    activation = activations.read(config, "activation")
+    # Keras 2's Activation passes masks on as Keras 3's does
+    return Part(lambda build, weights, x: build.add(graph.Activate, x, activation=activation))
+
+
+@reads(*activations.LAYERS, ignored=activations.IGNORED, per_step=True)
+def activation_layer(config: LayerConfig) -> Part:
+    activation = activations.LAYERS[config.class_name](config)
+
+    def call(build: Builder, weights: Weights, x: Value) -> Value:
+        if config.class_name == "Softmax" and x.is_masked:
+            config.refuse("uses the mask that reaches it, as if it masked features; write it as Activation('softmax')")
+        return build.add(graph.Activate, x, activation=activation)
+
+    return Part(call)
+
+
+@reads("PReLU")
+def prelu(config: LayerConfig) -> Part:
+    shared = config.take("shared_axes", None) or []
+
+    def call(build: Builder, weights: Weights, x: Value) -> Value:
+        sizes: list[Any] = list(x.spec.shape[1:])
+        for axis in [shared] if isinstance(shared, int) else shared:
+            sizes[axis - 1] = 1
+        if None in sizes:
+            sizes[0] = weights.peek()[0] if weights.peek() else 1
+        (alpha,) = weights.take(alpha=tuple(sizes))
+        return build.add(graph.PReLU, x, alpha=alpha)
+
+    return Part(call, trainable=1)

@@ -1,0 +1,1 @@
+"""Operations such as ``x + y`` in functional networks."""

@@ -1,0 +1,237 @@
+"""A whole network: its layers read, its calls in order of evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ...errors import BadModelFile, UnsupportedModel
+from ...graph import TensorSpec, tensor_spec
+from . import layers, outline
+from .build import Builder, Value
+from .config import LayerConfig, Report
+from .outline import Entry, Node, Outline, Ref
+from .weights import Source, Weights
+
+#: arguments of a call that say nothing at inference
+_TRAINING = frozenset({"training", "name"})
+
+
+@dataclass(frozen=True)
+class Member:
+    """A layer of a network that has been read."""
+
+    entry: Entry
+    part: layers.Part
+
+    @property
+    def class_name(self) -> str:
+        return self.entry.config.class_name
+
+    @property
+    def owner(self) -> str:
+        return self.entry.config.owner
+
+    @property
+    def trainable(self) -> int:
+        return self.part.trainable
+
+    @property
+    def fixed(self) -> int:
+        return self.part.fixed
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network whose layers have been read.
+
+    Attributes
+    ----------
+    outline : Outline
+    members : dict of str to Member
+        The layers by the name that the wiring calls them; without input layers.
+    """
+
+    outline: Outline
+    members: dict[str, Member]
+
+    @property
+    def trainable(self) -> int:
+        return sum(member.trainable for member in self.members.values())
+
+    @property
+    def fixed(self) -> int:
+        return sum(member.fixed for member in self.members.values())
+
+    @property
+    def takes_ids(self) -> tuple[bool, ...]:
+        """For each input, whether it is token ids."""
+        readers = [
+            (ref, takes)
+            for member in self.members.values()
+            for node in member.entry.nodes
+            for ref, takes in _wanted(member.part, node)
+        ]
+        return tuple(any(takes for ref, takes in readers if ref.layer == end.layer) for _, end in self.outline.inputs)
+
+    def sources(self, weights: Source) -> list[TensorSpec]:
+        """The network's inputs, batch sizes free.
+
+        Raises
+        ------
+        BadModelFile
+            A shape is neither written anywhere nor follows from the first layer's weights.
+        """
+        entries = {entry.config.key: entry for entry in self.outline.entries}
+        found = []
+        for (key, ref), is_ids in zip(self.outline.inputs, self.takes_ids, strict=True):
+            entry = entries[ref.layer]
+            found.append(self._source(key or entry.config.name, entry.shape, is_ids, weights))
+        return found
+
+    def _source(self, name: str, known: tuple[int | None, ...] | None, is_ids: bool, weights: Source) -> TensorSpec:
+        if is_ids:
+            steps = known[1:] if known is not None else (None,)
+            if None in steps[1:]:
+                raise UnsupportedModel(f"input {name!r}: only the first axis after batch may be free, not {known}")
+            return tensor_spec(name, steps[0] if steps else False, steps[1:], "int32")  # type: ignore[arg-type]
+        if known is None or (len(known) == 3 and known[2] is None):
+            known = self._from_weights(known, weights)
+        if known is None or len(known) < 2 or (len(known) == 2 and known[1] is None):
+            raise BadModelFile(
+                f"the shape of input {name!r} is {known or 'nowhere to be found'}; build the network before saving it"
+            )
+        if None in known[2:]:
+            raise UnsupportedModel(f"input {name!r}: only the first axis after batch may be free, not {known}")
+        if len(known) == 2:
+            return tensor_spec(name, False, (known[1],))  # type: ignore[arg-type]
+        return tensor_spec(name, known[1], known[2:])  # type: ignore[arg-type]
+
+    def _from_weights(self, known: tuple[int | None, ...] | None, weights: Source) -> tuple[int | None, ...] | None:
+        """A Sequential network that was never built says by its first kernel what it takes."""
+        members = list(self.members.values())
+        first = next((member for member in members if member.trainable + member.fixed), None)
+        if first is None or first.class_name != "GRU":
+            return known
+        sizes = weights.shares(members)[members.index(first)].peek()
+        return (None, known[1] if known else None, sizes[0]) if sizes else known
+
+    def run(self, build: Builder, weights: Source | Weights, inputs: list[Value]) -> list[Value]:
+        """Append every call that an output needs; the outputs."""
+        members = list(self.members.values())
+        shares = dict(zip(self.members, weights.shares(members), strict=True))
+        if len(inputs) != len(self.outline.inputs):
+            raise BadModelFile(f"network {self.outline.name!r} takes {len(self.outline.inputs)} inputs, not {len(inputs)}")
+        values: dict[tuple[str, int], tuple[Value, ...]] = {
+            (ref.layer, ref.node): (value,) for (_, ref), value in zip(self.outline.inputs, inputs, strict=True)
+        }
+        for key, number in self._order(set(values)):
+            member = self.members[key]
+            node = member.entry.nodes[number]
+            with build.called(member.entry.config.name):
+                result = _call(member, build, shares[key].again(), node, values)
+            if member.entry.config.report.reasons:
+                raise UnsupportedModel(member.entry.config.report.reasons)
+            values[key, number] = result if isinstance(result, tuple) else (result,)
+        called = {key for key, _ in values}
+        for key, share in shares.items():
+            if key in called:
+                share.finish()
+        return [value for _, ref in self.outline.outputs for value in _outputs(ref, values)]
+
+    def _order(self, known: set[tuple[str, int]]) -> list[tuple[str, int]]:
+        """The calls that outputs need, each behind those that it reads."""
+        order: list[tuple[str, int]] = []
+        done = set(known)
+        stack = [(ref.layer, ref.node) for _, ref in reversed(self.outline.outputs)]
+        open_calls: set[tuple[str, int]] = set()
+        while stack:
+            call = stack[-1]
+            if call in done:
+                stack.pop()
+                continue
+            if call[0] not in self.members:
+                raise BadModelFile(f"the architecture reads {call[0]!r}, an input layer that is none of its inputs")
+            needed = [(ref.layer, ref.node) for ref in self.members[call[0]].entry.nodes[call[1]].refs]
+            missing = [read for read in needed if read not in done]
+            if not missing:
+                done.add(stack.pop())
+                order.append(call)
+                continue
+            if call in open_calls:
+                raise BadModelFile(f"the architecture goes in a circle at layer {call[0]!r}")
+            open_calls.add(call)
+            stack += reversed(missing)
+        return order
+
+
+def read_network(document: Any, report: Report) -> Network | None:
+    """Read a network's layers; None where some are refused, and the report then says why."""
+    found = outline.parse(document, report)
+    members: dict[str, Member] = {}
+    count = len(report.reasons)
+    for entry in found.entries:
+        if entry.is_input:
+            _check_input(entry.config)
+            continue
+        part = layers.read(entry.config)
+        if part is not None:
+            members[entry.config.key] = Member(entry, part)
+            _check_calls(entry, part)
+    return Network(found, members) if len(report.reasons) == count else None
+
+
+def _check_input(config: LayerConfig) -> None:
+    for key in ("sparse", "ragged", "optional"):
+        config.only(key, False, None, why="a dense array is expected")
+    # what reads the input says what it takes
+    config.finish({"dtype", "input_dtype"}, any_dtype=True)
+
+
+def _check_calls(entry: Entry, part: layers.Part) -> None:
+    """Refuse arguments of calls that the layer's reader does not take."""
+    for node in entry.nodes:
+        for key, value in node.kwargs.items():
+            if key == "training" and value not in (None, False, 0):
+                entry.config.refuse("is called with training=True")
+            elif key not in part.options and key not in _TRAINING and value is not None:
+                entry.config.refuse(f"is called with {key}=, which is not supported")
+
+
+def _wanted(part: layers.Part, node: Node) -> list[tuple[Ref, bool]]:
+    """What a call reads, each with whether it must be token ids."""
+    refs = node.refs
+    takes = part.takes_ids if isinstance(part.takes_ids, tuple) else (part.takes_ids,) * len(refs)
+    return list(zip(refs, takes, strict=False))
+
+
+def _call(
+    member: Member, build: Builder, weights: Weights, node: Node, values: dict[tuple[str, int], tuple[Value, ...]]
+) -> layers.table.Result:
+    args = [_bound(value, values) for value in node.args]
+    if any(ref.tensor == -1 and len(values[ref.layer, ref.node]) > 1 for ref in node.refs):
+        why = "follows a layer with return_state=True; only the last layer of a Sequential network may have that"
+        raise UnsupportedModel(f"{member.owner}: {why}")
+    kwargs = {key: _bound(value, values) for key, value in node.kwargs.items() if key in member.part.options}
+    return member.part.call(build, weights, *args, **{k: v for k, v in kwargs.items() if v is not None})
+
+
+def _bound(value: Any, values: dict[tuple[str, int], tuple[Value, ...]]) -> Any:
+    """An argument with values in the place of Refs."""
+    if isinstance(value, Ref):
+        found = _outputs(value, values)
+        return found[0] if len(found) == 1 else list(found)
+    if isinstance(value, list):
+        return [_bound(item, values) for item in value]
+    if isinstance(value, dict):
+        return {key: _bound(item, values) for key, item in value.items()}
+    return value
+
+
+def _outputs(ref: Ref, values: dict[tuple[str, int], tuple[Value, ...]]) -> tuple[Value, ...]:
+    found = values[ref.layer, ref.node]
+    if ref.tensor == -1:  # all of them: the end of a Sequential network
+        return found
+    if ref.tensor >= len(found):
+        raise BadModelFile(f"the architecture reads output {ref.tensor} of layer {ref.layer!r}, which has {len(found)}")
+    return (found[ref.tensor],)
