@@ -245,8 +245,8 @@ def test_functional_chain(keras, L, tmp_path: Path, kind: str) -> None:
 def test_functional_with_a_branch(keras, L, tmp_path: Path) -> None:
     x = L.Input((None, 3))
     branches = [L.GRU(4)(x), L.GRU(4)(x)]
-    with pytest.raises(UnsupportedModel, match="functional models"):
-        saved(keras.Model(x, L.Dense(2)(L.Add()(branches))), tmp_path, ".keras")
+    graph = saved(keras.Model(x, L.Dense(2)(L.Add()(branches))), tmp_path, ".keras")
+    assert [layer.kind for layer in graph.layers] == ["GRU", "GRU", "Combine", "Dense"]
 
 
 def test_masks_are_wired_as_keras_passes_them(keras, L, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def document() -> dict:
 
 def test_every_reason_at_once(document: dict) -> None:
     layer(document, 2)["class_name"] = "LSTM"
-    layer(document, 3)["class_name"] = "Conv1D"
+    layer(document, 3)["class_name"] = "GroupNormalization"
     layer(document, 4)["config"]["activation"] = "softmax"
     layer(document, 5)["config"]["layer"]["class_name"] = "SimpleRNN"
     with pytest.raises(UnsupportedModel) as caught:
@@ -34,7 +34,7 @@ def test_every_reason_at_once(document: dict) -> None:
     reasons = caught.value.reasons
     assert [reason.split(": ")[0] for reason in reasons] == [
         "layer 'gru' (LSTM)",
-        "layer 'spatial_dropout1d' (Conv1D)",
+        "layer 'spatial_dropout1d' (GroupNormalization)",
         "layer 'gru_1' (GRU)",
         "layer 'time_distributed' (TimeDistributed/SimpleRNN)",
     ]
@@ -79,13 +79,14 @@ def test_custom_layers_are_refused_even_if_named_like_kerases(document: dict) ->
 
 
 def test_lambda_and_nested_networks(document: dict) -> None:
+    """What stands in a network inside the network is refused by its own name."""
     layer(document, 3)["class_name"] = "Lambda"
     document["config"]["layers"].append(copy.deepcopy({"class_name": "Sequential", "config": document["config"]}))
     with pytest.raises(UnsupportedModel) as caught:
         read(document)
     first, second = caught.value.reasons
     assert "never run" in first
-    assert "network inside the network" in second
+    assert "never run" in second
 
 
 def test_return_state_in_the_middle(document: dict) -> None:
@@ -145,6 +146,7 @@ def test_keras_1(document: dict, tmp_path: Path) -> None:
 
 def test_input_shape_from_weights(document: dict, tmp_path: Path) -> None:
     layers = [entry for entry in document["config"]["layers"] if entry["class_name"] == "GRU"][1:]
+    del layers[0]["build_config"]
     rng = np.random.default_rng(0)
     arrays = {"gru": [rng.normal(size=(5, 9)), rng.normal(size=(3, 9)), rng.normal(size=9)]}
     write_legacy(tmp_path / "m.h5", {"class_name": "Sequential", "config": {"layers": layers}}, arrays, "2.4.0")

@@ -3,9 +3,9 @@
     read(path, config=None, keras_version=None, custom_layers=None) → Graph
     from_keras(model, custom_layers=None) → Graph
 
-The way through the modules: `container` opens a file (with `archive`, `hdf5` and `weights`), `outline` says which layers
-there are and how they are wired, `layers` (with `config` and `activations`) reads each layer, `network` calls them in
-order of evaluation, and `build` grows the Graph.
+The way through the modules: `container` opens a file (with `archive`, `hdf5` and `weights`), `outline` says which
+layers there are and how they are wired, `layers` (with `config` and `activations`) reads each layer, `network` calls
+them in order of evaluation, and `build` grows the Graph.
 """
 
 from __future__ import annotations

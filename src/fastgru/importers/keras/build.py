@@ -1,8 +1,8 @@
 """The Graph as it grows, call by call of a Keras layer, with the masks that Keras would carry along.
 
-Keras hangs a mask on a value. Embedding (mask_zero) and Masking make one, a GRU uses it, most layers pass it on, merging
-layers join those of their inputs, and a layer that does not say that it supports masks (Flatten, Reshape, Conv1D) lets
-it end.
+Keras hangs a mask on a value. Embedding (mask_zero) and Masking make one, a GRU uses it, most layers pass it on,
+merging layers join those of their inputs, and a layer that does not say that it supports masks (Flatten, Reshape,
+Conv1D) lets it end.
 """
 
 from __future__ import annotations
@@ -165,7 +165,8 @@ class Builder:
         names = {old: name, f"{old}:mask": f"{name}:mask", f"{old}:state": f"{name}:state"}
         names[f"{old}:scores"] = f"{name}:scores"
         self.layers = [_renamed(layer, names) for layer in self.layers]
-        self._specs = {names.get(key, key): replace(spec, name=names.get(key, key)) for key, spec in self._specs.items()}
+        specs = self._specs.items()
+        self._specs = {names.get(key, key): replace(spec, name=names.get(key, key)) for key, spec in specs}
         return replace(value, spec=replace(value.spec, name=name))
 
     def _append(

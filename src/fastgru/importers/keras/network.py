@@ -121,7 +121,8 @@ class Network:
         members = list(self.members.values())
         shares = dict(zip(self.members, weights.shares(members), strict=True))
         if len(inputs) != len(self.outline.inputs):
-            raise BadModelFile(f"network {self.outline.name!r} takes {len(self.outline.inputs)} inputs, not {len(inputs)}")
+            wanted = len(self.outline.inputs)
+            raise BadModelFile(f"network {self.outline.name!r} takes {wanted} inputs, not {len(inputs)}")
         values: dict[tuple[str, int], tuple[Value, ...]] = {
             (ref.layer, ref.node): (value,) for (_, ref), value in zip(self.outline.inputs, inputs, strict=True)
         }

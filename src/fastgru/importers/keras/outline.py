@@ -198,7 +198,8 @@ def _node(node: Any) -> Node:
     if isinstance(node, Mapping):
         args = sequence(node.get("args")) or ()
         kwargs = mapping(node.get("kwargs") or {}, "a node's kwargs")
-        return Node(tuple(_keras3(value) for value in args), {str(key): _keras3(value) for key, value in kwargs.items()})
+        options = {str(key): _keras3(value) for key, value in kwargs.items()}
+        return Node(tuple(_keras3(value) for value in args), options)
     items = sequence(node)
     if items is None:
         raise BadModelFile(f"a node should be a list or an object, is {type(node).__name__}")
