@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import BadInput, BadModelFile
 from ..graph import Graph
 
-SUPPORTED = "Keras files (.h5, .hdf5, .keras, .weights.h5) and fastgru's own"
+SUPPORTED = "Keras files (.h5, .hdf5, .keras, .weights.h5, .weights.json) and fastgru's own"
 
 _HDF5, _ZIP = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"
 #: an HDF5 file may begin with bytes of somebody else's
@@ -94,6 +94,8 @@ def recognise(path: Path) -> Importer:
         return KERAS
     if head.startswith(_ZIP):
         return _of_zip(path)
+    if head.lstrip()[:1] == b"{" and b'"weight_map"' in head:
+        return KERAS
     if _is_safetensors(head, path.stat().st_size):
         return FASTGRU
     found = next((words for fits, words in _DESCRIPTIONS if fits(head)), f"begins with {head[:8].hex(' ')}")

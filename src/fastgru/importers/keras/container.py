@@ -6,6 +6,7 @@ file                 architecture                                               
 whole HDF5           root attribute ``model_config``                               ``model_weights``
 weights, legacy      given by the caller                                           root
 weights, Keras 3     given by the caller                                           ``layers/…``
+weights in shards    given by the caller                                           files that the JSON names
 ``.keras``           zip member ``config.json`` (version in ``metadata.json``)     ``model.weights.h5``
 ===================  ============================================================  ==================
 """
@@ -16,7 +17,7 @@ import io
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from .archive import SIGNATURE as ZIP_SIGNATURE
 from .archive import Archive
 from .weights import FlatSource, Source, TreeSource
 
-CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
+CONFIG, METADATA, WEIGHTS, NPZ = "config.json", "metadata.json", "model.weights.h5", "model.weights.npz"
 MAX_JSON = 1 << 26
 
 Config = Mapping[str, Any] | str | os.PathLike[str]
@@ -62,10 +63,13 @@ def opened(path: Path, config: Config | None) -> Iterator[Content]:
         `config` is missing where it is needed, or given where the file has its own architecture.
     """
     with open(path, "rb") as file:
-        is_zip = file.read(len(ZIP_SIGNATURE)) == ZIP_SIGNATURE
-    if is_zip:
+        head = file.read(len(ZIP_SIGNATURE))
+    if head == ZIP_SIGNATURE:
         _refuse_config(config, path)
         with _zip(path) as content:
+            yield content
+    elif head[:1] == b"{":
+        with _shards(path, _needed(config, path)) as content:
             yield content
     else:
         with hdf5.open_file(os.fspath(path)) as file:
@@ -78,7 +82,8 @@ def _zip(path: Path) -> Iterator[Content]:
         architecture = parse_json(archive.read(CONFIG, MAX_JSON), CONFIG)
         metadata = parse_json(archive.read(METADATA, MAX_JSON), METADATA) if METADATA in archive.names else {}
         if WEIGHTS not in archive.names:
-            raise BadModelFile(f"holds no weights: no member {WEIGHTS!r} among {', '.join(archive.names[:8])}")
+            hint = "; its weights are pickled NumPy arrays, which are never opened" if NPZ in archive.names else ""
+            raise BadModelFile(f"holds no weights: no member {WEIGHTS!r} among {', '.join(archive.names[:8])}{hint}")
         stream = io.BytesIO(archive.read(WEIGHTS))
     with hdf5.open_file(stream) as file:
         yield Content(architecture, _versions(metadata, architecture), TreeSource.of(file))
@@ -98,14 +103,39 @@ def _hdf5(file: Any, path: Path, config: Config | None) -> Content:
     legacy = "layer_names" in file.attrs or "layer_names0" in file.attrs
     if not legacy and not TreeSource.is_one(file):
         raise BadModelFile("an HDF5 file that is not of Keras: neither 'model_config' nor weights of layers in it")
+    architecture = read_config(_needed(config, path))
+    versions = _version_of(file) + _versions(architecture)
+    return Content(architecture, versions, FlatSource.legacy(file) if legacy else TreeSource.of(file))
+
+
+@contextmanager
+def _shards(path: Path, config: Config) -> Iterator[Content]:
+    """Weights that Keras 3 divided into several files, which a ``.weights.json`` beside them lists."""
+    with open(path, "rb") as file:
+        index = parse_json(file.read(MAX_JSON), os.fspath(path))
+    groups = index.get("weight_map") if isinstance(index, Mapping) else None
+    if not isinstance(groups, Mapping):
+        raise BadModelFile("a JSON file without a weight_map: no index of weights in shards")
+    names = sorted({name for listed in groups.values() for name in ([listed] if isinstance(listed, str) else listed)})
+    architecture = read_config(config)
+    with ExitStack() as stack:
+        files = []
+        for name in names:
+            if not isinstance(name, str) or Path(name).name != name or name.startswith("."):
+                raise BadModelFile(f"weight_map names {name!r}, which is no file in its own folder")
+            if not (path.parent / name).is_file():
+                raise BadModelFile(f"weight_map names {name!r}, but there is no such file")
+            files.append(stack.enter_context(hdf5.open_file(os.fspath(path.parent / name))))
+        yield Content(architecture, _versions(architecture), TreeSource.of(*files))
+
+
+def _needed(config: Config | None, path: Path) -> Config:
     if config is None:
         raise BadInput(
             f"{path} holds weights without an architecture: say config=, the path of a file "
             "written with model.to_json(), its text, or model.get_config()"
         )
-    architecture = read_config(config)
-    versions = _version_of(file) + _versions(architecture)
-    return Content(architecture, versions, FlatSource.legacy(file) if legacy else TreeSource.of(file))
+    return config
 
 
 def read_config(config: Config) -> Any:
