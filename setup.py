@@ -20,7 +20,7 @@ X86_64 = platform.machine() in ("x86_64", "AMD64")
 # After the user's CFLAGS, so that neither -ffast-math nor -march=native of theirs changes a bit or reaches an object
 # that must
 # run on every CPU.
-COMMON = ["-std=c11", "-ffp-contract=off", "-fno-fast-math", "-fopenmp", "-fvisibility=hidden"]
+COMMON = ["-std=c11", "-ffp-contract=off", "-fno-fast-math", "-fno-math-errno", "-fopenmp", "-fvisibility=hidden"]
 COMMON += ["-O0"] if DEBUG else ["-O3"]
 COMMON += ["-g"] if DEBUG or SANITIZE else ["-g0"]
 COMMON += [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer"] if SANITIZE else []

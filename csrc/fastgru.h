@@ -29,6 +29,7 @@ typedef enum fg_function {
     FG_LINEAR, FG_RELU, FG_SIGMOID, FG_TANH, FG_HARD_SIGMOID, FG_HARD_SILU, FG_HARD_TANH, FG_SOFTPLUS, FG_SOFTSIGN,
     FG_ELU, FG_SELU, FG_CELU, FG_GELU, FG_GELU_TANH, FG_SILU, FG_MISH, FG_EXPONENTIAL, FG_LOG_SIGMOID, FG_SQUAREPLUS,
     FG_SOFT_SHRINK, FG_HARD_SHRINK, FG_TANH_SHRINK, FG_SPARSE_PLUS, FG_SPARSE_SIGMOID, FG_THRESHOLD,
+    FG_ABS, FG_NEGATIVE, FG_SQUARE, FG_SQRT, FG_RSQRT, FG_RECIPROCAL, FG_EXPM1, FG_LOG, FG_LOG1P,
     FG_SOFTMAX, FG_LOG_SOFTMAX, FG_SPARSEMAX, FG_GLU, /* these four look at a whole row */
     FG_FUNCTIONS
 } fg_function;
@@ -38,6 +39,24 @@ typedef struct fg_activation {
     fg_function function;
     float p[3];
 } fg_activation;
+
+/* ---- arithmetic between values ------------------------------------------------------------------------------------
+ */
+
+typedef enum fg_operation {
+    FG_ADD,
+    FG_SUBTRACT,
+    FG_MULTIPLY,
+    FG_DIVIDE,
+    FG_AVERAGE,
+    FG_MAXIMUM,
+    FG_MINIMUM
+} fg_operation;
+
+typedef enum fg_normalization { FG_LAYER_NORM, FG_RMS_NORM, FG_UNIT_NORM } fg_normalization;
+
+/* The most axes of a step that a combination may have, after those that all of its values share are merged. */
+#define FG_MAX_DIMS 8
 
 /* ---- describing a network ---------------------------------------------------------------------------------------- */
 
@@ -54,6 +73,10 @@ typedef enum fg_kind {
     FG_GRU,
     FG_DENSE,
     FG_ACTIVATE,
+    FG_SCALE,
+    FG_PRELU,
+    FG_NORMALIZE,
+    FG_COMBINE,
     FG_RESHAPE,
     FG_CONCATENATE,
     FG_APPEND,      /* sequences one after the other */
@@ -97,6 +120,25 @@ typedef struct fg_layer {
             fg_activation activation;
             int64_t row; /* length of the last axis */
         } activate;
+        struct {
+            const float *scale, *offset; /* (steps, features of x); of FG_PRELU: scale is alpha */
+            int64_t steps;               /* 1, or that of x where each step has numbers of its own */
+        } scale;
+        struct {
+            fg_normalization function;
+            double epsilon;
+            int64_t size; /* of the axes that are normalized, the last ones of a step */
+            const float *scale, *offset;
+        } normalize;
+        /* y has axes of `counts`, and an input moves by `strides` elements along them: 0 where it has one entry only.
+         * A one_step input is a sequence of one step that goes with all steps of y. */
+        struct {
+            fg_operation operation;
+            int32_t dims;
+            const int64_t *counts;   /* (dims) */
+            const int64_t *strides;  /* (n_inputs, dims) */
+            const uint8_t *one_step; /* (n_inputs) */
+        } combine;
         /* time is merged into the row: (batch, time, features) -> (batch, [time',] features'); steps 0: what fits */
         struct {
             bool sequence;
@@ -123,9 +165,9 @@ void fg_plan_free(fg_plan *plan); /* NULL is fine */
 
 /* Facts of a finished plan. */
 const char *fg_plan_isa(const fg_plan *plan);
-bool fg_plan_causal(const fg_plan *plan);                              /* output at t needs no input after t */
-int64_t fg_plan_bytes(const fg_plan *plan);                            /* packed weights */
-double fg_plan_cost(const fg_plan *plan);                              /* multiply-adds per row and step */
+bool fg_plan_causal(const fg_plan *plan);   /* output at t needs no input after t */
+int64_t fg_plan_bytes(const fg_plan *plan); /* packed weights */
+double fg_plan_cost(const fg_plan *plan);   /* multiply-adds per row and step */
 /* Whether two sequence inputs must have the same number of steps. */
 bool fg_plan_same_steps(const fg_plan *plan, fg_value a, fg_value b);
 /* Whether a layer, counted as in fg_call.profile, is an embedding whose vectors nobody reads: the GRUs behind it look
@@ -165,9 +207,9 @@ typedef struct fg_call {
     int64_t batch, steps;       /* steps: of the sequence inputs; 1 where a network has none */
     const int64_t *input_steps; /* of each input, where they differ; else NULL */
     int threads;                /* upper bound, at least 1 */
-    const fg_view *inputs;  /* for each FG_INPUT / FG_TOKENS / FG_MASK layer, in the order of fg_plan_add */
-    const fg_view *outputs; /* for each output */
-    fg_profile *profile;    /* for each other layer, in the order of fg_plan_add: added to. NULL: nothing is measured */
+    const fg_view *inputs;      /* for each FG_INPUT / FG_TOKENS / FG_MASK layer, in the order of fg_plan_add */
+    const fg_view *outputs;     /* for each output */
+    fg_profile *profile; /* for each other layer, in the order of fg_plan_add: added to. NULL: nothing is measured */
 } fg_call;
 
 /* A State for up to `batch` rows, every row at the network's initial state. Grows by itself in fg_run where a call has

@@ -36,9 +36,9 @@ typedef struct fg_value_info {
     /* Stored inside the value `part_of`, from its feature `part_offset` on; FG_NONE: on its own. */
     fg_value part_of;
     int64_t part_offset;
-    /* Number of steps: that of the value `steps_of`. An input is its own, and so is a sequence whose layer changes their
-     * number: `maker` says it then (fg_layer_ops.steps). Found inputs are pointed to each other where a layer reads them
-     * side by side, so follow it with fg_steps_root. */
+    /* Number of steps: that of the value `steps_of`. An input is its own, and so is a sequence whose layer changes
+     * their number: `maker` says it then (fg_layer_ops.steps). Found inputs are pointed to each other where a layer
+     * reads them side by side, so follow it with fg_steps_root. */
     fg_value steps_of;
     int maker; /* the step that defines it; -1: an input */
 } fg_value_info;
@@ -68,8 +68,9 @@ struct fg_step {
     fg_value *inputs; /* all values that it reads alike, x the first; NULL: x alone */
     int32_t n_inputs;
     fg_value query_mask; /* a second mask that it reads */
-    bool joins; /* y holds the inputs side by side, so they may be computed there */
+    bool joins;          /* y holds the inputs side by side, so they may be computed there */
     bool reads_whole;
+    bool counts_steps; /* it must know which step of the whole sequence it is at */
     int stage;
     fg_value walked;                   /* the sequence whose steps it walks; FG_NONE: it runs once */
     int memory;                        /* index of its fg_memory, -1: it carries nothing from step to step */
@@ -242,6 +243,9 @@ static inline int64_t fg_token(int32_t id, int64_t vocabulary)
     return id >= 0 && id < vocabulary ? id : 0;
 }
 
+/* A copy of `count` numbers that lives as long as the plan; `absent` everywhere where there are none to copy. NULL: no
+ * memory. */
+float *fg_keep_numbers(fg_plan *plan, fg_step *step, const float *numbers, float absent, int64_t count);
 /* Keeps all inputs of a layer that reads several values of one type. FG_BAD_LAYER, FG_NO_MEMORY. */
 fg_status fg_keep_inputs(const fg_plan *plan, fg_step *step, const fg_layer *layer, fg_type type);
 /* Demands that they are all sequences with the same steps, or none is one. FG_BAD_LAYER, FG_NO_MEMORY. */
@@ -296,7 +300,8 @@ const float *fg_embedding_table(const fg_step *step, int64_t *vocabulary, int64_
  * False, and nothing is changed, where the table of projections would be too large. */
 bool fg_gru_fold(fg_plan *plan, fg_step *gru, const fg_step *embedding);
 
-extern const fg_layer_ops fg_embedding_ops, fg_masking_ops, fg_gru_ops, fg_dense_ops, fg_activate_ops, fg_reshape_ops,
-    fg_concatenate_ops, fg_append_ops, fg_and_masks_ops, fg_append_masks_ops;
+extern const fg_layer_ops fg_embedding_ops, fg_masking_ops, fg_gru_ops, fg_dense_ops, fg_activate_ops, fg_scale_ops,
+    fg_normalize_ops, fg_combine_ops, fg_reshape_ops, fg_concatenate_ops, fg_append_ops, fg_and_masks_ops,
+    fg_append_masks_ops;
 
 #endif

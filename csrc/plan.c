@@ -190,13 +190,22 @@ fg_status fg_keep_inputs(const fg_plan *plan, fg_step *step, const fg_layer *lay
     return FG_OK;
 }
 
+float *fg_keep_numbers(fg_plan *plan, fg_step *step, const float *numbers, float absent, int64_t count)
+{
+    const size_t bytes = fg_size(count, 1, sizeof *numbers);
+    float *kept = bytes ? fg_store_alloc(&plan->store, bytes) : NULL;
+    for (int64_t i = 0; kept && i < count; i++)
+        kept[i] = numbers ? numbers[i] : absent;
+    step->bytes += (int64_t)bytes;
+    return kept;
+}
+
 fg_status fg_inputs_go_together(fg_plan *plan, const fg_step *step)
 {
     for (int32_t i = 1; i < step->n_inputs; i++) {
         if (plan->values[step->inputs[i]].sequence != plan->values[step->x].sequence)
             return FG_BAD_LAYER;
-        const fg_status status =
-            plan->values[step->x].sequence ? fg_same_steps(plan, step->x, step->inputs[i]) : FG_OK;
+        const fg_status status = plan->values[step->x].sequence ? fg_same_steps(plan, step->x, step->inputs[i]) : FG_OK;
         if (status)
             return status;
     }
@@ -248,6 +257,10 @@ static const fg_layer_ops *ops_of(fg_kind kind)
     case FG_GRU: return &fg_gru_ops;
     case FG_DENSE: return &fg_dense_ops;
     case FG_ACTIVATE: return &fg_activate_ops;
+    case FG_SCALE:
+    case FG_PRELU: return &fg_scale_ops;
+    case FG_NORMALIZE: return &fg_normalize_ops;
+    case FG_COMBINE: return &fg_combine_ops;
     case FG_RESHAPE: return &fg_reshape_ops;
     case FG_CONCATENATE: return &fg_concatenate_ops;
     case FG_APPEND: return &fg_append_ops;
@@ -476,11 +489,14 @@ fg_status fg_plan_finish(fg_plan *plan, const fg_value *outputs, int32_t n_outpu
         keep_whole(plan, step->x, step->stage);
         keep_whole(plan, step->mask, step->stage);
         keep_whole(plan, step->query_mask, step->stage);
-        for (int32_t k = 0; k < step->n_inputs; k++)
+        for (int32_t k = 0; k < step->n_inputs; k++) {
             keep_whole(plan, step->inputs[k], step->stage);
+            if (step->walked != FG_NONE && plan->values[step->inputs[k]].sequence)
+                plan->causal = plan->causal && same_steps(plan, step->inputs[k], step->walked);
+        }
         for (int32_t k = 0; step->reads_whole && k < step->n_inputs; k++)
             plan->causal = plan->causal && !plan->values[step->inputs[k]].sequence;
-        if (step->reads_whole && plan->values[step->x].sequence)
+        if (step->counts_steps || (step->reads_whole && plan->values[step->x].sequence))
             plan->causal = false;
     }
     choose_parts(plan);

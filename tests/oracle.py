@@ -13,6 +13,7 @@ float32 first, because that is what a network receives; from there on everything
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -131,6 +132,15 @@ ACTIVATIONS: dict[str, Callable[..., Array]] = {
     "sparse_plus": lambda x: np.where(x <= -1, 0.0, np.where(x < 1, (x + 1) ** 2 / 4, x)),
     "sparse_sigmoid": lambda x: np.clip((x + 1) / 2, 0.0, 1.0),
     "threshold": lambda x, threshold, value: np.where(x <= threshold, value, x),
+    "abs": np.abs,
+    "negative": lambda x: -x,
+    "square": lambda x: x**2,
+    "sqrt": np.sqrt,
+    "rsqrt": lambda x: 1 / np.sqrt(x),
+    "reciprocal": lambda x: 1 / x,
+    "expm1": np.expm1,
+    "log": np.log,
+    "log1p": np.log1p,
     "softmax": softmax,
     "log_softmax": log_softmax,
     "sparsemax": sparsemax,
@@ -233,6 +243,48 @@ def dense(layer: g.Dense, at: Run) -> None:
     at.values[layer.name] = activate(layer.activation, x @ float64(layer.kernel) + bias)
 
 
+def scale(layer: g.Scale, at: Run) -> None:
+    x = at.values[layer.inputs[0]]
+    factor = 1.0 if layer.scale is None else float64(layer.scale)
+    at.values[layer.name] = x * factor + float64(layer.offset)
+
+
+def prelu(layer: g.PReLU, at: Run) -> None:
+    x = at.values[layer.inputs[0]]
+    at.values[layer.name] = np.maximum(x, 0.0) + float64(layer.alpha) * np.minimum(x, 0.0)
+
+
+def normalize(layer: g.Normalize, at: Run) -> None:
+    x = at.values[layer.inputs[0]]
+    axes = tuple(range(x.ndim - layer.axes, x.ndim))
+    if layer.function == "unit":
+        y = x / np.sqrt(np.maximum((x**2).sum(axis=axes, keepdims=True), layer.epsilon))
+    else:
+        centred = x - x.mean(axis=axes, keepdims=True) if layer.function == "layer" else x
+        y = centred / np.sqrt((centred**2).mean(axis=axes, keepdims=True) + layer.epsilon)
+    factor = 1.0 if layer.scale is None else float64(layer.scale)
+    at.values[layer.name] = y * factor + float64(layer.offset)
+
+
+OPERATIONS: dict[str, Callable[[Array, Array], Array]] = {
+    "add": np.add,
+    "subtract": np.subtract,
+    "multiply": np.multiply,
+    "divide": np.divide,
+    "average": np.add,
+    "maximum": np.maximum,
+    "minimum": np.minimum,
+}
+
+
+def combine(layer: g.Combine, at: Run) -> None:
+    parts = [at.values[name] for name in layer.inputs]
+    most = max(part.ndim for part in parts)  # a value without time has one axis less than a sequence
+    parts = [part if part.ndim == most else part[:, None] for part in parts]
+    y = functools.reduce(OPERATIONS[layer.operation], parts)
+    at.values[layer.name] = y / len(parts) if layer.operation == "average" else y
+
+
 def activation_layer(layer: g.Activate, at: Run) -> None:
     at.values[layer.name] = activate(layer.activation, at.values[layer.inputs[0]])
 
@@ -256,6 +308,10 @@ LAYERS: dict[type[g.Layer], Callable[..., None]] = {
     g.GRU: gru,
     g.Dense: dense,
     g.Activate: activation_layer,
+    g.Scale: scale,
+    g.PReLU: prelu,
+    g.Normalize: normalize,
+    g.Combine: combine,
     g.Reshape: reshape,
     g.Concatenate: concatenate,
 }

@@ -17,6 +17,7 @@ Case = tuple[str, tuple[float, ...]]
 INF = math.inf
 SIZES = (1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 100)
 FLUSHED = 2.0**-126  # what is smaller may be 0
+SHARP_AT_0 = ("sqrt", "rsqrt", "reciprocal", "log")  # whose y shows that a denormal x counts as 0
 SPECIAL = np.array(
     [0.0, -0.0, INF, -INF, math.nan, 1e-45, -1e-45, 1e-39, -1e-39, FLUSHED, -FLUSHED, 1e-30, -1e-30, 1e-9, -1e-9]
     + [sign * v for v in (3.4028235e38, 1e20, 1e18, 88.7, 88.8, 87.3, 40.0, 9.1, 3.0, 1.0, 0.5) for sign in (1, -1)],
@@ -60,6 +61,15 @@ BOUNDS = {
     "sparse_plus": Bound(2),
     "sparse_sigmoid": Bound(1),
     "threshold": Bound(0),
+    "abs": Bound(0),
+    "negative": Bound(0),
+    "square": Bound(1),
+    "sqrt": Bound(1),
+    "rsqrt": Bound(2),
+    "reciprocal": Bound(1),
+    "expm1": Bound(2),
+    "log": Bound(2),
+    "log1p": Bound(2),
     "softmax": Bound(2, 2e-7),
     "log_softmax": Bound(2, 2e-7),
     "sparsemax": Bound(1, 2e-7),
@@ -106,6 +116,8 @@ def expected(case: Case, x: np.ndarray) -> np.ndarray:
     """The oracle's values for float32 x, with parameters rounded to float32 as the kernels get them."""
     name, params = case
     rounded = [float(np.float32(value)) for value in params]
+    if name in SHARP_AT_0:
+        x = np.where(np.abs(x) < FLUSHED, np.copysign(np.float32(0), x), x)
     with np.errstate(all="ignore"):
         y = np.asarray(oracle.ACTIVATIONS[name](x.astype(np.float64), *rounded), np.float64)
     if name == "squareplus":  # the kernels go on to the limit; the formula ends in inf − inf

@@ -32,6 +32,8 @@ from tolerances import check
 
 both_variants = pytest.mark.parametrize("reset_after", [True, False], ids=["reset_after", "reset_before"])
 both_answers = pytest.mark.parametrize("return_sequences", [True, False], ids=["sequences", "last"])
+#: near a pole the rounding of an argument grows without bound, so `test_activations.py` alone has those functions
+TAME = [name for name in ELEMENTWISE if name not in ("rsqrt", "reciprocal", "log", "log1p")]
 
 
 def compare(graph: Graph, inputs: dict[str, np.ndarray], mask: np.ndarray | None = None) -> None:
@@ -86,7 +88,7 @@ def test_sizes(units: int, return_sequences: bool, reset_after: bool, isa: str) 
 
 @both_variants
 @pytest.mark.parametrize("place", ["activation", "recurrent_activation"])
-@pytest.mark.parametrize("name", ELEMENTWISE)
+@pytest.mark.parametrize("name", TAME)
 def test_every_activation(name: str, place: str, reset_after: bool, isa: str) -> None:
     """Weights are small, since a gate that is no gate lets the state grow."""
     options: dict[str, Any] = {place: Activation.of(name), "reset_after": reset_after, "return_sequences": True}
@@ -342,7 +344,7 @@ def test_reshape_of_free_steps(isa: str) -> None:
     compare(chain(floats(5), *layers), {"x": normal(3, 7, 5)})
 
 
-@pytest.mark.parametrize("name", [*ELEMENTWISE, *ROWWISE])
+@pytest.mark.parametrize("name", [*TAME, *ROWWISE])
 def test_activations_of_dense_and_alone(name: str, isa: str) -> None:
     rng = np.random.default_rng(20)
     layers = (

@@ -42,7 +42,9 @@ def parse(label: str) -> Activation:
 
 @pytest.mark.parametrize("label", [label for label in ACTIVATIONS.files if label != "x"])
 def test_activation_is_keras(label: str) -> None:
-    check(oracle.activate(parse(label), ACTIVATIONS["x"]), ACTIVATIONS[label], "definition")
+    with np.errstate(all="ignore"):
+        y = oracle.activate(parse(label), ACTIVATIONS["x"])
+    check(y, ACTIVATIONS[label], "definition")
 
 
 def test_every_activation_is_defined_and_has_golden_numbers() -> None:

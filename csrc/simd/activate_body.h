@@ -115,7 +115,7 @@ static void row_log_softmax(int64_t n, const float *x, float *y)
 {
     const float max = row_max(n, x, NAN);
     const vec sum = v_set(row_sum_exp(n, x, max, NULL));
-    const vec log_sum = v_select(v_unordered(sum, sum), sum, v_log(sum));
+    const vec log_sum = v_select(v_unordered(sum, sum), sum, v_log_normal(sum));
     for (int64_t i = 0; i < n; i += V_LANES)
         row_store(y + i, v_sub(v_sub(row_load(x + i, n - i, v_zero()), v_set(max)), log_sum), n - i);
 }

@@ -1,7 +1,7 @@
 # cython: cdivision=True, initializedcheck=False, embedsignature=True
 """The only door to the C core: checks arguments, releases the GIL where it pays, turns a status into an exception."""
 
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memset
 

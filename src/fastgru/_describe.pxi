@@ -15,6 +15,14 @@ cdef int describe(Plan plan, object layer, fg_layer *c, list keep) except -1:
         return describe_dense(layer, c, keep)
     if kind == "Activate":
         return describe_activate(plan, layer, c)
+    if kind == "Scale":
+        return describe_scale(plan, layer, c, keep)
+    if kind == "PReLU":
+        return describe_prelu(plan, layer, c, keep)
+    if kind == "Normalize":
+        return describe_normalize(plan, layer, c, keep)
+    if kind == "Combine":
+        return describe_combine(plan, layer, c, keep)
     if kind == "Reshape":
         return describe_reshape(plan, layer, c)
     if kind == "Concatenate":
@@ -80,6 +88,79 @@ cdef int describe_activate(Plan plan, object layer, fg_layer *c) except -1:
     c.activate.activation = activation_of(layer.activation)
     c.activate.row = plan.graph.specs[layer.inputs[0]].inner[-1]
     return 0
+
+
+cdef object spread(object tensor, object spec, int64_t steps):
+    """A tensor that spreads over a value as (steps, features); None for None."""
+    if tensor is None:
+        return None
+    return np.broadcast_to(tensor, (steps, *spec.inner)).reshape(steps, spec.features)
+
+
+cdef int describe_scale(Plan plan, object layer, fg_layer *c, list keep) except -1:
+    spec = plan.graph.specs[layer.name]
+    c.kind = FG_SCALE
+    c.scale.steps = spec.shape[1] if layer.has_own_steps(plan.graph.specs) else 1
+    c.scale.scale = floats(spread(layer.scale, spec, c.scale.steps), keep)
+    c.scale.offset = floats(spread(layer.offset, spec, c.scale.steps), keep)
+    return 0
+
+
+cdef int describe_prelu(Plan plan, object layer, fg_layer *c, list keep) except -1:
+    spec = plan.graph.specs[layer.name]
+    c.kind = FG_PRELU
+    c.scale.steps = spec.shape[1] if layer.has_own_steps(plan.graph.specs) else 1
+    c.scale.scale = floats(spread(layer.alpha, spec, c.scale.steps), keep)
+    return 0
+
+
+cdef int describe_normalize(Plan plan, object layer, fg_layer *c, list keep) except -1:
+    spec = plan.graph.specs[layer.name]
+    c.kind = FG_NORMALIZE
+    c.normalize.function = <fg_normalization><int>layer.FUNCTIONS.index(layer.function)
+    c.normalize.epsilon = layer.epsilon
+    c.normalize.size = math.prod(spec.inner[-layer.axes:])
+    c.normalize.scale = floats(layer.scale, keep)
+    c.normalize.offset = floats(layer.offset, keep)
+    return 0
+
+
+cdef int describe_combine(Plan plan, object layer, fg_layer *c, list keep) except -1:
+    specs = plan.graph.specs
+    counts, strides = merged_axes(specs[layer.name].inner, [specs[value].inner for value in layer.inputs])
+    if len(counts) > FG_MAX_DIMS:
+        raise BadModelFile(f"Combine layer {layer.name!r}: more than {FG_MAX_DIMS} axes that spread are not supported")
+    one_step = np.array(layer.one_step(specs), np.uint8)
+    keep += [counts, strides, one_step]
+    c.kind = FG_COMBINE
+    c.combine.operation = <fg_operation><int>layer.OPERATIONS.index(layer.operation)
+    c.combine.dims = len(counts)
+    c.combine.counts = <const int64_t *>cnp.PyArray_DATA(counts)
+    c.combine.strides = <const int64_t *>cnp.PyArray_DATA(strides)
+    c.combine.one_step = <const uint8_t *>cnp.PyArray_DATA(one_step)
+    plan.inputs_of(layer, c, keep)
+    return 0
+
+
+cdef tuple merged_axes(tuple sizes, list parts):
+    """The axes of values that spread over `sizes`: how many entries each has, and (values, axes) by how many elements a
+    value moves along it, 0 where it spreads. Neighbours that every value walks through in one go are one axis."""
+    counts, columns = [], []
+    elements = [1] * len(parts)  # of each value behind the axis at hand
+    for axis in reversed(range(len(sizes))):
+        here = [part[axis] for part in parts]
+        strides = [step if size > 1 else 0 for step, size in zip(elements, here)]
+        elements = [step * size for step, size in zip(elements, here)]
+        if sizes[axis] == 1:
+            continue
+        if counts and strides == [stride * counts[0] for stride in columns[0]]:
+            counts[0] *= sizes[axis]
+        else:
+            counts.insert(0, sizes[axis])
+            columns.insert(0, strides)
+    if not counts:
+        counts, columns = [1], [[1] * len(parts)]
+    return np.array(counts, np.int64), np.ascontiguousarray(np.array(columns, np.int64).T)
 
 
 cdef int describe_reshape(Plan plan, object layer, fg_layer *c) except -1:

@@ -1,6 +1,6 @@
 """csrc/fastgru.h as Cython sees it; that header says what everything means."""
 
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t
 
 cdef extern from "fastgru.h" nogil:
     ctypedef enum fg_status:
@@ -8,10 +8,16 @@ cdef extern from "fastgru.h" nogil:
     ctypedef enum fg_function:
         FG_LINEAR, FG_SOFTMAX, FG_FUNCTIONS
     ctypedef enum fg_kind:
-        FG_INPUT, FG_TOKENS, FG_MASK, FG_EMBEDDING, FG_MASKING, FG_GRU, FG_DENSE, FG_ACTIVATE, FG_RESHAPE,
-        FG_CONCATENATE, FG_APPEND, FG_AND_MASKS, FG_APPEND_MASKS
+        FG_INPUT, FG_TOKENS, FG_MASK, FG_EMBEDDING, FG_MASKING, FG_GRU, FG_DENSE, FG_ACTIVATE, FG_SCALE,
+        FG_PRELU, FG_NORMALIZE, FG_COMBINE, FG_RESHAPE, FG_CONCATENATE, FG_APPEND, FG_AND_MASKS, FG_APPEND_MASKS
     ctypedef enum fg_matmul:
         FG_MATMUL_AUTO, FG_MATMUL_BLAS
+    ctypedef enum fg_operation:
+        FG_ADD
+    ctypedef enum fg_normalization:
+        FG_LAYER_NORM
+    enum:
+        FG_MAX_DIMS
     ctypedef int32_t fg_value
     ctypedef unsigned char c_bool "bool"
     const fg_value FG_NONE
@@ -51,6 +57,22 @@ cdef extern from "fastgru.h" nogil:
     ctypedef struct _activate:
         fg_activation activation
         int64_t row
+    ctypedef struct _scale:
+        const float *scale
+        const float *offset
+        int64_t steps
+    ctypedef struct _normalize:
+        fg_normalization function
+        double epsilon
+        int64_t size
+        const float *scale
+        const float *offset
+    ctypedef struct _combine:
+        fg_operation operation
+        int32_t dims
+        const int64_t *counts
+        const int64_t *strides
+        const uint8_t *one_step
     ctypedef struct _reshape:
         bint sequence
         int64_t steps
@@ -73,6 +95,9 @@ cdef extern from "fastgru.h" nogil:
         _gru gru
         _dense dense
         _activate activate
+        _scale scale
+        _normalize normalize
+        _combine combine
         _reshape reshape
         _concatenate concatenate
     ctypedef struct fg_view:

@@ -1,13 +1,19 @@
-"""Graph → Graph rewrites that hold on every machine and change no result. A saved Graph has been through them."""
+"""Graph → Graph rewrites that hold on every machine and change no result, except by a rounding in `fold_scales`.
+
+A saved Graph has been through them.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from .errors import BadModelFile
-from .graph import LINEAR, Activate, Graph, Identity, Layer, TensorSpec
+from .graph import LINEAR, Activate, Array, Combine, Conv, Dense, Graph, Identity, Layer, Scale, TensorSpec
 
 
 def apply(graph: Graph) -> Graph:
@@ -22,7 +28,7 @@ def apply(graph: Graph) -> Graph:
     Graph
         The same object where there is nothing to do.
     """
-    return free_time(drop_identities(graph))
+    return free_time(fold_scales(drop_identities(graph)))
 
 
 def drop_identities(graph: Graph) -> Graph:
@@ -65,8 +71,75 @@ def _reading(layer: Layer, behind: Mapping[str, str]) -> Layer:
     return dataclasses.replace(layer, **changes) if changes else layer
 
 
+def fold_scales(graph: Graph) -> Graph:
+    """Work each Scale into the layer before it: a linear Dense or Conv, or a Scale, that nobody else reads.
+
+    The one layer takes the Scale's name. Its weights are computed in float64 and rounded once, so that results differ
+    by a rounding. A Scale stays where a weight would become infinite or denormal, or where its numbers are not the
+    same for all places of a channel.
+
+    Parameters
+    ----------
+    graph : Graph
+
+    Returns
+    -------
+    Graph
+    """
+    readers = Counter([*graph.outputs, *(value for layer in graph.layers for value in layer.inputs)])
+    layers: dict[str, Layer] = {}
+    for layer in graph.layers:
+        before = layers.get(layer.inputs[0])
+        folded = None
+        if isinstance(layer, Scale) and before is not None and readers[before.name] == 1:
+            folded = _scaled(before, layer)
+        if folded is not None:
+            del layers[before.name]
+        layers[layer.name] = folded or layer
+    if len(layers) == len(graph.layers):  # nothing was folded
+        return graph
+    return dataclasses.replace(graph, layers=tuple(layers.values()))
+
+
+def _scaled(layer: Layer, scale: Scale) -> Layer | None:
+    """Both layers as one that stands for the second; None where they cannot be."""
+    factor, offset = _float64(scale.scale, 1.0), _float64(scale.offset, 0.0)
+    with np.errstate(invalid="ignore"):  # infinity · 0; such a Scale stays
+        tensors = _scaled_tensors(layer, factor, offset)
+    if tensors is None or not all(_rounds_well(tensor) for tensor in tensors.values()):
+        return None
+    rounded: dict[str, Any] = {key: tensor.astype(np.float32) for key, tensor in tensors.items()}
+    drops_mask = layer.drops_mask or scale.drops_mask
+    return dataclasses.replace(layer, name=scale.name, drops_mask=drops_mask, **rounded)
+
+
+def _scaled_tensors(layer: Layer, factor: Array, offset: Array) -> dict[str, Array] | None:
+    if isinstance(layer, Scale):
+        return {"scale": _float64(layer.scale, 1.0) * factor, "offset": _float64(layer.offset, 0.0) * factor + offset}
+    is_per_channel = all(size == 1 for size in (*factor.shape[:-1], *offset.shape[:-1]))
+    if not isinstance(layer, (Dense, Conv)) or layer.activation != LINEAR or not is_per_channel:
+        return None
+    factor, offset = factor.reshape(factor.shape[-1:]), offset.reshape(offset.shape[-1:])
+    bias = _float64(layer.bias, 0.0) * factor + offset
+    return {"kernel": _float64(layer.kernel, 1.0) * factor, "bias": np.broadcast_to(bias, layer.kernel.shape[-1:])}
+
+
+def _float64(tensor: Array | None, absent: float) -> Array:
+    """A tensor in float64; its denormals are 0, as which they count."""
+    wide = np.asarray(absent if tensor is None else tensor, np.float64)
+    return np.where(np.abs(wide) < np.finfo(np.float32).tiny, 0.0, wide)
+
+
+def _rounds_well(tensor: Array) -> bool:
+    """Whether all numbers are 0 or normal numbers of float32."""
+    size, limits = np.abs(tensor), np.finfo(np.float32)
+    return bool(((size == 0) | ((size >= limits.tiny) & (size <= limits.max))).all())
+
+
 def free_time(graph: Graph) -> Graph:
     """Free the number of steps of each input on whose number no layer depends (a Flatten over time does).
+
+    One step that a Combine spreads over the steps of another sequence stays one.
 
     Parameters
     ----------
@@ -81,10 +154,17 @@ def free_time(graph: Graph) -> Graph:
             continue
         inputs = (*graph.inputs[:index], _free(spec), *graph.inputs[index + 1 :])
         try:
-            graph = dataclasses.replace(graph, inputs=inputs)
+            freed = dataclasses.replace(graph, inputs=inputs)
         except BadModelFile:
             continue
+        if _spreading(freed) == _spreading(graph):
+            graph = freed
     return graph
+
+
+def _spreading(graph: Graph) -> list[tuple[bool, ...]]:
+    """Which values of each Combine are one step that spreads over others."""
+    return [layer.one_step(graph.specs) for layer in graph.layers if isinstance(layer, Combine)]
 
 
 def _free(spec: TensorSpec) -> TensorSpec:

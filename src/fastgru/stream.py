@@ -12,7 +12,7 @@ import numpy as np
 from . import engine
 from ._openmp import core
 from .errors import BadInput, StateMismatch, UnsupportedModel
-from .graph import GRU, Graph, Reshape
+from .graph import GRU, Combine, Graph, Layer, PReLU, Reshape, Scale
 
 Rows = int | Sequence[int] | None
 
@@ -162,7 +162,19 @@ def streaming_obstacles(graph: Graph) -> list[str]:
             reasons.append(
                 f"Reshape layer {layer.name!r} merges the time axis: it needs the whole sequence, so it cannot stream"
             )
+        for fault in _counts_steps(graph, layer):
+            reasons.append(f"{layer.kind} layer {layer.name!r} {fault}, so it cannot stream")
     return reasons
+
+
+def _counts_steps(graph: Graph, layer: Layer) -> Iterator[str]:
+    """Why a layer that works on each step by itself needs more than the step."""
+    if isinstance(layer, (Scale, PReLU)) and layer.has_own_steps(graph.specs):
+        yield "has numbers of its own for each step of the sequence"
+    if isinstance(layer, Combine):
+        for value, is_single in zip(layer.inputs, layer.one_step(graph.specs), strict=True):
+            if is_single:
+                yield f"spreads the one step of {value!r} over those of another sequence"
 
 
 def _grus(graph: Graph) -> list[GRU]:

@@ -43,6 +43,15 @@ ELEMENTWISE: dict[str, dict[str, float]] = {
     "sparse_plus": {},
     "sparse_sigmoid": {},
     "threshold": {"threshold": 0.0, "value": 0.0},
+    "abs": {},
+    "negative": {},
+    "square": {},
+    "sqrt": {},
+    "rsqrt": {},
+    "reciprocal": {},
+    "expm1": {},
+    "log": {},
+    "log1p": {},
 }
 #: Activations that look at a whole row (the last axis). `glu` halves it: first half · sigmoid(second half).
 ROWWISE: dict[str, dict[str, float]] = {"softmax": {}, "log_softmax": {}, "sparsemax": {}, "glu": {}}

@@ -84,6 +84,10 @@ class Scale(Layer):
         check_spreads(self, "offset", spec)
         return (dataclasses.replace(spec, name=self.name),)
 
+    def has_own_steps(self, specs: Mapping[str, TensorSpec]) -> bool:
+        """Whether the steps of the value differ in their numbers."""
+        return has_own_steps(specs[self.inputs[0]], self.scale, self.offset)
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PReLU(Layer):
@@ -98,6 +102,10 @@ class PReLU(Layer):
         spec = self._source(specs)
         check_spreads(self, "alpha", spec)
         return (dataclasses.replace(spec, name=self.name),)
+
+    def has_own_steps(self, specs: Mapping[str, TensorSpec]) -> bool:
+        """Whether the steps of the value differ in their numbers."""
+        return has_own_steps(specs[self.inputs[0]], self.alpha)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -161,12 +169,18 @@ class Combine(Layer):
         except ValueError:
             shown = ", ".join(f"{spec.name!r} {spec.shape}" for spec in parts)
             raise self._fail(f"values of these shapes do not go together: {shown}") from None
-        steps = [spec.shape[1] for spec in parts if spec.is_sequence]
-        if not steps:
+        if not any(spec.is_sequence for spec in parts):
             return (tensor_spec(self.name, False, inner),)
-        several = [count for count in steps if count != 1]
-        time = common_steps(self, several) if several else 1
-        return (tensor_spec(self.name, time, inner),)
+        spread = zip(parts, self.one_step(specs), strict=True)
+        steps = [spec.shape[1] for spec, is_spread in spread if spec.is_sequence and not is_spread]
+        return (tensor_spec(self.name, common_steps(self, steps), inner),)
+
+    def one_step(self, specs: Mapping[str, TensorSpec]) -> tuple[bool, ...]:
+        """Whether each value is a sequence of one step that spreads over the steps of another."""
+        parts = [specs[name] for name in self.inputs]
+        single = tuple(spec.is_sequence and spec.shape[1] == 1 for spec in parts)
+        several = any(spec.is_sequence and spec.shape[1] != 1 for spec in parts)
+        return tuple(several and is_single for is_single in single)
 
 
 def check_spreads(layer: Layer, key: str, spec: TensorSpec) -> None:
@@ -179,3 +193,9 @@ def check_spreads(layer: Layer, key: str, spec: TensorSpec) -> None:
     sizes = zip(value.shape, whole[max(extra, 0) :], strict=False)
     if extra < 0 or any(size not in (1, wanted) for size, wanted in sizes):
         raise layer._fail(f"{key} of shape {tuple(value.shape)} does not spread over {spec.name!r} {spec.shape}")
+
+
+def has_own_steps(spec: TensorSpec, *tensors: Array | None) -> bool:
+    """Whether one of the tensors that spread over a value has a time axis of more than one step."""
+    timed = (tensor.ndim == len(spec.shape) - 1 and tensor.shape[0] > 1 for tensor in tensors if tensor is not None)
+    return spec.is_sequence and any(timed)

@@ -17,7 +17,10 @@ from .config import LayerConfig
 HARD_SIGMOID = {1: 0.2, 2: 0.2, 3: 1.0 / 6.0}
 
 #: names of `graph` that Keras does not use, or with a meaning of its own
-NOT_SO_NAMED = frozenset({"hard_sigmoid", "gelu_tanh", "threshold"})
+NOT_SO_NAMED = frozenset(
+    {"hard_sigmoid", "gelu_tanh", "threshold"}
+    | {"abs", "negative", "square", "sqrt", "rsqrt", "reciprocal", "expm1", "log", "log1p"}
+)
 #: functions by the name that Keras writes
 FUNCTIONS: dict[str, Activation] = {
     **{name: Activation.of(name) for name in (*ELEMENTWISE, *ROWWISE) if name not in NOT_SO_NAMED},
