@@ -79,16 +79,24 @@ typedef enum fg_kind {
     FG_COMBINE,
     FG_RESHAPE,
     FG_CONCATENATE,
-    FG_APPEND,      /* sequences one after the other */
+    FG_APPEND,         /* sequences one after the other */
+    FG_TRANSPOSE,      /* the axes of a step */
+    FG_TRANSPOSE_TIME, /* the axes behind the batch, of which another becomes time */
+    FG_SELECT,         /* slices, pads and repeats along an axis of a step */
+    FG_SELECT_TIME,    /* the same over time */
+    FG_LAST,           /* the last step of a sequence */
     FG_AND_MASKS,   /* a mask that is true where all of `inputs` are; y is the mask */
     FG_APPEND_MASKS /* masks one after the other; y is the mask */
 } fg_kind;
+
+/* The most axes that a value may have behind the batch. */
+enum { FG_MAX_AXES = 9 };
 
 /* One layer. Weight pointers are read by fg_plan_add and not kept, but for an embedding's table, which must outlive the
  * plan: it is read in place. All matrices are row-major float32. Absent biases are NULL. */
 typedef struct fg_layer {
     fg_kind kind;
-    fg_value x, mask, h0;        /* inputs; mask and h0 may be FG_NONE */
+    fg_value x, mask, h0;        /* inputs; mask and h0 may be FG_NONE. Of an FG_MASK x is the input that it masks */
     const fg_value *inputs;      /* of a layer that reads several values alike: all of them, x the first; else NULL */
     int32_t n_inputs;            /* not kept, like the weights */
     fg_value y, y_mask, y_state; /* outputs; FG_NONE where nobody reads them */
@@ -147,6 +155,19 @@ typedef struct fg_layer {
         struct {
             int64_t inner; /* rows of the joined axis per step */
         } concatenate;
+        struct {
+            int32_t axes;               /* those of a step; of FG_TRANSPOSE_TIME time before them */
+            int64_t sizes[FG_MAX_AXES]; /* of x */
+            int32_t order[FG_MAX_AXES]; /* axis i of y is this one of x */
+        } transpose;
+        /* The entries start:stop:step of an axis as Python takes them, `before` and `after` more of `value`, each
+         * `times` in a row. The three numbers of the slice are at most 2**61 in magnitude: what is absent there is as
+         * far out as that. A step is (outer, size, …), size the axis; over time both are unused. */
+        struct {
+            int64_t outer, size, start, stop, step, before, after, times;
+            float value;
+            bool drop; /* over time: y is no sequence, there is one entry */
+        } select;
     };
 } fg_layer;
 
@@ -206,6 +227,7 @@ typedef struct fg_profile {
 typedef struct fg_call {
     int64_t batch, steps;       /* steps: of the sequence inputs; 1 where a network has none */
     const int64_t *input_steps; /* of each input, where they differ; else NULL */
+    bool begins;                /* no steps: only takes fresh rows to their initial state, outputs mean nothing */
     int threads;                /* upper bound, at least 1 */
     const fg_view *inputs;      /* for each FG_INPUT / FG_TOKENS / FG_MASK layer, in the order of fg_plan_add */
     const fg_view *outputs;     /* for each output */
@@ -232,6 +254,9 @@ fg_status fg_state_set(const fg_plan *plan, fg_state *state, fg_value gru, int64
 /* Number of steps of a value in a call, of which only the steps are read: 1 where it is no sequence, -1 where there can
  * be none (fg_run gives FG_BAD_CALL then). */
 int64_t fg_plan_steps(const fg_plan *plan, fg_value v, const fg_call *call);
+
+/* The first layer, counted as in fg_call.profile, that cannot run on the numbers of steps of a call; -1 where all can. */
+int fg_plan_misfit(const fg_plan *plan, const fg_call *call);
 
 /* Runs `steps` steps of `batch` rows from where the state's rows 0 .. batch-1 stand. Token ids must lie in the tables.
  * FG_NO_MEMORY, FG_BAD_CALL: the state is unchanged. */

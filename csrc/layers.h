@@ -30,7 +30,9 @@ typedef struct fg_value_info {
     int stage;        /* the stage that computes it; inputs: -1 */
     bool late;        /* a sequence of which no step stands before its stage is over */
     bool whole;       /* kept for all steps, see above */
-    bool always;      /* of a mask: there in every call; else absent where the mask `mask_of` is, or that is FG_NONE */
+    /* Of a mask: there in every call; else absent where all masks that its layer joins are, or where the mask `mask_of`
+     * is, or that is FG_NONE. */
+    bool always;
     fg_value mask_of;
     int64_t readers; /* layers and outputs that read it, each as often as it does */
     /* Stored inside the value `part_of`, from its feature `part_offset` on; FG_NONE: on its own. */
@@ -55,8 +57,9 @@ typedef struct fg_layer_ops {
     /* Adds what `run` or `share` will do to a profile, times aside; NULL: nothing that is worth counting. */
     void (*count)(const fg_step *step, fg_context *c, fg_profile *profile);
     void (*release)(fg_step *step);
-    /* Number of steps of its y, a sequence whose steps_of is itself, from those of what it reads (fg_count_steps); -1
-     * where there can be none. NULL: its y has the steps of another value. */
+    /* Number of steps of its y, a sequence whose steps_of is itself, from those of what it reads (fg_count_steps); 1 of
+     * a y that is no sequence. -1 where it cannot run on them. NULL: it runs on any, and its y has the steps of another
+     * value. */
     int64_t (*steps)(const fg_plan *plan, const fg_step *step, const fg_call *call);
     bool reads_whole; /* sequences that it reads must be complete; may be overridden by step->reads_whole */
     bool once;        /* it runs once, on whole values in and out, and reads and writes their slots (fg_whole_of) */
@@ -81,6 +84,12 @@ struct fg_step {
     void *own;                         /* the family's packed layer; what it points to lies in the plan's store */
 };
 
+/* Two sequences that a layer, plan->steps[reader], reads side by side. */
+struct fg_equal {
+    fg_value a, b;
+    int reader;
+};
+
 struct fg_plan {
     const fg_kernels *kernels;
     fg_store *store; /* packed weights */
@@ -95,7 +104,7 @@ struct fg_plan {
     int32_t n_outputs;
     int n_stages; /* stages 0 .. n_stages-1 */
     int n_memories;
-    fg_value (*equal)[2]; /* sequences that must prove to have the same steps when it runs */
+    struct fg_equal *equal; /* sequences that must prove to have the same steps when it runs */
     int n_equal, room_equal;
     bool causal, finished;
     bool has_parts; /* a value is computed inside another one */
@@ -300,8 +309,23 @@ const float *fg_embedding_table(const fg_step *step, int64_t *vocabulary, int64_
  * False, and nothing is changed, where the table of projections would be too large. */
 bool fg_gru_fold(fg_plan *plan, fg_step *gru, const fg_step *embedding);
 
-extern const fg_layer_ops fg_embedding_ops, fg_masking_ops, fg_gru_ops, fg_dense_ops, fg_activate_ops, fg_scale_ops,
-    fg_normalize_ops, fg_combine_ops, fg_reshape_ops, fg_concatenate_ops, fg_append_ops, fg_and_masks_ops,
-    fg_append_masks_ops;
+extern const fg_layer_ops fg_embedding_ops;
+extern const fg_layer_ops fg_masking_ops;
+extern const fg_layer_ops fg_gru_ops;
+extern const fg_layer_ops fg_dense_ops;
+extern const fg_layer_ops fg_activate_ops;
+extern const fg_layer_ops fg_scale_ops;
+extern const fg_layer_ops fg_normalize_ops;
+extern const fg_layer_ops fg_combine_ops;
+extern const fg_layer_ops fg_reshape_ops;
+extern const fg_layer_ops fg_concatenate_ops;
+extern const fg_layer_ops fg_append_ops;
+extern const fg_layer_ops fg_and_masks_ops;
+extern const fg_layer_ops fg_append_masks_ops;
+extern const fg_layer_ops fg_transpose_ops;
+extern const fg_layer_ops fg_transpose_time_ops;
+extern const fg_layer_ops fg_select_ops;
+extern const fg_layer_ops fg_select_time_ops;
+extern const fg_layer_ops fg_last_ops;
 
 #endif

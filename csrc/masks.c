@@ -1,4 +1,5 @@
-/* Masks out of masks: true where all are, or one after the other. A mask that is absent in a call is all true. */
+/* Masks out of masks: true where all are, or one after the other. A mask that is absent in a call is all true, and one
+ * made of absent ones is absent. */
 #include <string.h>
 
 #include "layers.h"
@@ -15,12 +16,14 @@ static fg_status and_add(fg_plan *plan, fg_step *step, const fg_layer *layer)
         status = fg_inputs_go_together(plan, step);
     if (status || layer->y == FG_NONE)
         return status ? status : FG_BAD_LAYER;
-    return fg_define_mask(plan, layer->y, layer->x, FG_NONE, true);
+    return fg_define_mask(plan, layer->y, layer->x, FG_NONE, false);
 }
 
 static void and_share(const fg_step *step, const fg_context *c, int member)
 {
     int64_t first, last;
+    if (!fg_slot_of(c, step->y).view.data)
+        return;
     fg_share(c, member, c->rows, &first, &last);
     for (int64_t b = c->row + first; b < c->row + last; b++) {
         int64_t y_time, time;
@@ -47,14 +50,14 @@ static fg_status append_add(fg_plan *plan, fg_step *step, const fg_layer *layer)
             status = FG_BAD_LAYER;
     if (status || layer->y == FG_NONE)
         return status ? status : FG_BAD_LAYER;
-    status = fg_define_sequence(plan, layer->y, FG_BYTES, 1);
-    plan->values[layer->y].always = true;
-    return status;
+    return fg_define_sequence(plan, layer->y, FG_BYTES, 1);
 }
 
 static void append_share(const fg_step *step, const fg_context *c, int member)
 {
     int64_t first, last;
+    if (!fg_slot_of(c, step->y).view.data)
+        return;
     fg_share(c, member, c->rows, &first, &last);
     for (int64_t b = c->row + first; b < c->row + last; b++) {
         int64_t y_time, time;

@@ -129,14 +129,13 @@ fg_status fg_same_steps(fg_plan *plan, fg_value a, fg_value b)
     }
     if (plan->n_equal == plan->room_equal) {
         const int room = plan->room_equal ? 2 * plan->room_equal : 4;
-        fg_value(*equal)[2] = realloc(plan->equal, (size_t)room * sizeof *equal);
+        struct fg_equal *equal = realloc(plan->equal, (size_t)room * sizeof *equal);
         if (!equal)
             return FG_NO_MEMORY;
         plan->equal = equal;
         plan->room_equal = room;
     }
-    plan->equal[plan->n_equal][0] = a;
-    plan->equal[plan->n_equal++][1] = b;
+    plan->equal[plan->n_equal++] = (struct fg_equal){a, b, plan->n_steps - 1};
     return FG_OK;
 }
 
@@ -168,11 +167,7 @@ bool fg_mask_fits(fg_plan *plan, fg_value mask, fg_value x)
     const fg_value_info *info = fg_read(plan, mask, FG_BYTES);
     if (!info || info->sequence != plan->values[x].sequence)
         return false;
-    if (!info->sequence)
-        return true;
-    const fg_value a = fg_steps_root(plan, x), b = fg_steps_root(plan, mask);
-    const bool inputs = plan->values[a].is_input && plan->values[b].is_input;
-    return a == b || (inputs && fg_same_steps(plan, a, b) == FG_OK);
+    return !info->sequence || fg_same_steps(plan, x, mask) == FG_OK;
 }
 
 fg_status fg_keep_inputs(const fg_plan *plan, fg_step *step, const fg_layer *layer, fg_type type)
@@ -233,7 +228,9 @@ static fg_status add_input(fg_plan *plan, const fg_layer *layer)
     if (status || layer->y == FG_NONE)
         return status ? status : FG_BAD_LAYER;
     plan->values[layer->y].sequence = layer->input.sequence;
-    plan->values[layer->y].steps_of = layer->input.sequence ? layer->y : FG_NONE;
+    const bool masks = layer->kind == FG_MASK && layer->x >= 0 && layer->x < plan->n_values;
+    const bool goes_with_x = masks && plan->values[layer->x].is_input && plan->values[layer->x].sequence;
+    plan->values[layer->y].steps_of = goes_with_x ? layer->x : layer->input.sequence ? layer->y : FG_NONE;
     plan->values[layer->y].is_input = true;
     plan->values[layer->y].stage = -1;
     plan->values[layer->y].whole = true;
@@ -264,6 +261,11 @@ static const fg_layer_ops *ops_of(fg_kind kind)
     case FG_RESHAPE: return &fg_reshape_ops;
     case FG_CONCATENATE: return &fg_concatenate_ops;
     case FG_APPEND: return &fg_append_ops;
+    case FG_TRANSPOSE: return &fg_transpose_ops;
+    case FG_TRANSPOSE_TIME: return &fg_transpose_time_ops;
+    case FG_SELECT: return &fg_select_ops;
+    case FG_SELECT_TIME: return &fg_select_time_ops;
+    case FG_LAST: return &fg_last_ops;
     case FG_AND_MASKS: return &fg_and_masks_ops;
     case FG_APPEND_MASKS: return &fg_append_masks_ops;
     default: return NULL;
@@ -546,6 +548,20 @@ bool fg_plan_folded(const fg_plan *plan, int layer)
 int64_t fg_plan_steps(const fg_plan *plan, fg_value v, const fg_call *call)
 {
     return fg_count_steps(plan, v, call);
+}
+
+int fg_plan_misfit(const fg_plan *plan, const fg_call *call)
+{
+    for (int i = 0; i < plan->n_steps; i++) {
+        const fg_step *step = &plan->steps[i];
+        if (step->ops->steps && step->ops->steps(plan, step, call) < 0)
+            return i;
+        for (int k = 0; k < plan->n_equal; k++)
+            if (plan->equal[k].reader == i &&
+                fg_count_steps(plan, plan->equal[k].a, call) != fg_count_steps(plan, plan->equal[k].b, call))
+                return i;
+    }
+    return -1;
 }
 
 bool fg_plan_same_steps(const fg_plan *plan, fg_value a, fg_value b)

@@ -236,11 +236,20 @@ static size_t place(fg_state *state, fg_value v, const fg_call *call, size_t end
     return end + (size_t)fg_round_up(bytes, FG_ALIGN);
 }
 
+static bool is_held(const fg_slot *slot)
+{
+    return slot->view.data || slot->owned;
+}
+
 static bool is_absent(const fg_state *state, const fg_value_info *info)
 {
     if (info->type != FG_BYTES || info->always)
         return false;
-    return info->mask_of == FG_NONE || (!state->slots[info->mask_of].view.data && !state->slots[info->mask_of].owned);
+    const fg_step *maker = &state->plan->steps[info->maker];
+    for (int32_t i = 0; i < maker->n_inputs; i++)
+        if (state->plan->values[maker->inputs[i]].type == FG_BYTES && is_held(&state->slots[maker->inputs[i]]))
+            return false;
+    return info->mask_of == FG_NONE || !is_held(&state->slots[info->mask_of]);
 }
 
 /* Steps and places of the values that a layer defines. */
@@ -254,8 +263,6 @@ static fg_status place_outputs(fg_state *state, const fg_step *step, const fg_ca
         const fg_value_info *info = &plan->values[outs[k]];
         fg_slot *slot = &state->slots[outs[k]];
         slot->steps = fg_count_steps(plan, outs[k], call);
-        if (slot->steps < 0)
-            return FG_BAD_CALL;
         if (slot->output < 0 && info->part_of == FG_NONE && !is_absent(state, info))
             *arena = place(state, outs[k], call, *arena);
         if (*arena == SIZE_MAX)
@@ -281,17 +288,14 @@ static void place_parts(fg_state *state)
         }
 }
 
-/* What could not be known when the plan was made: that sequences read side by side have the same steps. */
-static bool steps_are_equal(const fg_plan *plan, const fg_call *call)
+/* What could not be known when the plan was made: that each layer can run on the steps of what it reads. */
+static bool steps_fit(const fg_plan *plan, const fg_call *call)
 {
     for (int32_t i = 0; call->input_steps && i < plan->n_inputs; i++)
         if (plan->values[plan->inputs[i]].sequence &&
             call->input_steps[i] != fg_count_steps(plan, plan->inputs[i], call))
             return false;
-    for (int i = 0; i < plan->n_equal; i++)
-        if (fg_count_steps(plan, plan->equal[i][0], call) != fg_count_steps(plan, plan->equal[i][1], call))
-            return false;
-    return true;
+    return fg_plan_misfit(plan, call) < 0;
 }
 
 static int64_t most_steps(const fg_plan *plan, const fg_call *call)
@@ -311,7 +315,7 @@ static fg_status lay_out(fg_state *state, const fg_call *call)
     fg_status status = bind_inputs(state, call);
     choose_outputs(state, call);
     bind_outputs(state, call);
-    if (!steps_are_equal(plan, call))
+    if (!steps_fit(plan, call))
         return FG_BAD_CALL;
     state->block = block_steps(plan, call->batch, most_steps(plan, call));
     size_t arena = 0;
@@ -340,7 +344,7 @@ static fg_status lay_out(fg_state *state, const fg_call *call)
 
 static fg_status prepare(fg_state *state, const fg_call *call)
 {
-    const uint64_t given = call->input_steps ? 0 : given_views(state->plan, call);
+    const uint64_t given = call->input_steps || call->begins ? 0 : given_views(state->plan, call);
     if (given && state->given == given && state->batch == call->batch && state->steps == call->steps) {
         bind_outputs(state, call);
         place_parts(state);

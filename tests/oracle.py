@@ -298,7 +298,32 @@ def reshape(layer: g.Reshape, at: Run) -> None:
 
 
 def concatenate(layer: g.Concatenate, at: Run) -> None:
-    at.values[layer.name] = np.concatenate([at.values[name] for name in layer.inputs], axis=-1)
+    at.values[layer.name] = np.concatenate([at.values[name] for name in layer.inputs], axis=layer.axis)
+
+
+def join_masks(layer: g.JoinMasks, at: Run) -> None:
+    masks = [at.values[name] for name in layer.inputs]
+    at.values[layer.name] = np.concatenate(masks, axis=1) if layer.over_time else np.logical_and.reduce(masks)
+
+
+def transpose(layer: g.Transpose, at: Run) -> None:
+    at.values[layer.name] = at.values[layer.inputs[0]].transpose(0, *layer.order)
+
+
+def slice_layer(layer: g.Slice, at: Run) -> None:
+    x = np.moveaxis(at.values[layer.inputs[0]], layer.axis, 0)[layer.start : layer.stop : layer.step]
+    assert len(x) == 1 or (len(x) and not layer.drop)
+    at.values[layer.name] = x[0] if layer.drop else np.moveaxis(x, 0, layer.axis)
+
+
+def pad(layer: g.Pad, at: Run) -> None:
+    x = np.moveaxis(at.values[layer.inputs[0]], layer.axis, 0)
+    before, after = (np.full((n, *x.shape[1:]), np.float32(layer.value)) for n in (layer.before, layer.after))
+    at.values[layer.name] = np.moveaxis(np.concatenate([before, x, after]), 0, layer.axis)
+
+
+def repeat(layer: g.Repeat, at: Run) -> None:
+    at.values[layer.name] = np.repeat(at.values[layer.inputs[0]], layer.times, axis=layer.axis)
 
 
 LAYERS: dict[type[g.Layer], Callable[..., None]] = {
@@ -314,6 +339,11 @@ LAYERS: dict[type[g.Layer], Callable[..., None]] = {
     g.Combine: combine,
     g.Reshape: reshape,
     g.Concatenate: concatenate,
+    g.JoinMasks: join_masks,
+    g.Transpose: transpose,
+    g.Slice: slice_layer,
+    g.Pad: pad,
+    g.Repeat: repeat,
 }
 
 

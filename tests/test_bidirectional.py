@@ -311,17 +311,16 @@ def test_what_goes_ahead_only_streams(reset_after: bool, isa: str) -> None:
         (("x", "flat"), "'flat' (None, 6) does not fit beside 'x' (None, None, 5)"),
         (("flat", "x"), "'x' (None, None, 5) does not fit beside 'flat' (None, 6)"),
         (("x", "square"), "'square' (None, None, 2, 3) does not fit beside 'x'"),
-        (("three", "four"), "joins sequences of 3 and 4 steps"),
+        (("three", "four"), "'four' (None, 4, 5) does not fit beside 'three' (None, 3, 5)"),
         (("x", "x:mask"), "needs float32 values, but 'x:mask' is bool"),
         (("x", "ids"), "needs float32 values, but 'ids' is int32"),
-        (("bare", "bare"), "needs a features axis, but 'bare' is (None, None)"),
         (("x", "nowhere"), "reads 'nowhere', which nothing before it defines"),
     ],
 )
 def test_parts_that_do_not_fit(inputs: tuple[str, ...], says: str) -> None:
     specs = (
         floats(5), tensor_spec("flat", False, (6,)), tensor_spec("square", None, (2, 3)), tensor_spec("three", 3, (5,)),
-        tensor_spec("four", 4, (5,)), tensor_spec("ids", None, (), "int32"), tensor_spec("bare", None, ()),
+        tensor_spec("four", 4, (5,)), tensor_spec("ids", None, (), "int32"),
     )  # fmt: skip
     with pytest.raises(BadModelFile) as error:
         Graph(specs, (Concatenate(name="joined", inputs=inputs),), ("joined",))
@@ -330,10 +329,13 @@ def test_parts_that_do_not_fit(inputs: tuple[str, ...], says: str) -> None:
 
 
 def test_parts_whose_steps_are_counted_apart() -> None:
-    """The core walks them by different numbers of steps."""
+    """Whether they go side by side is known when the network runs."""
     layers = (Reshape(name="turned", inputs=("x",), target=(-1, 1)), Concatenate(name="joined", inputs=("x", "turned")))
-    with pytest.raises(BadModelFile, match="Concatenate layer 'joined'"):
-        Model(chain(floats(5), *layers))
+    model = Model(chain(floats(5), *layers))
+    with pytest.raises(fastgru.BadInput) as error:
+        model(normal(2, 4, 5))
+    assert str(error.value) == "Concatenate layer 'joined' cannot run on 4 steps of 'x' and 20 steps of 'turned'"
+    assert model(np.zeros((2, 0, 5), np.float32)).shape == (2, 0, 6)
 
 
 def test_lengths_and_a_dropped_mask() -> None:

@@ -91,25 +91,44 @@ def plain_array(x, expected):
         raise BadInput(f"{expected}; got a ragged {type(x).__name__}") from None
 
 
+def check_masks(lengths, mask, specs, drops):
+    """Lengths and a mask go to inputs with a time axis, a dict's to those that it names.
+
+    `drops` says by an input's name why they would be without effect there.
+    """
+    names = [spec.name for spec in specs if spec.is_sequence]
+    for what, value in (("lengths", lengths), ("mask", mask)):
+        if value is None:
+            continue
+        if not names:
+            raise BadInput("lengths and mask need an input with a time axis; this network has none")
+        for name in value if isinstance(value, Mapping) else names:
+            if name not in names:
+                raise BadInput(f"{what} as a dict should name inputs with a time axis ({', '.join(map(repr, names))}); "
+                               f"got {name!r}")
+            if name in drops:
+                raise BadInput(drops[name])
+
+
 cdef object of_input(object value, object spec):
     """Lengths or a mask for one input: a dict holds those of the inputs that it names."""
     return value.get(spec.name) if isinstance(value, Mapping) else value
 
 
-cdef cnp.ndarray make_mask(object lengths, object mask, int64_t batch, int64_t steps):
-    """(batch, time) bool from a row's number of steps, an explicit mask, or both."""
+cdef cnp.ndarray make_mask(object lengths, object mask, int64_t batch, int64_t steps, object spec):
+    """(batch, time) bool for one input from a row's number of steps, an explicit mask, or both."""
     result = np.ones((batch, steps), np.bool_)
     if lengths is not None:
-        n = plain_array(lengths, f"lengths should be {batch} whole numbers, one a row")
+        n = plain_array(lengths, f"lengths of input {spec.name!r} should be {batch} whole numbers, one a row")
         if n.shape != (batch,) or (n.dtype.kind not in "iu" and batch):
-            raise BadInput(f"lengths should be {batch} whole numbers, one a row; got {n.dtype} of shape {n.shape}")
+            raise BadInput(f"lengths of input {spec.name!r} should be {batch} whole numbers, one a row; got {n.dtype} of shape {n.shape}")
         if batch and (n.min() < 0 or n.max() > steps):
             row = int(np.argmax((n < 0) | (n > steps)))
-            raise BadInput(f"lengths[{row}] is {int(n[row])}, but the input has {steps} steps")
+            raise BadInput(f"lengths[{row}] is {int(n[row])}, but input {spec.name!r} has {steps} steps")
         result = np.arange(steps) < n[:, None]
     if mask is not None:
-        m = plain_array(mask, f"mask should be bool of shape (batch, time) = ({batch}, {steps})")
+        m = plain_array(mask, f"mask of input {spec.name!r} should be bool of shape (batch, time) = ({batch}, {steps})")
         if m.shape != (batch, steps) or not (m.dtype.kind == "b" or (m.dtype.kind in "iu" and ((m == 0) | (m == 1)).all())):
-            raise BadInput(f"mask should be bool of shape (batch, time) = ({batch}, {steps}); got {m.dtype} of shape {m.shape}")
+            raise BadInput(f"mask of input {spec.name!r} should be bool of shape (batch, time) = ({batch}, {steps}); got {m.dtype} of shape {m.shape}")
         result = result & m.astype(np.bool_)
     return np.ascontiguousarray(result)

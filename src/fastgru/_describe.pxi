@@ -1,6 +1,10 @@
 # What the core is told of a layer: one function for each kind, which fills the fg_layer that `Plan._add_layer` began.
 # Arrays that it points to are kept alive in `keep` until the core has packed them.
 
+#: as far out as the bounds of a slice may lie in the core
+FAR = 2**61
+
+
 cdef int describe(Plan plan, object layer, fg_layer *c, list keep) except -1:
     kind = layer.kind
     if kind == "Embedding":
@@ -27,6 +31,10 @@ cdef int describe(Plan plan, object layer, fg_layer *c, list keep) except -1:
         return describe_reshape(plan, layer, c)
     if kind == "Concatenate":
         return describe_concatenate(plan, layer, c, keep)
+    if kind == "Transpose":
+        return describe_transpose(plan, layer, c)
+    if kind in ("Slice", "Pad", "Repeat"):
+        return describe_select(plan, layer, c)
     raise BadModelFile(f"the core has no layer of kind {kind!r}")
 
 
@@ -178,4 +186,44 @@ cdef int describe_concatenate(Plan plan, object layer, fg_layer *c, list keep) e
     c.kind = FG_APPEND if spec.is_sequence and axis == 1 else FG_CONCATENATE
     c.concatenate.inner = math.prod(spec.shape[len(spec.shape) - len(spec.inner):axis])
     plan.inputs_of(layer, c, keep)
+    return 0
+
+
+cdef int describe_transpose(Plan plan, object layer, fg_layer *c) except -1:
+    cdef int i
+    spec = plan.graph.specs[layer.inputs[0]]
+    # within a step, or without time: the axes behind those of batch and time, which stay
+    kept = 2 if spec.is_sequence and layer.order[0] == 1 else 1
+    sizes, order = spec.shape[kept:], [axis - kept for axis in layer.order[kept - 1:]]
+    if len(sizes) > FG_MAX_AXES:
+        raise BadModelFile(f"{layer.kind} layer {layer.name!r}: more than {FG_MAX_AXES} axes are not supported")
+    c.kind = FG_TRANSPOSE_TIME if spec.is_sequence and kept == 1 else FG_TRANSPOSE
+    c.transpose.axes = len(sizes)
+    for i in range(len(sizes)):
+        c.transpose.sizes[i], c.transpose.order[i] = sizes[i], order[i]
+    return 0
+
+
+cdef int describe_select(Plan plan, object layer, fg_layer *c) except -1:
+    spec = plan.graph.specs[layer.inputs[0]]
+    axis = layer.axis % len(spec.shape)
+    over_time = spec.is_sequence and axis == 1
+    if layer.kind == "Slice" and over_time and layer.takes_last:
+        c.kind = FG_LAST
+        return 0
+    c.kind = FG_SELECT_TIME if over_time else FG_SELECT
+    if not over_time:
+        c.select.outer, c.select.size = math.prod(spec.shape[len(spec.shape) - len(spec.inner):axis]), spec.shape[axis]
+    c.select.stop, c.select.step, c.select.times = FAR, 1, 1
+    if layer.kind == "Slice":
+        # what is absent is far beyond the end where the slice begins or ends
+        begin, end = (0, FAR) if layer.step > 0 else (FAR, -FAR)
+        c.select.start = begin if layer.start is None else max(-FAR, min(FAR, layer.start))
+        c.select.stop = end if layer.stop is None else max(-FAR, min(FAR, layer.stop))
+        c.select.step = max(-FAR, min(FAR, layer.step))
+        c.select.drop = layer.drop
+    elif layer.kind == "Pad":
+        c.select.before, c.select.after, c.select.value = layer.before, layer.after, layer.value
+    else:
+        c.select.times = layer.times
     return 0

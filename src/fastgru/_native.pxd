@@ -9,7 +9,8 @@ cdef extern from "fastgru.h" nogil:
         FG_LINEAR, FG_SOFTMAX, FG_FUNCTIONS
     ctypedef enum fg_kind:
         FG_INPUT, FG_TOKENS, FG_MASK, FG_EMBEDDING, FG_MASKING, FG_GRU, FG_DENSE, FG_ACTIVATE, FG_SCALE,
-        FG_PRELU, FG_NORMALIZE, FG_COMBINE, FG_RESHAPE, FG_CONCATENATE, FG_APPEND, FG_AND_MASKS, FG_APPEND_MASKS
+        FG_PRELU, FG_NORMALIZE, FG_COMBINE, FG_RESHAPE, FG_CONCATENATE, FG_APPEND, FG_AND_MASKS,
+        FG_APPEND_MASKS, FG_TRANSPOSE, FG_TRANSPOSE_TIME, FG_SELECT, FG_SELECT_TIME, FG_LAST
     ctypedef enum fg_matmul:
         FG_MATMUL_AUTO, FG_MATMUL_BLAS
     ctypedef enum fg_operation:
@@ -21,6 +22,8 @@ cdef extern from "fastgru.h" nogil:
     ctypedef int32_t fg_value
     ctypedef unsigned char c_bool "bool"
     const fg_value FG_NONE
+    enum:
+        FG_MAX_AXES
     ctypedef struct fg_activation:
         fg_function function
         float p[3]
@@ -79,6 +82,21 @@ cdef extern from "fastgru.h" nogil:
         int64_t features
     ctypedef struct _concatenate:
         int64_t inner
+    ctypedef struct _transpose:
+        int32_t axes
+        int64_t sizes[9]
+        int32_t order[9]
+    ctypedef struct _select:
+        int64_t outer
+        int64_t size
+        int64_t start
+        int64_t stop
+        int64_t step
+        int64_t before
+        int64_t after
+        int64_t times
+        float value
+        bint drop
     ctypedef struct fg_layer:
         fg_kind kind
         fg_value x
@@ -100,6 +118,8 @@ cdef extern from "fastgru.h" nogil:
         _combine combine
         _reshape reshape
         _concatenate concatenate
+        _transpose transpose
+        _select select
     ctypedef struct fg_view:
         void *data
         int64_t batch_stride
@@ -121,6 +141,7 @@ cdef extern from "fastgru.h" nogil:
         int64_t batch
         int64_t steps
         const int64_t *input_steps
+        bint begins
         int threads
         const fg_view *inputs
         const fg_view *outputs
@@ -147,6 +168,7 @@ cdef extern from "fastgru.h" nogil:
     int64_t fg_state_bytes(const fg_state *state)
     fg_status fg_state_get(const fg_plan *plan, const fg_state *state, fg_value gru, int64_t row, float *h, c_bool *has_output)
     fg_status fg_state_set(const fg_plan *plan, fg_state *state, fg_value gru, int64_t row, const float *h, bint has_output)
+    int fg_plan_misfit(const fg_plan *plan, const fg_call *call)
     fg_status fg_run(const fg_plan *plan, fg_state *state, const fg_call *call)
     const char *fg_isa_name(int i)
     bint fg_isa_available(const char *name)

@@ -132,6 +132,7 @@ cdef class Plan:
             self.n_views += 1
             if spec.is_sequence:
                 c.kind = FG_MASK
+                c.x = c.y
                 c.y = self.ids[f"{spec.name}:mask"]
                 check(fg_plan_add(self.plan, &c))
                 self.n_views += 1

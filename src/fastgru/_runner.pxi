@@ -54,15 +54,15 @@ cdef class Runner:
         Upper bound of the threads of `step` and `run`.
     static : dict
         Inputs without a time axis by name, for `step` and `run`.
-    mask_drop : str or None
-        Why `run` takes no lengths; None where it does.
+    mask_drops : dict
+        Why lengths would be without effect, by the names of those inputs where that is so.
     """
 
     cdef readonly Plan plan
     cdef readonly int64_t batch_size
     cdef readonly int threads
     cdef dict static
-    cdef object mask_drop
+    cdef dict mask_drops
     cdef fg_state *state
     cdef fg_view *views
     cdef fg_view *results
@@ -75,12 +75,12 @@ cdef class Runner:
     cdef bint busy
     cdef bint closed
 
-    def __cinit__(self, Plan plan not None, int64_t batch_size=1, int threads=1, dict static=None, mask_drop=None):
+    def __cinit__(self, Plan plan not None, int64_t batch_size=1, int threads=1, dict static=None, dict mask_drops=None):
         self.plan = plan
         self.batch_size = batch_size
         self.threads = threads
         self.static = {} if static is None else self._static(static)
-        self.mask_drop = mask_drop
+        self.mask_drops = {} if mask_drops is None else mask_drops
         self.views = <fg_view *>calloc(plan.n_views, sizeof(fg_view))
         self.results = <fg_view *>calloc(len(plan.outputs), sizeof(fg_view))
         self.steps = <int64_t *>calloc(plan.n_views, sizeof(int64_t))
@@ -173,7 +173,7 @@ cdef class Runner:
         Parameters
         ----------
         x : array (batch, time, features) float, or (batch, time) token ids
-        lengths : array of int (batch,), optional
+        lengths : array of int (batch,), or a dict of them by input, optional
             Steps of each row; what lies past them is masked.
         out : array or tuple of arrays, optional
             Where to put the result; C-contiguous float32.
@@ -204,8 +204,7 @@ cdef class Runner:
             if lengths is None and not isinstance(out, (tuple, list)) and self._take(x, False, &call) and call.batch == self.batch_size:
                 call.threads = self.threads
                 return self._go_simple(out, False, &call)
-            if lengths is not None and self.mask_drop is not None:
-                raise BadInput(self.mask_drop)
+            check_masks(lengths, None, self.plan.inputs, self.mask_drops)
             return self._call(x, lengths, out, False)
         finally:
             self.busy = False
@@ -250,6 +249,7 @@ cdef class Runner:
         self.views[0].batch_stride = call.steps * info.elements
         self.views[1].data = NULL  # no mask
         call.input_steps = NULL
+        call.begins = False
         return True
 
     cdef bint _take_ids(self, cnp.ndarray array, int64_t count, int64_t limit):
@@ -289,7 +289,7 @@ cdef class Runner:
             lead = 2
             sizes[1] = fg_plan_steps(plan.plan, plan.output, call)
             if sizes[1] < 0:
-                raise no_steps(plan, call.steps)
+                raise misfit(plan, call)
             elements *= sizes[1]
         for axis in range(info.inner):
             sizes[lead + axis] = info.sizes[axis]
@@ -329,6 +329,8 @@ cdef class Runner:
                 status = fg_run(self.plan.plan, self.state, call)
         else:
             status = fg_run(self.plan.plan, self.state, call)
+        if status == FG_BAD_CALL:
+            raise misfit(self.plan, call)
         return check(status)
 
     # ---- any call ----
@@ -347,11 +349,12 @@ cdef class Runner:
         finally:
             self.busy = False
 
-    def _run(self, tuple arrays, lengths, mask, int threads, out, bint one_step, int64_t expected=-1):
+    def _run(self, tuple arrays, lengths, mask, int threads, out, bint one_step, int64_t expected=-1, bint begins=False):
         """Run the inputs, given in the order of the plan's, from where the state stands; returns a tuple of outputs.
 
         With one_step sequence inputs and outputs have no time axis. `lengths` and `mask` hold for every sequence input.
-        `expected` is the number of rows that a stream has, or -1. The caller has the runner to itself.
+        Lengths or masks in a dict hold for the inputs that it names. `expected` is the number of rows that a stream
+        has, or -1; `begins` as in fg_call. The caller has the runner to itself.
         """
         cdef Plan plan = self.plan
         cdef fg_call call
@@ -362,6 +365,7 @@ cdef class Runner:
         cdef list alive = []
         call.steps = 1
         call.threads = threads
+        call.begins = begins
         for i in range(len(plan.inputs)):
             spec = plan.inputs[i]
             array = checked_input(arrays[i], spec, one_step, plan.info[i].limit, expected >= 0)
@@ -389,8 +393,9 @@ cdef class Runner:
             if not one_step:
                 self.views[view - 1].time_stride = cnp.PyArray_STRIDE(array, 1) // 4
             self.views[view].data = NULL
-            if lengths is not None or mask is not None:
-                array = make_mask(of_input(lengths, spec), of_input(mask, spec), batch, rows)
+            row_lengths, row_mask = of_input(lengths, spec), of_input(mask, spec)
+            if row_lengths is not None or row_mask is not None:
+                array = make_mask(row_lengths, row_mask, batch, rows, spec)
                 alive.append(array)
                 self.views[view].data = cnp.PyArray_DATA(array)
                 self.views[view].batch_stride, self.views[view].time_stride = rows, 1
@@ -436,7 +441,7 @@ cdef class Runner:
             if timed:
                 steps = fg_plan_steps(plan.plan, plan.ids[spec.name], call)
                 if steps < 0:
-                    raise no_steps(plan, call.steps)
+                    raise misfit(plan, call)
                 shape = (batch, steps, *spec.inner)
             dtype = np.bool_ if spec.dtype == "bool" else np.float32
             if given[i] is None:
@@ -516,7 +521,7 @@ cdef class Runner:
             np.zeros((self.batch_size, 0, *spec.inner), spec.dtype) if spec.is_sequence else self.static[spec.name]
             for spec in self.plan.inputs
         )
-        self._run(arrays, None, None, 1, None, False)
+        self._run(arrays, None, None, 1, None, False, begins=True)
 
     def _reset(self, int64_t first, int64_t count):
         fg_state_reset(self.state, first, count)
@@ -533,9 +538,16 @@ cdef class Runner:
         check(fg_state_set(self.plan.plan, self.state, self.plan.ids[value], row, <const float *>cnp.PyArray_DATA(dense), has_output))
 
 
-def no_steps(plan, steps):
-    """The error for a number of steps that the network cannot take."""
-    return BadInput(f"the network {plan.graph.name!r} cannot run on {steps} steps: a layer needs more, or another number")
+cdef object misfit(Plan plan, const fg_call *call):
+    """The error for a call that the core cannot run: names the layer that its numbers of steps do not fit."""
+    cdef int index = fg_plan_misfit(plan.plan, call)
+    if index < 0:
+        return BadInput(fg_status_text(FG_BAD_CALL).decode())
+    layer = next(layer for layer in plan.graph.layers if layer.name == plan.layers[index])
+    specs = [plan.graph.specs[value] for value in (*layer.inputs, getattr(layer, "mask", None)) if value is not None]
+    steps = {spec.name: fg_plan_steps(plan.plan, plan.ids[spec.name], call) for spec in specs if spec.is_sequence}
+    given = " and ".join(f"{count} steps of {name!r}" for name, count in steps.items())
+    return BadInput(f"{layer.kind} layer {layer.name!r} cannot run on {given}")
 
 
 cdef bint overlaps(cnp.ndarray array, fg_view *view, int64_t batch) noexcept:

@@ -284,8 +284,8 @@ def _fits(value: Any, hint: Any) -> bool:
     return _SCALARS[hint](value)
 
 
-def _is_size(value: Any) -> bool:
-    return type(value) is int and -1 <= value <= MAX_SIZE
+def _is_whole(value: Any) -> bool:
+    return type(value) is int and abs(value) <= MAX_SIZE
 
 
 def _is_number(value: Any) -> bool:
@@ -306,7 +306,7 @@ _SCALARS: dict[Any, Callable[[Any], bool]] = {
     list: lambda value: isinstance(value, list),
     dict: lambda value: isinstance(value, dict),
     NoneType: lambda value: value is None,
-    int: _is_size,
+    int: _is_whole,
     float: _is_number,
     Activation: _is_activation,
 }

@@ -12,7 +12,7 @@ import numpy as np
 from . import engine, passes
 from ._openmp import core
 from .errors import BadInput
-from .graph import GRU, Graph, Layer, TensorSpec
+from .graph import GRU, Attention, Embedding, Graph, JoinMasks, Layer, Masking, MatMul, TensorSpec
 from .stream import Stream, open_stream
 
 #: states kept for later calls; as many as calls have run at once, at most this many
@@ -64,7 +64,7 @@ class Model:
         self._options = {"dtype": dtype, "threads": threads, "matmul": matmul}
         self._plan = core.Plan(graph, engine.wanted_isa(), matmul == "blas")
         self._pool: list[Any] = []
-        self._mask_drop = mask_drop(graph)
+        self._mask_drops = mask_drops(graph)
 
     # ---- running
     # ------------------------------------------------------------------------------------------------------
@@ -78,11 +78,13 @@ class Model:
         ----------
         *inputs : array, or one dict of arrays by name
             In the order of `inputs`: (batch, time, features) float, (batch, time) token ids, or (batch, …) without
-            time. C-contiguous float32 and int32 are the fast path; other dtypes, strides and whole-numbered float ids
-            are converted.
-        lengths : array of int (batch,), optional
-            Steps of each row; those at or past a row's length are masked.
-        mask : array of bool (batch, time), optional
+            time. Inputs that the network does not read side by side may differ in their numbers of steps.
+            C-contiguous float32 and int32 are the fast path; other dtypes, strides and whole-numbered float ids are
+            converted.
+        lengths : array of int (batch,), or a dict of them by input, optional
+            Steps of each row; those at or past a row's length are masked. An array holds for every input with a time
+            axis, a dict for those that it names.
+        mask : array of bool (batch, time), or a dict of them by input, optional
             False: masked. Holes and left padding are fine. ANDed with `lengths` and with the network's own masks.
         threads : int, optional
             Upper bound for this call.
@@ -97,15 +99,15 @@ class Model:
         Raises
         ------
         BadInput
-            Wrong number of inputs, shape, dtype, length, or a token id outside the vocabulary; or a mask that a layer
-            drops.
+            Wrong number of inputs, shape, dtype, length, number of steps, or a token id outside the vocabulary; a mask
+            of an unknown input, or one that a layer drops.
         """
         plan = self._plan
         if len(inputs) != len(plan.inputs) or (type(inputs[0]) is not np.ndarray and isinstance(inputs[0], Mapping)):
             given = core.named_inputs(inputs, plan.inputs)
             inputs = tuple(given[spec.name] for spec in plan.inputs)
-        if (lengths is not None or mask is not None) and self._mask_drop is not None:
-            raise BadInput(self._mask_drop)
+        if lengths is not None or mask is not None:
+            core.check_masks(lengths, mask, plan.inputs, self._mask_drops)
         limit = self.threads if threads is None else engine.thread_limit(threads)
         try:
             runner = self._pool.pop()
@@ -141,8 +143,8 @@ class Model:
             chosen = {name: array[part] for name, array in zip(names, arrays, strict=True)}
             yield self(
                 chosen,
-                lengths=None if lengths is None else lengths[part],
-                mask=None if mask is None else mask[part],
+                lengths=_part_of(lengths, part),
+                mask=_part_of(mask, part),
             )
 
     def predict(
@@ -195,7 +197,7 @@ class Model:
         BadInput
             A wrong batch_size, or inputs that are missing or not the network's.
         """
-        return open_stream(self._plan, batch_size, threads, inputs, self._mask_drop)
+        return open_stream(self._plan, batch_size, threads, inputs, self._mask_drops)
 
     # ---- facts
     # --------------------------------------------------------------------------------------------------------
@@ -326,30 +328,42 @@ def layer_cost(layer: Layer) -> int:
     return sum(value.size for key, value in layer.tensors.items() if key in ("kernel", "recurrent_kernel"))
 
 
-def mask_drop(graph: Graph) -> str | None:
-    """What to say to a caller who gives lengths or a mask that does not reach every GRU, or without a GRU the
-    output."""
-    masks = {f"{spec.name}:mask" for spec in graph.inputs if spec.is_sequence}
-    if not masks:
-        return "lengths and mask need an input with a time axis; this network has none"
+def mask_drops(graph: Graph) -> dict[str, str]:
+    """What to say to a caller who gives lengths or a mask of an input, by the names of those inputs whose mask does not
+    reach every layer that runs along its steps, or without such a layer the output."""
+    drops = {spec.name: _mask_drop(graph, spec.name) for spec in graph.inputs if spec.is_sequence}
+    return {
+        name: f"lengths and mask of {name!r} would be without effect: {layer.kind} layer {layer.name!r} drops the mask"
+        for name, layer in drops.items()
+        if layer is not None
+    }
+
+
+def _mask_drop(graph: Graph, name: str) -> Layer | None:
+    """The layer at which the mask of an input ends too early."""
+    carriers = {name}  # sequences made of the input's steps
+    masks = {f"{name}:mask"}  # masks made of the input's
     behind: dict[str, Layer] = {}  # values behind a layer that drops the mask, with that layer
-    recurrent = False
+    used = False
     for layer in graph.layers:
-        source = next((behind[value] for value in layer.inputs if value in behind), layer if layer.drops_mask else
-        None)
+        reads = [value in carriers for value in layer.inputs]
+        source = next((behind[value] for value in layer.inputs if value in behind), None)
+        if source is None and layer.drops_mask and any(reads):
+            source = layer
         if source is not None:
             behind[layer.name] = source
-        if getattr(layer, "mask", None) in masks:
+        if isinstance(layer, JoinMasks) and masks.intersection(layer.inputs):
+            masks.add(layer.name)
+        if masks.intersection((getattr(layer, "mask", None), getattr(layer, "query_mask", None))):
             masks.add(f"{layer.name}:mask")
-        elif isinstance(layer, GRU):
-            return _drop_text(source or layer)
-        recurrent = recurrent or isinstance(layer, GRU)
-    dropped = next((behind[value] for value in graph.outputs if value in behind), None)
-    return _drop_text(dropped) if dropped is not None and not recurrent else None
-
-
-def _drop_text(layer: Layer) -> str:
-    return f"lengths and mask would be without effect: {layer.kind} layer {layer.name!r} drops the mask"
+            used = used or not isinstance(layer, (Embedding, Masking))
+        elif (isinstance(layer, GRU) and reads[0]) or (isinstance(layer, Attention) and any(reads[1:])):
+            return source or layer
+        # the result of these has the steps of the first value that they read
+        led = reads[:1] if isinstance(layer, (Attention, MatMul)) else reads
+        if any(led) and graph.specs[layer.name].is_sequence:
+            carriers.add(layer.name)
+    return None if used else next((behind[value] for value in graph.outputs if value in behind), None)
 
 
 def _table_line(cells: tuple[str, ...], widths: list[int]) -> str:
@@ -363,13 +377,22 @@ def _shape(spec: TensorSpec) -> str:
 
 
 def _rows_of(value: Any, name: str, count: int) -> Any:
-    """Lengths or a mask as an array of `count` rows; what is inside is checked batch by batch."""
+    """Lengths or a mask as arrays of `count` rows; what is inside is checked batch by batch."""
     if value is None:
         return None
+    if isinstance(value, Mapping):
+        return {key: _rows_of(item, f"{name}[{key!r}]", count) for key, item in value.items()}
     array = core.plain_array(value, f"{name} should have {count} rows")
     if array.shape[:1] != (count,):
         raise BadInput(f"{name} should have {count} rows, has shape {array.shape}")
     return array
+
+
+def _part_of(value: Any, rows: slice) -> Any:
+    """Some rows of what `_rows_of` gave."""
+    if isinstance(value, Mapping):
+        return {key: _part_of(item, rows) for key, item in value.items()}
+    return None if value is None else value[rows]
 
 
 def _with_progress(batches: Iterable[Any], x: Any, batch_size: int) -> Iterable[Any]:

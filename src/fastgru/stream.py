@@ -12,7 +12,9 @@ import numpy as np
 from . import engine
 from ._openmp import core
 from .errors import BadInput, StateMismatch, UnsupportedModel
-from .graph import GRU, Combine, Graph, Layer, PReLU, Reshape, Scale
+from .graph import (
+    GRU, Combine, Concatenate, Graph, JoinMasks, Layer, PReLU, Pad, Repeat, Reshape, Scale, Slice, Transpose,
+)
 
 Rows = int | Sequence[int] | None
 
@@ -117,7 +119,7 @@ class Stream(core.Runner):
 
 
 def open_stream(
-    plan: Any, batch_size: int, threads: int, inputs: Mapping[str, Any] | None, mask_drop: str | None
+    plan: Any, batch_size: int, threads: int, inputs: Mapping[str, Any] | None, mask_drops: dict[str, str]
 ) -> Stream:
     """A Stream, after the checks that a network can stream and that the inputs without time are all there."""
     reasons = streaming_obstacles(plan.graph)
@@ -131,7 +133,7 @@ def open_stream(
     if not isinstance(given, Mapping) or set(given) != set(names):
         got = sorted(given) if isinstance(given, Mapping) else type(given).__name__
         raise BadInput(f"stream(inputs=…) should be a dict of the inputs without time, {names}; got {got}")
-    return Stream(plan, rows, engine.thread_limit(threads), dict(given), mask_drop)
+    return Stream(plan, rows, engine.thread_limit(threads), dict(given), mask_drops)
 
 
 def streaming_obstacles(graph: Graph) -> list[str]:
@@ -158,12 +160,10 @@ def streaming_obstacles(graph: Graph) -> list[str]:
         if over_time and not walks and graph.specs[layer.name].is_sequence:
             own_steps = "makes a sequence with steps of its own"
             reasons.append(f"Reshape layer {layer.name!r} {own_steps}, so it cannot stream")
-        if over_time and walks:
-            reasons.append(
-                f"Reshape layer {layer.name!r} merges the time axis: it needs the whole sequence, so it cannot stream"
-            )
         for fault in _counts_steps(graph, layer):
             reasons.append(f"{layer.kind} layer {layer.name!r} {fault}, so it cannot stream")
+        if walks and (does := _needs_whole(graph, layer)):
+            reasons.append(f"{layer.kind} layer {layer.name!r} {does}: it needs the whole sequence, so it cannot stream")
     return reasons
 
 
@@ -175,6 +175,31 @@ def _counts_steps(graph: Graph, layer: Layer) -> Iterator[str]:
         for value, is_single in zip(layer.inputs, layer.one_step(graph.specs), strict=True):
             if is_single:
                 yield f"spreads the one step of {value!r} over those of another sequence"
+
+
+def _needs_whole(graph: Graph, layer: Layer) -> str | None:
+    """What a layer that reads a sequence does with the time axis, where it cannot do so step by step."""
+    spec = graph.specs[layer.inputs[0]]
+    match layer:
+        case Reshape(per_step=False):
+            return "merges the time axis"
+        case Transpose() if layer.order[0] != 1:
+            return "moves the time axis"
+        case JoinMasks(over_time=True):
+            return "appends along the time axis"
+        case Slice() | Pad() | Repeat() | Concatenate() if layer.axis % len(spec.shape) == 1:
+            last = isinstance(layer, Slice) and layer.takes_last
+            return None if last else _OVER_TIME[type(layer)]
+    return None
+
+
+#: what layers with an axis do where that is time
+_OVER_TIME: dict[type[Layer], str] = {
+    Slice: "takes some of the steps",
+    Pad: "pads the time axis",
+    Repeat: "repeats steps",
+    Concatenate: "appends along the time axis",
+}
 
 
 def _grus(graph: Graph) -> list[GRU]:

@@ -150,6 +150,11 @@ class Slice(Layer):
         return len(range(*slice(self.start, self.stop, self.step).indices(size)))
 
     @property
+    def takes_last(self) -> bool:
+        """Whether it takes the last entry of however many, and drops the axis."""
+        return self.drop and (self.start, self.stop, self.step) == (-1, None, 1)
+
+    @property
     def _is_one(self) -> bool:
         """Whether it takes one entry of however many."""
         start = self.start if self.start is not None else 0
