@@ -56,10 +56,28 @@ typedef enum fg_kind {
     FG_ACTIVATE,
     FG_RESHAPE,
     FG_CONCATENATE,
-    FG_APPEND,      /* sequences one after the other */
-    FG_AND_MASKS,   /* a mask that is true where all of `inputs` are; y is the mask */
-    FG_APPEND_MASKS /* masks one after the other; y is the mask */
+    FG_APPEND,       /* sequences one after the other */
+    FG_AND_MASKS,    /* a mask that is true where all of `inputs` are; y is the mask */
+    FG_APPEND_MASKS, /* masks one after the other; y is the mask */
+    FG_CONV,
+    FG_POOL,
+    FG_REDUCE,     /* over an axis of a step */
+    FG_REDUCE_TIME /* over time */
 } fg_kind;
+
+/* Same: as many windows as strides begin; the odd entry of padding stands after, or with `same_lower` before. */
+typedef enum fg_padding { FG_PAD_EXPLICIT, FG_PAD_SAME, FG_PAD_SAME_LOWER } fg_padding;
+
+/* Windows over time (axis 0) and over the axis behind it (axis 1): a step holds `width` × `channels` numbers. Over time
+ * alone width is 1, and so is all of axis 1, its padding 0. */
+typedef struct fg_window {
+    int64_t size[2], stride[2], dilation[2];
+    int64_t before[2], after[2]; /* explicit padding */
+    fg_padding padding;
+    int64_t width, channels;
+} fg_window;
+
+typedef enum fg_reduction { FG_MEAN, FG_SUM, FG_MAXIMUM, FG_MINIMUM } fg_reduction;
 
 /* One layer. Weight pointers are read by fg_plan_add and not kept, but for an embedding's table, which must outlive the
  * plan: it is read in place. All matrices are row-major float32. Absent biases are NULL. */
@@ -105,6 +123,21 @@ typedef struct fg_layer {
         struct {
             int64_t inner; /* rows of the joined axis per step */
         } concatenate;
+        struct {
+            fg_window window;
+            const float *kernel, *bias; /* kernel: (size[0], size[1], channels / groups, units) */
+            int64_t units, groups;
+            fg_activation activation;
+        } conv;
+        struct {
+            fg_window window;
+            fg_reduction function; /* FG_MAXIMUM, FG_MEAN */
+            bool count_padding;    /* a mean takes padding for zeros */
+        } pool;
+        struct {
+            fg_reduction function;
+            int64_t outer, size, inner; /* of a step, reduced over `size`; over time not read */
+        } reduce;
     };
 } fg_layer;
 
@@ -123,9 +156,9 @@ void fg_plan_free(fg_plan *plan); /* NULL is fine */
 
 /* Facts of a finished plan. */
 const char *fg_plan_isa(const fg_plan *plan);
-bool fg_plan_causal(const fg_plan *plan);                              /* output at t needs no input after t */
-int64_t fg_plan_bytes(const fg_plan *plan);                            /* packed weights */
-double fg_plan_cost(const fg_plan *plan);                              /* multiply-adds per row and step */
+bool fg_plan_causal(const fg_plan *plan);   /* output at t needs no input after t */
+int64_t fg_plan_bytes(const fg_plan *plan); /* packed weights */
+double fg_plan_cost(const fg_plan *plan);   /* multiply-adds per row and step */
 /* Whether two sequence inputs must have the same number of steps. */
 bool fg_plan_same_steps(const fg_plan *plan, fg_value a, fg_value b);
 /* Whether a layer, counted as in fg_call.profile, is an embedding whose vectors nobody reads: the GRUs behind it look
@@ -165,9 +198,9 @@ typedef struct fg_call {
     int64_t batch, steps;       /* steps: of the sequence inputs; 1 where a network has none */
     const int64_t *input_steps; /* of each input, where they differ; else NULL */
     int threads;                /* upper bound, at least 1 */
-    const fg_view *inputs;  /* for each FG_INPUT / FG_TOKENS / FG_MASK layer, in the order of fg_plan_add */
-    const fg_view *outputs; /* for each output */
-    fg_profile *profile;    /* for each other layer, in the order of fg_plan_add: added to. NULL: nothing is measured */
+    const fg_view *inputs;      /* for each FG_INPUT / FG_TOKENS / FG_MASK layer, in the order of fg_plan_add */
+    const fg_view *outputs;     /* for each output */
+    fg_profile *profile; /* for each other layer, in the order of fg_plan_add: added to. NULL: nothing is measured */
 } fg_call;
 
 /* A State for up to `batch` rows, every row at the network's initial state. Grows by itself in fg_run where a call has

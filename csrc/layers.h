@@ -36,9 +36,9 @@ typedef struct fg_value_info {
     /* Stored inside the value `part_of`, from its feature `part_offset` on; FG_NONE: on its own. */
     fg_value part_of;
     int64_t part_offset;
-    /* Number of steps: that of the value `steps_of`. An input is its own, and so is a sequence whose layer changes their
-     * number: `maker` says it then (fg_layer_ops.steps). Found inputs are pointed to each other where a layer reads them
-     * side by side, so follow it with fg_steps_root. */
+    /* Number of steps: that of the value `steps_of`. An input is its own, and so is a sequence whose layer changes
+     * their number: `maker` says it then (fg_layer_ops.steps). Found inputs are pointed to each other where a layer
+     * reads them side by side, so follow it with fg_steps_root. */
     fg_value steps_of;
     int maker; /* the step that defines it; -1: an input */
 } fg_value_info;
@@ -68,13 +68,14 @@ struct fg_step {
     fg_value *inputs; /* all values that it reads alike, x the first; NULL: x alone */
     int32_t n_inputs;
     fg_value query_mask; /* a second mask that it reads */
-    bool joins; /* y holds the inputs side by side, so they may be computed there */
+    bool joins;          /* y holds the inputs side by side, so they may be computed there */
     bool reads_whole;
     int stage;
     fg_value walked;                   /* the sequence whose steps it walks; FG_NONE: it runs once */
     int memory;                        /* index of its fg_memory, -1: it carries nothing from step to step */
     const float *initial;              /* of its state, NULL: zeros */
     int64_t scratch_row, scratch_step; /* floats of scratch that a row takes, and a row per step of a block */
+    int64_t scratch_member;            /* and a member, however many rows there are */
     double cost;                       /* multiply-adds per row and step */
     int64_t bytes;                     /* packed weights */
     void *own;                         /* the family's packed layer; what it points to lies in the plan's store */
@@ -100,9 +101,9 @@ struct fg_plan {
     bool has_parts; /* a value is computed inside another one */
     double cost;
     int64_t bytes;
-    int64_t scratch_row, scratch_step; /* the most of any layer */
-    int64_t block_row_bytes;           /* workspace that one row takes per step of a block */
-    int64_t row_elements;              /* what a row holds at most per step: no product of it may overflow */
+    int64_t scratch_row, scratch_step, scratch_member; /* the most of any layer; the last a multiple of a line */
+    int64_t block_row_bytes;                           /* workspace that one row takes per step of a block */
+    int64_t row_elements; /* what a row holds at most per step: no product of it may overflow */
 };
 
 /* What a GRU layer carries from step to step. h is double-buffered: h[now] is the state, the next step writes the
@@ -146,6 +147,7 @@ struct fg_state {
     int64_t block; /* steps in a block */
     float *scratch;
     int64_t scratch_row; /* floats of scratch per row */
+    int lanes;           /* threads that there is scratch of members for; it lies behind that of the rows */
 };
 
 /* One thread's view of a run: some rows, some steps. Threads either take rows of their own (`members` 1) or are a team
@@ -158,6 +160,7 @@ struct fg_context {
     int64_t row, rows;        /* this thread's rows: [row, row + rows) */
     int64_t t0, steps, total; /* the block: steps [t0, t0 + steps) of `total` */
     float *scratch;
+    float *own_scratch; /* of member 0; see fg_member_scratch */
     int rank, members;
     fg_team *team;
     unsigned phase;      /* the last one */
@@ -260,6 +263,12 @@ static inline void fg_share(const fg_context *c, int member, int64_t n, int64_t 
     *last = n * (member + 1) / c->members;
 }
 
+/* A member's scratch of step->scratch_member floats. */
+static inline float *fg_member_scratch(const fg_context *c, int member)
+{
+    return c->own_scratch + member * c->plan->scratch_member;
+}
+
 /* Goes through one phase: returns when share(argument, member) is done for all members. */
 static inline void fg_phase(fg_context *c, void (*share)(void *argument, int member), void *argument)
 {
@@ -297,6 +306,7 @@ const float *fg_embedding_table(const fg_step *step, int64_t *vocabulary, int64_
 bool fg_gru_fold(fg_plan *plan, fg_step *gru, const fg_step *embedding);
 
 extern const fg_layer_ops fg_embedding_ops, fg_masking_ops, fg_gru_ops, fg_dense_ops, fg_activate_ops, fg_reshape_ops,
-    fg_concatenate_ops, fg_append_ops, fg_and_masks_ops, fg_append_masks_ops;
+    fg_concatenate_ops, fg_append_ops, fg_and_masks_ops, fg_append_masks_ops, fg_conv_ops, fg_pool_ops, fg_reduce_ops,
+    fg_reduce_time_ops;
 
 #endif

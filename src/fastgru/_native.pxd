@@ -9,7 +9,12 @@ cdef extern from "fastgru.h" nogil:
         FG_LINEAR, FG_SOFTMAX, FG_FUNCTIONS
     ctypedef enum fg_kind:
         FG_INPUT, FG_TOKENS, FG_MASK, FG_EMBEDDING, FG_MASKING, FG_GRU, FG_DENSE, FG_ACTIVATE, FG_RESHAPE,
-        FG_CONCATENATE, FG_APPEND, FG_AND_MASKS, FG_APPEND_MASKS
+        FG_CONCATENATE, FG_APPEND, FG_AND_MASKS, FG_APPEND_MASKS, FG_CONV, FG_POOL, FG_REDUCE,
+        FG_REDUCE_TIME
+    ctypedef enum fg_padding:
+        FG_PAD_EXPLICIT, FG_PAD_SAME, FG_PAD_SAME_LOWER
+    ctypedef enum fg_reduction:
+        FG_MEAN, FG_SUM, FG_MAXIMUM, FG_MINIMUM
     ctypedef enum fg_matmul:
         FG_MATMUL_AUTO, FG_MATMUL_BLAS
     ctypedef int32_t fg_value
@@ -57,6 +62,31 @@ cdef extern from "fastgru.h" nogil:
         int64_t features
     ctypedef struct _concatenate:
         int64_t inner
+    ctypedef struct fg_window:
+        int64_t size[2]
+        int64_t stride[2]
+        int64_t dilation[2]
+        int64_t before[2]
+        int64_t after[2]
+        fg_padding padding
+        int64_t width
+        int64_t channels
+    ctypedef struct _conv:
+        fg_window window
+        const float *kernel
+        const float *bias
+        int64_t units
+        int64_t groups
+        fg_activation activation
+    ctypedef struct _pool:
+        fg_window window
+        fg_reduction function
+        bint count_padding
+    ctypedef struct _reduce:
+        fg_reduction function
+        int64_t outer
+        int64_t size
+        int64_t inner
     ctypedef struct fg_layer:
         fg_kind kind
         fg_value x
@@ -75,6 +105,9 @@ cdef extern from "fastgru.h" nogil:
         _activate activate
         _reshape reshape
         _concatenate concatenate
+        _conv conv
+        _pool pool
+        _reduce reduce
     ctypedef struct fg_view:
         void *data
         int64_t batch_stride
