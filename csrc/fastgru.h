@@ -85,12 +85,30 @@ typedef enum fg_kind {
     FG_SELECT,         /* slices, pads and repeats along an axis of a step */
     FG_SELECT_TIME,    /* the same over time */
     FG_LAST,           /* the last step of a sequence */
-    FG_AND_MASKS,   /* a mask that is true where all of `inputs` are; y is the mask */
-    FG_APPEND_MASKS /* masks one after the other; y is the mask */
+    FG_AND_MASKS,      /* a mask that is true where all of `inputs` are; y is the mask */
+    FG_APPEND_MASKS,   /* masks one after the other; y is the mask */
+    FG_CONV,
+    FG_POOL,
+    FG_REDUCE,     /* over an axis of a step */
+    FG_REDUCE_TIME /* over time */
 } fg_kind;
 
 /* The most axes that a value may have behind the batch. */
 enum { FG_MAX_AXES = 9 };
+
+/* Same: as many windows as strides begin; the odd entry of padding stands after, or with `same_lower` before. */
+typedef enum fg_padding { FG_PAD_EXPLICIT, FG_PAD_SAME, FG_PAD_SAME_LOWER } fg_padding;
+
+/* Windows over time (axis 0) and over the axis behind it (axis 1): a step holds `width` × `channels` numbers. Over time
+ * alone width is 1, and so is all of axis 1, its padding 0. */
+typedef struct fg_window {
+    int64_t size[2], stride[2], dilation[2];
+    int64_t before[2], after[2]; /* explicit padding */
+    fg_padding padding;
+    int64_t width, channels;
+} fg_window;
+
+typedef enum fg_reduction { FG_OVER_MEAN, FG_OVER_SUM, FG_OVER_MAXIMUM, FG_OVER_MINIMUM } fg_reduction;
 
 /* One layer. Weight pointers are read by fg_plan_add and not kept, but for an embedding's table, which must outlive the
  * plan: it is read in place. All matrices are row-major float32. Absent biases are NULL. */
@@ -168,6 +186,21 @@ typedef struct fg_layer {
             float value;
             bool drop; /* over time: y is no sequence, there is one entry */
         } select;
+        struct {
+            fg_window window;
+            const float *kernel, *bias; /* kernel: (size[0], size[1], channels / groups, units) */
+            int64_t units, groups;
+            fg_activation activation;
+        } conv;
+        struct {
+            fg_window window;
+            fg_reduction function; /* FG_OVER_MAXIMUM, FG_OVER_MEAN */
+            bool count_padding;    /* a mean takes padding for zeros */
+        } pool;
+        struct {
+            fg_reduction function;
+            int64_t outer, size, inner; /* of a step, reduced over `size`; over time not read */
+        } reduce;
     };
 } fg_layer;
 
@@ -255,7 +288,8 @@ fg_status fg_state_set(const fg_plan *plan, fg_state *state, fg_value gru, int64
  * be none (fg_run gives FG_BAD_CALL then). */
 int64_t fg_plan_steps(const fg_plan *plan, fg_value v, const fg_call *call);
 
-/* The first layer, counted as in fg_call.profile, that cannot run on the numbers of steps of a call; -1 where all can. */
+/* The first layer, counted as in fg_call.profile, that cannot run on the numbers of steps of a call; -1 where all can.
+ */
 int fg_plan_misfit(const fg_plan *plan, const fg_call *call);
 
 /* Runs `steps` steps of `batch` rows from where the state's rows 0 .. batch-1 stand. Token ids must lie in the tables.

@@ -153,6 +153,17 @@ static void multiply_panels(const fg_kernels *kernels, const fg_product *p, cons
     }
 }
 
+/* How many of `panels` to sweep at once: weights beyond half of L2 are swept once, panels outside, so that each stays
+ * in cache for all rows. */
+static int64_t panels_at_once(const fg_kernels *kernels, const fg_product *p, int64_t rows, int64_t panels)
+{
+    const int64_t panel_bytes = 3 * kernels->lanes * p->k * (int64_t)sizeof(float);
+    const int64_t budget = fg_cpu_l2_bytes() / 2;
+    if (panels * panel_bytes <= budget || rows <= kernels->rows)
+        return panels;
+    return budget < panel_bytes ? 1 : budget / panel_bytes;
+}
+
 void fg_multiply(const fg_kernels *kernels, const fg_matrix *m, const fg_grid *x, const fg_grid *y, int64_t first,
                  int64_t last, int64_t from, int64_t to)
 {
@@ -160,13 +171,17 @@ void fg_multiply(const fg_kernels *kernels, const fg_matrix *m, const fg_grid *x
     const bool all = first == 0 && last == fg_grid_size(x) && from == 0 && to == fg_matrix_panels(m, kernels);
     if (m->plain && all && blas_multiply(kernels, m, x, y))
         return;
-    /* Weights beyond half of L2 are swept once, panels outside: each stays in cache for all rows. */
-    const int64_t panel_bytes = 3 * kernels->lanes * p->k * (int64_t)sizeof(float);
-    const int64_t budget = fg_cpu_l2_bytes() / 2;
-    int64_t at_once =
-        (to - from) * panel_bytes <= budget || last - first <= kernels->rows ? to - from : budget / panel_bytes;
-    if (at_once < 1)
-        at_once = 1;
+    const int64_t at_once = panels_at_once(kernels, p, last - first, to - from);
     for (int64_t panel = from; panel < to; panel += at_once)
         multiply_panels(kernels, p, x, y, first, last, panel, panel + at_once < to ? panel + at_once : to);
+}
+
+void fg_multiply_rows(const fg_kernels *kernels, const fg_matrix *m, int count, const float *const *x, float *const *y)
+{
+    const fg_product *p = &m->product;
+    const int64_t panels = fg_matrix_panels(m, kernels), at_once = panels_at_once(kernels, p, count, panels);
+    for (int64_t panel = 0; panel < panels; panel += at_once)
+        for (int i = 0; i < count; i += kernels->rows)
+            kernels->product(p, count - i < kernels->rows ? count - i : kernels->rows, x + i, y + i, panel,
+                             panel + at_once < panels ? panel + at_once : panels);
 }

@@ -38,4 +38,7 @@ int64_t fg_matrix_panels(const fg_matrix *m, const fg_kernels *kernels);
 void fg_multiply(const fg_kernels *kernels, const fg_matrix *m, const fg_grid *x, const fg_grid *y, int64_t first,
                  int64_t last, int64_t from, int64_t to);
 
+/* The same for `count` rows that are given as pointers; never by BLAS. */
+void fg_multiply_rows(const fg_kernels *kernels, const fg_matrix *m, int count, const float *const *x, float *const *y);
+
 #endif

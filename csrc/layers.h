@@ -79,6 +79,7 @@ struct fg_step {
     int memory;                        /* index of its fg_memory, -1: it carries nothing from step to step */
     const float *initial;              /* of its state, NULL: zeros */
     int64_t scratch_row, scratch_step; /* floats of scratch that a row takes, and a row per step of a block */
+    int64_t scratch_member;            /* and a member, however many rows there are */
     double cost;                       /* multiply-adds per row and step */
     int64_t bytes;                     /* packed weights */
     void *own;                         /* the family's packed layer; what it points to lies in the plan's store */
@@ -110,9 +111,9 @@ struct fg_plan {
     bool has_parts; /* a value is computed inside another one */
     double cost;
     int64_t bytes;
-    int64_t scratch_row, scratch_step; /* the most of any layer */
-    int64_t block_row_bytes;           /* workspace that one row takes per step of a block */
-    int64_t row_elements;              /* what a row holds at most per step: no product of it may overflow */
+    int64_t scratch_row, scratch_step, scratch_member; /* the most of any layer; the last a multiple of a line */
+    int64_t block_row_bytes;                           /* workspace that one row takes per step of a block */
+    int64_t row_elements; /* what a row holds at most per step: no product of it may overflow */
 };
 
 /* What a GRU layer carries from step to step. h is double-buffered: h[now] is the state, the next step writes the
@@ -156,6 +157,7 @@ struct fg_state {
     int64_t block; /* steps in a block */
     float *scratch;
     int64_t scratch_row; /* floats of scratch per row */
+    int lanes;           /* threads that there is scratch of members for; it lies behind that of the rows */
 };
 
 /* One thread's view of a run: some rows, some steps. Threads either take rows of their own (`members` 1) or are a team
@@ -168,6 +170,7 @@ struct fg_context {
     int64_t row, rows;        /* this thread's rows: [row, row + rows) */
     int64_t t0, steps, total; /* the block: steps [t0, t0 + steps) of `total` */
     float *scratch;
+    float *own_scratch; /* of member 0; see fg_member_scratch */
     int rank, members;
     fg_team *team;
     unsigned phase;      /* the last one */
@@ -273,6 +276,12 @@ static inline void fg_share(const fg_context *c, int member, int64_t n, int64_t 
     *last = n * (member + 1) / c->members;
 }
 
+/* A member's scratch of step->scratch_member floats. */
+static inline float *fg_member_scratch(const fg_context *c, int member)
+{
+    return c->own_scratch + member * c->plan->scratch_member;
+}
+
 /* Goes through one phase: returns when share(argument, member) is done for all members. */
 static inline void fg_phase(fg_context *c, void (*share)(void *argument, int member), void *argument)
 {
@@ -327,5 +336,9 @@ extern const fg_layer_ops fg_transpose_time_ops;
 extern const fg_layer_ops fg_select_ops;
 extern const fg_layer_ops fg_select_time_ops;
 extern const fg_layer_ops fg_last_ops;
+extern const fg_layer_ops fg_conv_ops;
+extern const fg_layer_ops fg_pool_ops;
+extern const fg_layer_ops fg_reduce_ops;
+extern const fg_layer_ops fg_reduce_time_ops;
 
 #endif

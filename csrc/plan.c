@@ -268,6 +268,10 @@ static const fg_layer_ops *ops_of(fg_kind kind)
     case FG_LAST: return &fg_last_ops;
     case FG_AND_MASKS: return &fg_and_masks_ops;
     case FG_APPEND_MASKS: return &fg_append_masks_ops;
+    case FG_CONV: return &fg_conv_ops;
+    case FG_POOL: return &fg_pool_ops;
+    case FG_REDUCE: return &fg_reduce_ops;
+    case FG_REDUCE_TIME: return &fg_reduce_time_ops;
     default: return NULL;
     }
 }
@@ -505,7 +509,9 @@ fg_status fg_plan_finish(fg_plan *plan, const fg_value *outputs, int32_t n_outpu
     for (int i = 0; i < plan->n_steps; i++) {
         plan->scratch_row = at_least64(plan->scratch_row, plan->steps[i].scratch_row);
         plan->scratch_step = at_least64(plan->scratch_step, plan->steps[i].scratch_step);
+        plan->scratch_member = at_least64(plan->scratch_member, plan->steps[i].scratch_member);
     }
+    plan->scratch_member = fg_round_up(plan->scratch_member, FG_MAX_LANES);
     plan->block_row_bytes = plan->scratch_step * (int64_t)sizeof(float);
     plan->row_elements = plan->scratch_row + plan->scratch_step + FG_MAX_LANES;
     for (int32_t v = 0; v < plan->n_values; v++) {

@@ -187,8 +187,7 @@ static fg_status bind_inputs(fg_state *state, const fg_call *call)
         const int64_t steps = !info->sequence ? 1 : call->input_steps ? call->input_steps[i] : call->steps;
         if (steps < 0 || (!call->inputs[i].data && info->type != FG_BYTES && call->batch && steps))
             return FG_BAD_CALL;
-        state->slots[plan->inputs[i]] =
-            (fg_slot){.view = call->inputs[i], .steps = steps, .whole = true, .output = -1};
+        state->slots[plan->inputs[i]] = (fg_slot){.view = call->inputs[i], .steps = steps, .whole = true, .output = -1};
     }
     return FG_OK;
 }
@@ -306,6 +305,13 @@ static int64_t most_steps(const fg_plan *plan, const fg_call *call)
     return most;
 }
 
+/* Threads that may need scratch of members. */
+static int lanes_of(const fg_plan *plan, const fg_call *call)
+{
+    const int cpus = fg_cpu_count();
+    return !plan->scratch_member ? 0 : call->threads < cpus ? call->threads : cpus;
+}
+
 /* Blocks, and the places of all values, of the arena's and of the call's. */
 static fg_status lay_out(fg_state *state, const fg_call *call)
 {
@@ -326,7 +332,9 @@ static fg_status lay_out(fg_state *state, const fg_call *call)
     if (status != FG_OK)
         return status;
     state->scratch_row = fg_round_up(plan->scratch_row + state->block * plan->scratch_step, FG_MAX_LANES);
-    const size_t need = arena + (size_t)(state->scratch_row * call->batch) * sizeof(float);
+    state->lanes = lanes_of(plan, call);
+    const int64_t scratch = state->scratch_row * call->batch + state->lanes * plan->scratch_member;
+    const size_t need = arena + (size_t)scratch * sizeof(float);
     if (need > state->arena_bytes) {
         free(state->arena);
         state->arena = fg_alloc(need);
@@ -345,7 +353,8 @@ static fg_status lay_out(fg_state *state, const fg_call *call)
 static fg_status prepare(fg_state *state, const fg_call *call)
 {
     const uint64_t given = call->input_steps || call->begins ? 0 : given_views(state->plan, call);
-    if (given && state->given == given && state->batch == call->batch && state->steps == call->steps) {
+    if (given && state->given == given && state->batch == call->batch && state->steps == call->steps &&
+        lanes_of(state->plan, call) <= state->lanes) {
         bind_outputs(state, call);
         place_parts(state);
         return bind_inputs(state, call);
@@ -437,16 +446,20 @@ static int64_t stage_steps(const fg_job *job, int stage)
     return 0;
 }
 
-/* Everything for the rows [row, row + rows), as one of `members` threads. */
-static void run_rows(fg_job *job, int64_t row, int64_t rows, int rank, int members, fg_profile *profile)
+/* Everything for the rows [row, row + rows), as one of `members` threads; `lane` tells those of which each has rows of
+ * its own from each other. */
+static void run_rows(fg_job *job, int64_t row, int64_t rows, int lane, int rank, int members, fg_profile *profile)
 {
+    const fg_state *state = job->state;
     fg_beside beside;
     fg_context c = {.plan = job->plan,
                     .state = job->state,
                     .kernels = job->plan->kernels,
                     .row = row,
                     .rows = rows,
-                    .scratch = job->state->scratch + row * job->state->scratch_row,
+                    .scratch = state->scratch + row * state->scratch_row,
+                    .own_scratch =
+                        state->scratch + job->call->batch * state->scratch_row + lane * job->plan->scratch_member,
                     .rank = rank,
                     .members = members,
                     .team = &job->team,
@@ -464,10 +477,10 @@ static void work(void *argument, int rank, int members)
         fg_leave_cpu(job->cpu);
     const unsigned float_mode = fg_float_enter();
     if (!job->chunk || members == 1)
-        run_rows(job, 0, batch, rank, members, profile);
+        run_rows(job, 0, batch, 0, rank, members, profile);
     else
         for (int64_t row; (row = atomic_fetch_add(&job->next_row, job->chunk)) < batch;)
-            run_rows(job, row, row + job->chunk < batch ? job->chunk : batch - row, 0, 1, profile);
+            run_rows(job, row, row + job->chunk < batch ? job->chunk : batch - row, rank, 0, 1, profile);
     fg_float_restore(float_mode);
 }
 

@@ -326,6 +326,74 @@ def repeat(layer: g.Repeat, at: Run) -> None:
     at.values[layer.name] = np.repeat(at.values[layer.inputs[0]], layer.times, axis=layer.axis)
 
 
+def padded(layer: g.Window, x: Array, size: tuple[int, ...], value: float) -> tuple[Array, list[slice]]:
+    """x (batch, time[, axis2], channels) with its padding, and where on each axis the windows begin."""
+    begins = []
+    for axis, entries in enumerate(size):
+        stride = layer.strides[axis] if layer.strides else 1
+        reach = (entries - 1) * (layer.dilation[axis] if layer.dilation else 1) + 1
+        length = x.shape[1 + axis]
+        before, after = layer.pads[2 * axis : 2 * axis + 2] if layer.pads else (0, 0)
+        if layer.padding != "explicit":
+            total = max((math.ceil(length / stride) - 1) * stride + reach - length, 0)
+            before = total // 2 if layer.padding == "same" else math.ceil(total / 2)
+            after = total - before
+        pads = [(0, 0)] * x.ndim
+        pads[1 + axis] = (before, after)
+        x = np.pad(x, pads, constant_values=value)
+        begins.append(slice(0, max(x.shape[1 + axis] - reach + 1, 0), stride))
+    return x, begins
+
+
+def taps(layer: g.Window, x: Array, size: tuple[int, ...], value: float) -> dict[tuple[int, ...], Array]:
+    """What each tap of the window sees, by its place in the window: (batch, windows[, windows2], channels)."""
+    x, begins = padded(layer, x, size, value)
+    dilation = layer.dilation or (1,) * len(size)
+    found = {}
+    for tap in np.ndindex(*size):
+        at = [slice(b.start + i * d, b.stop + i * d, b.step) for b, i, d in zip(begins, tap, dilation, strict=True)]
+        found[tap] = x[(slice(None), *at)]
+    return found
+
+
+def conv(layer: g.Conv, at: Run) -> None:
+    kernel = float64(layer.kernel)
+    seen = taps(layer, at.values[layer.inputs[0]], kernel.shape[:-2], 0.0)
+    groups = []
+    for group, columns in enumerate(np.split(np.arange(kernel.shape[-1]), layer.groups)):
+        channels = group * kernel.shape[-2] + np.arange(kernel.shape[-2])
+        groups.append(sum(x[..., channels] @ kernel[tap][:, columns] for tap, x in seen.items()))
+    y = np.concatenate(groups, axis=-1) + float64(layer.bias, kernel.shape[-1])
+    at.values[layer.name] = activate(layer.activation, y)
+
+
+def pool(layer: g.Pool, at: Run) -> None:
+    x = at.values[layer.inputs[0]]
+    seen = np.stack(list(taps(layer, x, layer.size, 0.0).values()))
+    if layer.function == "maximum":
+        seen = np.stack(list(taps(layer, x, layer.size, -np.inf).values()))
+        at.values[layer.name] = seen.max(axis=0)
+    elif layer.count_padding:
+        at.values[layer.name] = seen.mean(axis=0)
+    else:
+        counts = np.stack(list(taps(layer, np.ones_like(x), layer.size, 0.0).values())).sum(axis=0)
+        at.values[layer.name] = seen.sum(axis=0) / counts
+
+
+def reduce(layer: g.Reduce, at: Run) -> None:
+    x = at.values[layer.inputs[0]]
+    axis = layer.axis % x.ndim
+    if layer.function in ("maximum", "minimum"):
+        function, empty = (np.max, -np.inf) if layer.function == "maximum" else (np.min, np.inf)
+        at.values[layer.name] = function(x, axis=axis, initial=empty)
+        return
+    kept = np.ones_like(x)
+    if layer.mask is not None:
+        kept *= np.expand_dims(at.mask(layer.mask, x), tuple(range(2, x.ndim)))
+    total = np.where(kept, x, 0.0).sum(axis=axis)
+    at.values[layer.name] = total / kept.sum(axis=axis) if layer.function == "mean" else total
+
+
 LAYERS: dict[type[g.Layer], Callable[..., None]] = {
     g.Identity: identity,
     g.Embedding: embedding,
@@ -344,6 +412,9 @@ LAYERS: dict[type[g.Layer], Callable[..., None]] = {
     g.Slice: slice_layer,
     g.Pad: pad,
     g.Repeat: repeat,
+    g.Conv: conv,
+    g.Pool: pool,
+    g.Reduce: reduce,
 }
 
 

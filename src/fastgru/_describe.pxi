@@ -35,6 +35,12 @@ cdef int describe(Plan plan, object layer, fg_layer *c, list keep) except -1:
         return describe_transpose(plan, layer, c)
     if kind in ("Slice", "Pad", "Repeat"):
         return describe_select(plan, layer, c)
+    if kind == "Conv":
+        return describe_conv(plan, layer, c, keep)
+    if kind == "Pool":
+        return describe_pool(plan, layer, c)
+    if kind == "Reduce":
+        return describe_reduce(plan, layer, c)
     raise BadModelFile(f"the core has no layer of kind {kind!r}")
 
 
@@ -226,4 +232,62 @@ cdef int describe_select(Plan plan, object layer, fg_layer *c) except -1:
         c.select.before, c.select.after, c.select.value = layer.before, layer.after, layer.value
     else:
         c.select.times = layer.times
+    return 0
+
+
+#: by their names in the Graph
+cdef dict PADDINGS = {"explicit": FG_PAD_EXPLICIT, "same": FG_PAD_SAME, "same_lower": FG_PAD_SAME_LOWER}
+cdef dict REDUCTIONS = {
+    "mean": FG_OVER_MEAN, "average": FG_OVER_MEAN, "sum": FG_OVER_SUM, "maximum": FG_OVER_MAXIMUM, "minimum": FG_OVER_MINIMUM
+}
+
+
+cdef fg_window window_of(Plan plan, object layer, object size) except *:
+    cdef fg_window w
+    cdef int axis
+    spec = plan.graph.specs[layer.inputs[0]]
+    memset(&w, 0, sizeof(w))
+    w.padding = <fg_padding><int>PADDINGS[layer.padding]
+    w.channels = spec.inner[-1]
+    w.width = 1 if len(size) == 1 else spec.inner[0]
+    for axis in range(2):
+        used = axis < len(size)
+        w.size[axis] = size[axis] if used else 1
+        w.stride[axis] = layer.strides[axis] if used and layer.strides else 1
+        w.dilation[axis] = layer.dilation[axis] if used and layer.dilation else 1
+        if used and layer.pads and layer.padding == "explicit":
+            w.before[axis] = layer.pads[2 * axis]
+            w.after[axis] = layer.pads[2 * axis + 1]
+    return w
+
+
+cdef int describe_conv(Plan plan, object layer, fg_layer *c, list keep) except -1:
+    c.kind = FG_CONV
+    c.conv.window = window_of(plan, layer, layer.kernel.shape[:-2])
+    c.conv.kernel = floats(layer.kernel, keep)
+    c.conv.bias = floats(layer.bias, keep)
+    c.conv.units = layer.kernel.shape[-1]
+    c.conv.groups = layer.groups
+    c.conv.activation = activation_of(layer.activation)
+    return 0
+
+
+cdef int describe_pool(Plan plan, object layer, fg_layer *c) except -1:
+    c.kind = FG_POOL
+    c.pool.window = window_of(plan, layer, layer.size)
+    c.pool.function = <fg_reduction><int>REDUCTIONS[layer.function]
+    c.pool.count_padding = layer.count_padding
+    return 0
+
+
+cdef int describe_reduce(Plan plan, object layer, fg_layer *c) except -1:
+    spec = plan.graph.specs[layer.inputs[0]]
+    axis = layer.axis % len(spec.shape)
+    lead = len(spec.shape) - len(spec.inner)
+    c.kind = FG_REDUCE if axis >= lead else FG_REDUCE_TIME
+    c.reduce.function = <fg_reduction><int>REDUCTIONS[layer.function]
+    if axis >= lead:
+        c.reduce.outer = math.prod(spec.shape[lead:axis])
+        c.reduce.size = spec.shape[axis]
+        c.reduce.inner = math.prod(spec.shape[axis + 1 :])
     return 0

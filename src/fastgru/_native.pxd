@@ -10,7 +10,12 @@ cdef extern from "fastgru.h" nogil:
     ctypedef enum fg_kind:
         FG_INPUT, FG_TOKENS, FG_MASK, FG_EMBEDDING, FG_MASKING, FG_GRU, FG_DENSE, FG_ACTIVATE, FG_SCALE,
         FG_PRELU, FG_NORMALIZE, FG_COMBINE, FG_RESHAPE, FG_CONCATENATE, FG_APPEND, FG_AND_MASKS,
-        FG_APPEND_MASKS, FG_TRANSPOSE, FG_TRANSPOSE_TIME, FG_SELECT, FG_SELECT_TIME, FG_LAST
+        FG_APPEND_MASKS, FG_TRANSPOSE, FG_TRANSPOSE_TIME, FG_SELECT, FG_SELECT_TIME, FG_LAST, FG_CONV,
+        FG_POOL, FG_REDUCE, FG_REDUCE_TIME
+    ctypedef enum fg_padding:
+        FG_PAD_EXPLICIT, FG_PAD_SAME, FG_PAD_SAME_LOWER
+    ctypedef enum fg_reduction:
+        FG_OVER_MEAN, FG_OVER_SUM, FG_OVER_MAXIMUM, FG_OVER_MINIMUM
     ctypedef enum fg_matmul:
         FG_MATMUL_AUTO, FG_MATMUL_BLAS
     ctypedef enum fg_operation:
@@ -97,6 +102,31 @@ cdef extern from "fastgru.h" nogil:
         int64_t times
         float value
         bint drop
+    ctypedef struct fg_window:
+        int64_t size[2]
+        int64_t stride[2]
+        int64_t dilation[2]
+        int64_t before[2]
+        int64_t after[2]
+        fg_padding padding
+        int64_t width
+        int64_t channels
+    ctypedef struct _conv:
+        fg_window window
+        const float *kernel
+        const float *bias
+        int64_t units
+        int64_t groups
+        fg_activation activation
+    ctypedef struct _pool:
+        fg_window window
+        fg_reduction function
+        bint count_padding
+    ctypedef struct _reduce:
+        fg_reduction function
+        int64_t outer
+        int64_t size
+        int64_t inner
     ctypedef struct fg_layer:
         fg_kind kind
         fg_value x
@@ -120,6 +150,9 @@ cdef extern from "fastgru.h" nogil:
         _concatenate concatenate
         _transpose transpose
         _select select
+        _conv conv
+        _pool pool
+        _reduce reduce
     ctypedef struct fg_view:
         void *data
         int64_t batch_stride

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 from . import engine, passes
 from ._openmp import core
 from .errors import BadInput
-from .graph import GRU, Attention, Embedding, Graph, JoinMasks, Layer, Masking, MatMul, TensorSpec
+from .graph import GRU, Attention, Conv, Embedding, Graph, JoinMasks, Layer, Masking, MatMul, TensorSpec
 from .stream import Stream, open_stream
 
 #: states kept for later calls; as many as calls have run at once, at most this many
@@ -234,11 +235,11 @@ class Model:
         for layer in self.graph.layers:
             count = sum(value.size for value in layer.tensors.values())
             spec = self.graph.specs[layer.name]
-            rows.append((layer.name, layer.kind, _shape(spec), f"{count:,}", f"{layer_cost(layer):,}"))
+            rows.append((layer.name, layer.kind, _shape(spec), f"{count:,}", f"{layer_cost(layer, self.graph):,}"))
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = [_table_line(row, widths) for row in rows]
         lines.insert(1, "  ".join("─" * width for width in widths))
-        cost = sum(layer_cost(layer) for layer in self.graph.layers)
+        cost = sum(layer_cost(layer, self.graph) for layer in self.graph.layers)
         total = f"{self.graph.parameters:,} parameters, {cost:,} multiply-adds per row and step"
         return "\n".join([self.graph.name, *lines, f"{total}, {self.isa} kernels"]).lstrip("\n")
 
@@ -323,8 +324,10 @@ def demo_path() -> Path:
     return Path(__file__).parent / "data" / "demo.safetensors"
 
 
-def layer_cost(layer: Layer) -> int:
-    """Multiply-adds of a layer per row and step."""
+def layer_cost(layer: Layer, graph: Graph) -> int:
+    """Multiply-adds of a layer of a graph per row and step of its own."""
+    if isinstance(layer, Conv):
+        return layer.kernel.size * math.prod(graph.specs[layer.name].inner[:-1])
     return sum(value.size for key, value in layer.tensors.items() if key in ("kernel", "recurrent_kernel"))
 
 

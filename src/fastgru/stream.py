@@ -13,7 +13,19 @@ from . import engine
 from ._openmp import core
 from .errors import BadInput, StateMismatch, UnsupportedModel
 from .graph import (
-    GRU, Combine, Concatenate, Graph, JoinMasks, Layer, PReLU, Pad, Repeat, Reshape, Scale, Slice, Transpose,
+    GRU,
+    Combine,
+    Concatenate,
+    Graph,
+    JoinMasks,
+    Layer,
+    Pad,
+    PReLU,
+    Repeat,
+    Reshape,
+    Scale,
+    Slice,
+    Transpose,
 )
 
 Rows = int | Sequence[int] | None
@@ -163,7 +175,8 @@ def streaming_obstacles(graph: Graph) -> list[str]:
         for fault in _counts_steps(graph, layer):
             reasons.append(f"{layer.kind} layer {layer.name!r} {fault}, so it cannot stream")
         if walks and (does := _needs_whole(graph, layer)):
-            reasons.append(f"{layer.kind} layer {layer.name!r} {does}: it needs the whole sequence, so it cannot stream")
+            needs = "it needs the whole sequence, so it cannot stream"
+            reasons.append(f"{layer.kind} layer {layer.name!r} {does}: {needs}")
     return reasons
 
 
