@@ -58,6 +58,9 @@ typedef struct fg_layer_ops {
     /* Number of steps of its y, a sequence whose steps_of is itself, from those of what it reads (fg_count_steps); -1
      * where there can be none. NULL: its y has the steps of another value. */
     int64_t (*steps)(const fg_plan *plan, const fg_step *step, const fg_call *call);
+    /* Floats of scratch that a row takes in a call, where they hang on numbers of steps; -1 where those do not fit the
+     * layer. NULL: what step->scratch_row and scratch_step say. */
+    int64_t (*scratch)(const fg_plan *plan, const fg_step *step, const fg_call *call);
     bool reads_whole; /* sequences that it reads must be complete; may be overridden by step->reads_whole */
     bool once;        /* it runs once, on whole values in and out, and reads and writes their slots (fg_whole_of) */
 } fg_layer_ops;
@@ -297,6 +300,6 @@ const float *fg_embedding_table(const fg_step *step, int64_t *vocabulary, int64_
 bool fg_gru_fold(fg_plan *plan, fg_step *gru, const fg_step *embedding);
 
 extern const fg_layer_ops fg_embedding_ops, fg_masking_ops, fg_gru_ops, fg_dense_ops, fg_activate_ops, fg_reshape_ops,
-    fg_concatenate_ops, fg_append_ops, fg_and_masks_ops, fg_append_masks_ops;
+    fg_concatenate_ops, fg_append_ops, fg_and_masks_ops, fg_append_masks_ops, fg_attention_ops, fg_matmul_ops;
 
 #endif

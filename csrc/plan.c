@@ -253,6 +253,8 @@ static const fg_layer_ops *ops_of(fg_kind kind)
     case FG_APPEND: return &fg_append_ops;
     case FG_AND_MASKS: return &fg_and_masks_ops;
     case FG_APPEND_MASKS: return &fg_append_masks_ops;
+    case FG_ATTENTION: return &fg_attention_ops;
+    case FG_MATMUL: return &fg_matmul_ops;
     default: return NULL;
     }
 }

@@ -25,12 +25,14 @@ from fastgru.graph import (
     LAYERS,
     Activate,
     Activation,
+    Attention,
     Concatenate,
     Dense,
     Embedding,
     Graph,
     Identity,
     Masking,
+    MatMul,
     Reshape,
     tensor_spec,
 )
@@ -58,6 +60,11 @@ def every_kind() -> Graph:
         Reshape(name="r", inputs=("s",), target=(-1, 3), drops_mask=True),
         Dense(name="Ausgang ü", inputs=("r",), kernel=weights(3, 2), activation=Activation.of("softmax")),
         Concatenate(name="c", inputs=("r", "Ausgang ü", "r")),
+        Attention(
+            name="at", inputs=("m", "g", "e"), function="additive", weight=weights(4), scale=0.5, inner_scale=2.0,
+            causal=True, window=3, all_masked="zero", zero_masked_queries=False, mask="m:mask", query_mask="e:mask",
+        ),
+        MatMul(name="mm", inputs=("at", "m"), transpose_b=False),
     )  # fmt: skip
     return Graph(
         (tensor_spec("ids", None, (), "int32"), tensor_spec("h0", False, (3,))), layers, ("Ausgang ü", "g:state", "c"),

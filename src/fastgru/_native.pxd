@@ -9,7 +9,7 @@ cdef extern from "fastgru.h" nogil:
         FG_LINEAR, FG_SOFTMAX, FG_FUNCTIONS
     ctypedef enum fg_kind:
         FG_INPUT, FG_TOKENS, FG_MASK, FG_EMBEDDING, FG_MASKING, FG_GRU, FG_DENSE, FG_ACTIVATE, FG_RESHAPE,
-        FG_CONCATENATE, FG_APPEND, FG_AND_MASKS, FG_APPEND_MASKS
+        FG_CONCATENATE, FG_APPEND, FG_AND_MASKS, FG_APPEND_MASKS, FG_ATTENTION, FG_MATMUL
     ctypedef enum fg_matmul:
         FG_MATMUL_AUTO, FG_MATMUL_BLAS
     ctypedef int32_t fg_value
@@ -57,6 +57,23 @@ cdef extern from "fastgru.h" nogil:
         int64_t features
     ctypedef struct _concatenate:
         int64_t inner
+    ctypedef enum fg_all_masked:
+        FG_PENALTY, FG_MEAN, FG_ZERO
+    ctypedef struct _attention:
+        fg_value query_mask
+        int64_t heads
+        int64_t window
+        int64_t steps
+        float scale
+        float inner_scale
+        const float *weight
+        bint additive
+        bint causal
+        bint zero_masked_queries
+        fg_all_masked all_masked
+    ctypedef struct _matmul:
+        int64_t columns
+        bint transpose_b
     ctypedef struct fg_layer:
         fg_kind kind
         fg_value x
@@ -75,6 +92,8 @@ cdef extern from "fastgru.h" nogil:
         _activate activate
         _reshape reshape
         _concatenate concatenate
+        _attention attention
+        _matmul matmul
     ctypedef struct fg_view:
         void *data
         int64_t batch_stride
