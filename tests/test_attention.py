@@ -342,8 +342,8 @@ def test_features_that_do_not_fit() -> None:
     for inputs, heads, words in faults:
         with pytest.raises(BadModelFile, match=f"'at': .*{words}"):
             _ = Graph(specs, (Attention(name="at", inputs=inputs, heads=heads),), ("at",)).specs
+    specs = (tensor_spec("q", False, (4,)), tensor_spec("v", None, (4,)))
     with pytest.raises(BadModelFile, match=r"needs \(batch, time, features\)"):
-        specs = (tensor_spec("q", False, (4,)), tensor_spec("v", None, (4,)))
         _ = Graph(specs, (Attention(name="at", inputs=("q", "v", "v")),), ("at",)).specs
 
 
@@ -371,8 +371,8 @@ def test_no_stream() -> None:
 
 
 def keras_masks(x: Arrays, use: str) -> Arrays:
-    masks = masks_of(x)
-    return {name: masks[name] for name in x if name in ("q", *("v", "k") * ("v" in use)) and (name != "q" or "q" in use)}
+    """Of the masks that the inputs have those whose letters are in `use`; the key goes with the value."""
+    return {name: mask for name, mask in masks_of(x).items() if name.replace("k", "v") in use}
 
 
 @pytest.mark.parametrize("use", ["", "q", "v", "qv"])

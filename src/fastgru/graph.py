@@ -117,9 +117,9 @@ class Graph:
             for value in (*layer.inputs, *layer.masks.values()):
                 if value not in specs:
                     raise BadModelFile(f"{owner} reads {value!r}, which nothing before it defines")
-            for mask in layer.masks.values():
-                if specs[mask].dtype != "bool":
-                    raise BadModelFile(f"{owner}: {mask!r} is not a mask")
+            for name in layer.masks.values():
+                if specs[name].dtype != "bool":
+                    raise BadModelFile(f"{owner}: {name!r} is not a mask")
             for spec in layer.infer(specs):
                 define(spec, owner)
         for value in self.outputs:
