@@ -2,7 +2,9 @@
  *
  * Two phases. First the keys and values of each (row, head) are packed into panels, like weights, so that both products
  * run on the tiles: scores = q · keysᵀ and y = weights · values. Then members share tiles of a few steps of the query,
- * each with scratch of its own for their scores: what a run needs grows with the steps, not with their square.
+ * each with scratch of its own for their scores: what a run needs grows with the steps, not with their square. For a
+ * query of one step, as a decoder has it, packing would take longer than the products: it reads keys and values as they
+ * lie (`direct`), with the same bits.
  *
  * What a query does not see has the weight 0, which leaves a sum as it is, to the bit, unless it meets what is not
  * finite. So that is taken out of masked steps when values are packed. What `causal` or `window` hides differs from
@@ -25,22 +27,22 @@ typedef struct attention_layer {
     fg_all_masked all_masked;
 } attention_layer;
 
-/* Floats of scratch, and where in it: the rows' packed heads (keys, values, a flag), zeros as a bias, a member's tile.
- */
+/* Floats of scratch, and where in it: the rows' packed heads (keys, values, a flag), then a member's tile (scores, and
+ * sums of queries and keys or, direct, a packed query). */
 typedef struct attention_sizes {
-    int64_t keys, values, head, row, zeros, scores, tile;
+    int64_t keys, values, head, row, scores, tile;
+    bool direct;
 } attention_sizes;
 
-static attention_sizes sizes_of(const attention_layer *own, int64_t steps, int lanes)
+static attention_sizes sizes_of(const attention_layer *own, int64_t queries, int64_t steps, int lanes)
 {
-    attention_sizes s;
-    s.keys = own->weight ? 0 : fg_round_up(own->size * fg_round_up(steps, lanes), FG_MAX_LANES);
+    attention_sizes s = {.direct = queries == 1};
+    s.keys = own->weight || s.direct ? 0 : fg_round_up(own->size * fg_round_up(steps, lanes), FG_MAX_LANES);
     s.values = fg_round_up(steps * fg_round_up(own->value_size, lanes), FG_MAX_LANES);
     s.head = s.keys + s.values + FG_MAX_LANES;
     s.row = s.head * own->heads;
-    s.zeros = fg_round_up(steps > own->value_size ? steps : own->value_size, FG_MAX_LANES);
     s.scores = fg_round_up(steps, FG_MAX_LANES);
-    s.tile = FG_MAX_ROWS * (s.scores + (own->weight ? fg_round_up(own->size, FG_MAX_LANES) : 0));
+    s.tile = FG_MAX_ROWS * s.scores + (own->weight || s.direct ? FG_MAX_LANES * own->size : 0);
     return s;
 }
 
@@ -54,13 +56,14 @@ static void release(fg_step *step)
     free(own);
 }
 
+static const _Alignas(FG_ALIGN) float NO_BIAS[3 * FG_MAX_LANES];
+
 /* A column for each head; ones where there are no weights. */
 static fg_status pack_weight(fg_plan *plan, attention_layer *own, const float *weight)
 {
     const int lanes = plan->kernels->lanes;
     own->weight = calloc((size_t)own->heads, sizeof *own->weight);
-    const float *bias = fg_store_alloc(&plan->store, fg_size(1, lanes, sizeof(float)));
-    if (!own->weight || !bias)
+    if (!own->weight)
         return FG_NO_MEMORY;
     for (int64_t head = 0; head < own->heads; head++) {
         float *w = fg_store_alloc(&plan->store, fg_size(own->size, lanes, sizeof(float)));
@@ -68,7 +71,7 @@ static fg_status pack_weight(fg_plan *plan, attention_layer *own, const float *w
             return FG_NO_MEMORY;
         for (int64_t i = 0; i < own->size; i++)
             w[i * lanes] = weight ? weight[head * own->size + i] : 1.0f;
-        own->weight[head] = (fg_product){.w = w, .bias = bias, .k = own->size, .columns = 1};
+        own->weight[head] = (fg_product){.w = w, .bias = NO_BIAS, .k = own->size, .columns = 1};
     }
     return FG_OK;
 }
@@ -128,8 +131,9 @@ static int64_t scratch(const fg_plan *plan, const fg_step *step, const fg_call *
         return -1;
     if ((double)steps * FG_MAX_LANES * (double)(own->heads * (own->size + own->value_size) + FG_MAX_LANES) > 1e16)
         return INT64_MAX / FG_MAX_LANES; /* more than any memory holds */
-    const attention_sizes s = sizes_of(own, steps, plan->kernels->lanes);
-    return s.row + s.zeros + s.tile * ((FG_MAX_TEAM + batch - 1) / batch);
+    const int64_t queries = fg_count_steps(plan, step->inputs[0], call);
+    const attention_sizes s = sizes_of(own, queries, steps, plan->kernels->lanes);
+    return s.row + s.tile * ((FG_MAX_TEAM + batch - 1) / batch);
 }
 
 /* ---- a run ------------------------------------------------------------------------------------------------------- */
@@ -166,11 +170,6 @@ static float *flag_of(const attention_run *r, int64_t row, int64_t head)
     return values_of(r, row, head) + r->size.values;
 }
 
-static float *zeros_of(const attention_run *r)
-{
-    return r->c->scratch + r->c->rows * r->size.row;
-}
-
 /* ---- packing ----------------------------------------------------------------------------------------------------- */
 
 /* Zeros where masked steps of packed values are not finite. */
@@ -196,30 +195,35 @@ static bool all_finite(const float *x, int64_t n)
     return finite;
 }
 
+static void pack_values(const attention_run *r, int64_t row, int64_t head)
+{
+    const int lanes = r->c->kernels->lanes;
+    const int64_t size = r->own->value_size, floats = r->steps * fg_round_up(size, lanes);
+    float *values = values_of(r, row, head);
+    const float *from = r->value.data + row * r->value.row_stride + head * size;
+    fg_pack_strided(values, from, r->value.time_stride, 1, r->steps, size, lanes, 3);
+    clean(r, row, values);
+    *flag_of(r, row, head) = (r->own->causal || r->own->window) && !all_finite(values, floats) ? 1.0f : 0.0f;
+}
+
+static void pack_keys(const attention_run *r, int64_t row, int64_t head)
+{
+    const int64_t size = r->own->size;
+    const float *from = r->key.data + row * r->key.row_stride + head * size;
+    fg_pack_strided(keys_of(r, row, head), from, 1, r->key.time_stride, size, r->steps, r->c->kernels->lanes, 3);
+}
+
 static void pack_share(void *argument, int member)
 {
     const attention_run *r = argument;
-    const attention_layer *own = r->own;
-    const int lanes = r->c->kernels->lanes;
+    const int64_t heads = r->own->heads;
     int64_t first, last;
-    if (member == 0)
-        memset(zeros_of(r), 0, (size_t)r->size.zeros * sizeof(float));
-    fg_share(r->c, member, 2 * r->c->rows * own->heads, &first, &last);
-    for (int64_t i = first; i < last; i++) {
-        const int64_t row = i / 2 / own->heads, head = i / 2 % own->heads;
-        if (i % 2) {
-            float *values = values_of(r, row, head);
-            const float *from = r->value.data + row * r->value.row_stride + head * own->value_size;
-            fg_pack_strided(values, from, r->value.time_stride, 1, r->steps, own->value_size, lanes, 3);
-            clean(r, row, values);
-            const bool hides = own->causal || own->window;
-            *flag_of(r, row, head) =
-                hides && !all_finite(values, r->steps * fg_round_up(own->value_size, lanes)) ? 1.0f : 0.0f;
-        } else if (!own->weight) {
-            const float *from = r->key.data + row * r->key.row_stride + head * own->size;
-            fg_pack_strided(keys_of(r, row, head), from, 1, r->key.time_stride, own->size, r->steps, lanes, 3);
-        }
-    }
+    fg_share(r->c, member, 2 * r->c->rows * heads, &first, &last);
+    for (int64_t i = first; i < last; i++)
+        if (i % 2)
+            pack_values(r, i / 2 / heads, i / 2 % heads);
+        else if (!r->own->weight)
+            pack_keys(r, i / 2 / heads, i / 2 % heads);
 }
 
 /* ---- what a query sees ------------------------------------------------------------------------------------------- */
@@ -265,7 +269,7 @@ typedef struct attention_tile {
     int64_t seen, last; /* the steps that any of them sees: [seen, last) */
     int64_t first;      /* the same from a multiple of FG_MAX_LANES on: a step has one lane of a sum, in every tile */
     float *scores[FG_MAX_ROWS];
-    float *sums; /* additive: FG_MAX_ROWS rows of a head's features */
+    float *sums; /* additive: FG_MAX_ROWS rows of a head's features; direct: the packed query */
     sight sights[FG_MAX_ROWS];
 } attention_tile;
 
@@ -275,16 +279,58 @@ static const float *query_of(const attention_run *r, const attention_tile *tile,
            tile->head * r->own->size;
 }
 
+/* y = x · matrix[first, last) for the panels [from, to) of a packed matrix (k, columns), one by one. x[i] is row i's
+ * factor of the matrix's first row. */
+static void multiply(const attention_run *r, const attention_tile *tile, const float *matrix, int64_t k, int64_t first,
+                     int64_t last, int64_t columns, int64_t from, int64_t to, const float *const *x, float *const *y)
+{
+    const fg_kernels *kernels = r->c->kernels;
+    const int64_t width = 3 * kernels->lanes;
+    const float *xs[FG_MAX_ROWS];
+    float *ys[FG_MAX_ROWS];
+    for (int64_t panel = from; panel < to; panel++) {
+        const int64_t column = panel * width, left = columns - column < width ? columns - column : width;
+        const fg_product p = {.w = matrix + column * k + first * fg_round_up(left, kernels->lanes),
+                              .bias = NO_BIAS,
+                              .k = last - first,
+                              .columns = left};
+        for (int i = 0; i < tile->count; i++) {
+            xs[i] = x[i] + first;
+            ys[i] = y[i] + column;
+        }
+        kernels->product(&p, tile->count, xs, ys, 0, 1);
+    }
+}
+
 /* Products q · k of the panels that hold the tile's steps. */
 static void dot(const attention_run *r, const attention_tile *tile)
 {
-    const int64_t width = 3 * r->c->kernels->lanes;
-    const fg_product keys = {
-        .w = keys_of(r, tile->row, tile->head), .bias = zeros_of(r), .k = r->own->size, .columns = r->steps};
+    const int64_t width = 3 * r->c->kernels->lanes, size = r->own->size;
     const float *x[FG_MAX_ROWS];
     for (int i = 0; i < tile->count; i++)
         x[i] = query_of(r, tile, i);
-    r->c->kernels->product(&keys, tile->count, x, tile->scores, tile->first / width, (tile->last + width - 1) / width);
+    multiply(r, tile, keys_of(r, tile->row, tile->head), size, 0, size, r->steps, tile->first / width,
+             (tile->last + width - 1) / width, x, tile->scores);
+}
+
+/* The same with roles changed: the keys are the rows, the query is a matrix of one column. */
+static void dot_direct(const attention_run *r, const attention_tile *tile)
+{
+    const fg_kernels *kernels = r->c->kernels;
+    const int64_t size = r->own->size;
+    const float *keys = r->key.data + tile->row * r->key.row_stride + tile->head * size;
+    const fg_product query = {.w = tile->sums, .bias = NO_BIAS, .k = size, .columns = 1};
+    fg_pack_strided(tile->sums, query_of(r, tile, 0), 1, 1, size, 1, kernels->lanes, 3);
+    for (int64_t t = tile->first; t < tile->last; t += kernels->rows) {
+        const int rows = (int)(tile->last - t < kernels->rows ? tile->last - t : kernels->rows);
+        const float *x[FG_MAX_ROWS];
+        float *y[FG_MAX_ROWS];
+        for (int j = 0; j < rows; j++) {
+            x[j] = keys + (t + j) * r->key.time_stride;
+            y[j] = tile->scores[0] + t + j;
+        }
+        kernels->product(&query, rows, x, y, 0, 1);
+    }
 }
 
 /* Σ weight · tanh(inner_scale · (q + k)), a few steps at a time. */
@@ -338,28 +384,24 @@ static void weigh(const attention_run *r, const attention_tile *tile, int i)
     r->c->kernels->activate_row(&softmax, tile->last - tile->first, w + tile->first, w + tile->first);
 }
 
-/* y = weights · values; of a part of the steps panel by panel, each from its first such step on. */
-static void mix(const attention_run *r, const attention_tile *tile, float **y)
+/* y = weights · values */
+static void mix(const attention_run *r, const attention_tile *tile, float *const *y)
 {
-    const fg_kernels *kernels = r->c->kernels;
-    const int64_t width = 3 * kernels->lanes, columns = r->own->value_size;
-    fg_product p = {.w = values_of(r, tile->row, tile->head), .bias = zeros_of(r), .k = r->steps, .columns = columns};
-    const float *x[FG_MAX_ROWS];
-    float *to[FG_MAX_ROWS];
-    if (tile->seen == 0 && tile->last == r->steps) {
-        kernels->product(&p, tile->count, (const float *const *)tile->scores, y, 0, (columns + width - 1) / width);
-        return;
-    }
-    p.k = tile->last - tile->seen;
-    for (int64_t column = 0; column < columns; column += width) {
-        p.columns = columns - column < width ? columns - column : width;
-        p.w = values_of(r, tile->row, tile->head) + column * r->steps +
-              tile->seen * fg_round_up(p.columns, kernels->lanes);
-        for (int i = 0; i < tile->count; i++) {
-            x[i] = tile->scores[i] + tile->seen;
-            to[i] = y[i] + column;
-        }
-        kernels->product(&p, tile->count, x, to, 0, 1);
+    const int64_t width = 3 * r->c->kernels->lanes, size = r->own->value_size;
+    multiply(r, tile, values_of(r, tile->row, tile->head), r->steps, tile->seen, tile->last, size, 0,
+             (size + width - 1) / width, (const float *const *)tile->scores, y);
+}
+
+/* The same of values as they lie. A sum that is not finite may come of a step that is not seen, so it is done again. */
+static void mix_direct(const attention_run *r, const attention_tile *tile, float *const *y)
+{
+    const float *values = r->value.data + tile->row * r->value.row_stride + tile->seen * r->value.time_stride +
+                          tile->head * r->own->value_size;
+    r->c->kernels->combine(tile->last - tile->seen, tile->scores[0] + tile->seen, values, r->value.time_stride,
+                           r->own->value_size, y[0]);
+    if (!all_finite(y[0], r->own->value_size)) {
+        pack_values(r, tile->row, tile->head);
+        mix(r, tile, y);
     }
 }
 
@@ -391,10 +433,10 @@ static void attend(const attention_run *r, attention_tile *tile)
     if (r->own->weight)
         additive(r, tile);
     else
-        dot(r, tile);
+        (r->size.direct ? dot_direct : dot)(r, tile);
     for (int i = 0; i < tile->count; i++)
         weigh(r, tile, i);
-    mix(r, tile, y);
+    (r->size.direct ? mix_direct : mix)(r, tile, y);
     for (int i = 0; i < tile->count; i++) {
         if (tile->sights[i].zero)
             memset(y[i], 0, (size_t)r->own->value_size * sizeof(float));
@@ -407,7 +449,7 @@ static void attend_share(void *argument, int member)
 {
     const attention_run *r = argument;
     const int64_t rows = r->c->kernels->rows, tiles = (r->query.steps + rows - 1) / rows, heads = r->own->heads;
-    float *scratch = zeros_of(r) + r->size.zeros + member * r->size.tile;
+    float *scratch = r->c->scratch + r->c->rows * r->size.row + member * r->size.tile;
     attention_tile tile = {.sums = scratch + FG_MAX_ROWS * r->size.scores};
     for (int i = 0; i < FG_MAX_ROWS; i++)
         tile.scores[i] = scratch + i * r->size.scores;
@@ -417,7 +459,7 @@ static void attend_share(void *argument, int member)
         tile.row = i / tiles / heads;
         tile.head = i / tiles % heads;
         const int64_t t = i % tiles * rows, end = t + rows < r->query.steps ? t + rows : r->query.steps;
-        const int64_t at_once = *flag_of(r, tile.row, tile.head) != 0.0f ? 1 : rows;
+        const int64_t at_once = !r->size.direct && *flag_of(r, tile.row, tile.head) != 0.0f ? 1 : rows;
         for (tile.t = t; tile.t < end; tile.t += at_once) {
             tile.count = (int)(end - tile.t < at_once ? end - tile.t : at_once);
             attend(r, &tile);
@@ -435,10 +477,11 @@ static void run(const fg_step *step, fg_context *c)
                        .key = fg_whole_of(c, step->inputs[2]),
                        .y = fg_whole_of(c, step->y)};
     r.steps = r.value.steps;
-    r.size = sizes_of(r.own, r.steps, c->kernels->lanes);
+    r.size = sizes_of(r.own, r.query.steps, r.steps, c->kernels->lanes);
     if (step->y_state != FG_NONE)
         r.weights = fg_whole_of(c, step->y_state);
-    fg_phase(c, pack_share, &r);
+    if (!r.size.direct)
+        fg_phase(c, pack_share, &r);
     fg_phase(c, attend_share, &r);
     fg_lap(c, FG_PRODUCTS);
 }
