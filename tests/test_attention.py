@@ -166,12 +166,13 @@ def test_in_a_network(isa: str) -> None:
 def test_masked_steps_never_leak(function: str, all_masked: str, bad: float, isa: str) -> None:
     """Not even where all steps are masked."""
     graph = attend(5, 50, function=function, all_masked=all_masked, heads=2, causal=True, **masked())
-    x = arrays(graph, 6, 13, 21)
-    masks = masks_of(x)
-    for name in ("v", "k", "q"):
-        x[name][~masks[name]] = bad
-    assert np.isfinite(Model(graph)(x, mask=masks)).all()
-    compare(graph, x, masks)
+    for queries in (13, 1):
+        x = arrays(graph, 6, queries, 21)
+        masks = masks_of(x)
+        for name in ("v", "k", "q"):
+            x[name][~masks[name]] = bad
+        assert np.isfinite(Model(graph)(x, mask=masks)).all()
+        compare(graph, x, masks)
 
 
 @pytest.mark.parametrize(("causal", "window"), [(True, None), (False, 4), (True, 4)])
@@ -235,12 +236,31 @@ def test_same_bits_on_every_vector_isa(graph: Graph, monkeypatch: pytest.MonkeyP
     assert all(same(answer, answers[0]) for answer in answers)
 
 
-def test_queries_do_not_depend_on_each_other(isa: str) -> None:
-    graph = attend(20, 33)
-    x, model = arrays(graph, 2, 19, 40), Model(graph)
-    whole = model(x)
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("value_size", [1, 7, 16, 33, 64, 150])
+def test_one_step_of_a_query_is_computed_as_many(function: str, value_size: int, isa: str) -> None:
+    """A decoder's way through the kernels is another one."""
+    graph = attend(20, value_size, function=function, heads=2, **masked())
+    x, model = arrays(graph, 5, 19, 40), Model(graph)
+    masks = masks_of(x)
+    whole = model(x, mask=masks)
     for t in (0, 7, 18):
-        assert same(model(x | {"q": x["q"][:, t : t + 1]}), whole[:, t : t + 1])
+        part = slice(t, t + 1)
+        y = model(x | {"q": x["q"][:, part]}, mask=masks | {"q": masks["q"][:, part]})
+        assert same(y, whole[:, part])
+
+
+def test_steps_that_one_query_sees_are_not_made_finite(isa: str) -> None:
+    graph = attend(4, 20, mask="v:mask")
+    x = arrays(graph, 2, 1, 9)
+    x["v"][:, 3, 5], x["v"][:, 4, 6] = np.nan, np.inf
+    for seen in (True, False):
+        masks = {"v": np.ones((2, 9), bool)}
+        masks["v"][:, 3:5] = seen
+        compare(graph, x, masks)
+        y = Model(graph)(x, mask=masks)
+        assert np.isnan(y[:, 0, 5]).all() == seen
+        assert np.isposinf(y[:, 0, 6]).all() == seen
 
 
 def test_a_mask_that_masks_nothing(isa: str) -> None:
