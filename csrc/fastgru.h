@@ -89,8 +89,10 @@ typedef enum fg_kind {
     FG_APPEND_MASKS,   /* masks one after the other; y is the mask */
     FG_CONV,
     FG_POOL,
-    FG_REDUCE,     /* over an axis of a step */
-    FG_REDUCE_TIME /* over time */
+    FG_REDUCE,      /* over an axis of a step */
+    FG_REDUCE_TIME, /* over time */
+    FG_ATTENTION,   /* inputs: query, value, key; y_state, if read, the weights */
+    FG_MATMUL       /* inputs: a, b */
 } fg_kind;
 
 /* The most axes that a value may have behind the batch. */
@@ -109,6 +111,10 @@ typedef struct fg_window {
 } fg_window;
 
 typedef enum fg_reduction { FG_OVER_MEAN, FG_OVER_SUM, FG_OVER_MAXIMUM, FG_OVER_MINIMUM } fg_reduction;
+
+/* What an attention gives to a step of the query that sees none of the value's: softmax(scores - 1e9) over all of them,
+ * their mean, or zero. */
+typedef enum fg_all_masked { FG_PENALTY, FG_MEAN, FG_ZERO } fg_all_masked;
 
 /* One layer. Weight pointers are read by fg_plan_add and not kept, but for an embedding's table, which must outlive the
  * plan: it is read in place. All matrices are row-major float32. Absent biases are NULL. */
@@ -201,6 +207,20 @@ typedef struct fg_layer {
             fg_reduction function;
             int64_t outer, size, inner; /* of a step, reduced over `size`; over time not read */
         } reduce;
+        struct {
+            fg_value query_mask; /* or FG_NONE */
+            int64_t heads;
+            int64_t window; /* steps this far away are masked; 0: none are for that */
+            int64_t steps;  /* of the value, where its weights are a value; 0: any number */
+            float scale, inner_scale;
+            const float *weight; /* additive: as the features of the key, NULL: ones */
+            bool additive, causal, zero_masked_queries;
+            fg_all_masked all_masked;
+        } attention;
+        struct {
+            int64_t columns; /* of y */
+            bool transpose_b;
+        } matmul;
     };
 } fg_layer;
 

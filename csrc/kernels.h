@@ -102,6 +102,10 @@ typedef struct fg_kernels {
     /* Rows 0..rows-1 (1 ≤ rows ≤ this->rows) of a product, panels [first, last). */
     void (*product)(const fg_product *p, int rows, const float *const *x, float *const *y, int64_t first, int64_t last);
 
+    /* y[j] = Σk x[k] · m[k·stride + j] for j < columns: the chains of a product of one row, with a matrix as it lies,
+     * which is read but once. Any alignment. */
+    void (*combine)(int64_t k, const float *x, const float *m, int64_t stride, int64_t columns, float *y);
+
     /* What is left of a product beside; NULL without. */
     void (*finish)(fg_beside *beside);
 

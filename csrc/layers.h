@@ -61,6 +61,9 @@ typedef struct fg_layer_ops {
      * a y that is no sequence. -1 where it cannot run on them. NULL: it runs on any, and its y has the steps of another
      * value. */
     int64_t (*steps)(const fg_plan *plan, const fg_step *step, const fg_call *call);
+    /* Floats of scratch that a row takes in a call, where they hang on numbers of steps; -1 where those do not fit the
+     * layer. NULL: what step->scratch_row and scratch_step say. */
+    int64_t (*scratch)(const fg_plan *plan, const fg_step *step, const fg_call *call);
     bool reads_whole; /* sequences that it reads must be complete; may be overridden by step->reads_whole */
     bool once;        /* it runs once, on whole values in and out, and reads and writes their slots (fg_whole_of) */
 } fg_layer_ops;
@@ -340,5 +343,7 @@ extern const fg_layer_ops fg_conv_ops;
 extern const fg_layer_ops fg_pool_ops;
 extern const fg_layer_ops fg_reduce_ops;
 extern const fg_layer_ops fg_reduce_time_ops;
+extern const fg_layer_ops fg_attention_ops;
+extern const fg_layer_ops fg_matmul_ops;
 
 #endif

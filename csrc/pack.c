@@ -95,17 +95,28 @@ size_t fg_size(int64_t a, int64_t b, int64_t c)
 
 /* ---- packing ----------------------------------------------------------------------------------------------------- */
 
-void fg_pack_panels(float *out, const float *matrix, int64_t k, int64_t columns, int lanes, int vectors)
+void fg_pack_strided(float *out, const float *matrix, int64_t k_stride, int64_t column_stride, int64_t k,
+                     int64_t columns, int lanes, int vectors)
 {
     const int64_t width = (int64_t)vectors * lanes;
-    for (int64_t first = 0; first < columns; first += width) {
+    for (int64_t first = 0; first < columns; first += width, matrix += width * column_stride) {
         const int64_t left = columns - first < width ? columns - first : width;
         const int64_t packed = (left + lanes - 1) / lanes * lanes;
         for (int64_t i = 0; i < k; i++, out += packed) {
-            memcpy(out, matrix + i * columns + first, (size_t)left * sizeof(float));
+            const float *row = matrix + i * k_stride;
+            if (column_stride == 1)
+                memcpy(out, row, (size_t)left * sizeof(float));
+            else
+                for (int64_t j = 0; j < left; j++)
+                    out[j] = row[j * column_stride];
             memset(out + left, 0, (size_t)(packed - left) * sizeof(float));
         }
     }
+}
+
+void fg_pack_panels(float *out, const float *matrix, int64_t k, int64_t columns, int lanes, int vectors)
+{
+    fg_pack_strided(out, matrix, columns, 1, k, columns, lanes, vectors);
 }
 
 void fg_group_columns(float *out, const float *matrix, int64_t rows, int64_t units, int lanes, const int *gates,

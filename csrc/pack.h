@@ -23,6 +23,10 @@ size_t fg_size(int64_t a, int64_t b, int64_t c);
  * as columns allow. out has k · fg_round_up(columns, lanes) floats. */
 void fg_pack_panels(float *out, const float *matrix, int64_t k, int64_t columns, int lanes, int vectors);
 
+/* The same of a matrix whose element (i, j) is at matrix + i · k_stride + j · column_stride. */
+void fg_pack_strided(float *out, const float *matrix, int64_t k_stride, int64_t column_stride, int64_t k,
+                     int64_t columns, int lanes, int vectors);
+
 /* Columns of a GRU matrix (rows, 3·units in z r n) rearranged to groups: out (rows, groups·vectors·lanes), for each
  * group the lanes of gates[0], gates[1], …; padded with zeros. */
 void fg_group_columns(float *out, const float *matrix, int64_t rows, int64_t units, int lanes, const int *gates,

@@ -272,6 +272,8 @@ static const fg_layer_ops *ops_of(fg_kind kind)
     case FG_POOL: return &fg_pool_ops;
     case FG_REDUCE: return &fg_reduce_ops;
     case FG_REDUCE_TIME: return &fg_reduce_time_ops;
+    case FG_ATTENTION: return &fg_attention_ops;
+    case FG_MATMUL: return &fg_matmul_ops;
     default: return NULL;
     }
 }

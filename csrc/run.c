@@ -312,6 +312,21 @@ static int lanes_of(const fg_plan *plan, const fg_call *call)
     return !plan->scratch_member ? 0 : call->threads < cpus ? call->threads : cpus;
 }
 
+/* Floats of scratch for a row: the most that any layer needs. -1 where a layer cannot take the call's steps. */
+static int64_t scratch_row(const fg_state *state, const fg_call *call)
+{
+    const fg_plan *plan = state->plan;
+    int64_t most = plan->scratch_row + state->block * plan->scratch_step;
+    for (int i = 0; i < plan->n_steps; i++) {
+        const fg_step *step = &plan->steps[i];
+        const int64_t floats = step->ops->scratch ? step->ops->scratch(plan, step, call) : 0;
+        if (floats < 0)
+            return -1;
+        most = most < floats ? floats : most;
+    }
+    return fg_round_up(most, FG_MAX_LANES);
+}
+
 /* Blocks, and the places of all values, of the arena's and of the call's. */
 static fg_status lay_out(fg_state *state, const fg_call *call)
 {
@@ -331,9 +346,14 @@ static fg_status lay_out(fg_state *state, const fg_call *call)
     }
     if (status != FG_OK)
         return status;
-    state->scratch_row = fg_round_up(plan->scratch_row + state->block * plan->scratch_step, FG_MAX_LANES);
+    int64_t scratch;
+    state->scratch_row = scratch_row(state, call);
+    if (state->scratch_row < 0)
+        return FG_BAD_CALL;
     state->lanes = lanes_of(plan, call);
-    const int64_t scratch = state->scratch_row * call->batch + state->lanes * plan->scratch_member;
+    if (__builtin_mul_overflow(state->scratch_row, call->batch, &scratch) || scratch > INT64_MAX / 16)
+        return FG_NO_MEMORY;
+    scratch += state->lanes * plan->scratch_member;
     const size_t need = arena + (size_t)scratch * sizeof(float);
     if (need > state->arena_bytes) {
         free(state->arena);

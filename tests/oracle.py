@@ -394,6 +394,57 @@ def reduce(layer: g.Reduce, at: Run) -> None:
     at.values[layer.name] = total / kept.sum(axis=axis) if layer.function == "mean" else total
 
 
+def attention(layer: g.Attention, at: Run) -> None:
+    query, value, key = (at.values[name] for name in layer.inputs)
+    rows, queries, steps = *query.shape[:2], value.shape[1]
+    # (rows, query steps, steps)
+    apart = np.arange(steps) - np.arange(queries)[:, None]
+    hidden = (layer.causal and apart > 0) | (layer.window is not None and np.abs(apart) >= (layer.window or 0))
+    shown = at.mask(layer.mask, value)[:, None, :] & ~np.broadcast_to(hidden, (queries, steps))
+    query_kept = at.mask(layer.query_mask, query)[:, :, None]
+    if not layer.zero_masked_queries:
+        shown = shown & query_kept
+
+    def split(x: Array) -> Array:
+        """(rows, steps, heads · size) → (rows, heads, steps, size)"""
+        return x.reshape(*x.shape[:2], layer.heads, x.shape[2] // layer.heads).swapaxes(1, 2)
+
+    q, v, k = split(query), split(value), split(key)
+    if layer.function == "dot":
+        scores = layer.scale * (q @ k.swapaxes(2, 3))
+    else:
+        weight = np.ones(key.shape[2]) if layer.weight is None else float64(layer.weight)
+        bent = np.tanh(layer.inner_scale * (q[:, :, :, None, :] + k[:, :, None, :, :]))
+        scores = layer.scale * (weight.reshape(layer.heads, 1, 1, -1) * bent).sum(axis=4)
+
+    shown = np.broadcast_to(shown[:, None], scores.shape)
+    sees = shown.any(axis=3, keepdims=True)
+    seen = softmax(np.where(shown, scores, -np.inf)) if steps else scores
+    # in float32, as what is left of a score beside 10⁹ is what its rounding leaves
+    penalised = (np.where(np.isfinite(scores), scores, 0.0).astype(np.float32) - np.float32(1e9)).astype(np.float64)
+    blind = {
+        "penalty": softmax(penalised) if steps else scores,
+        "mean": np.full_like(scores, 1 / max(steps, 1)),
+        "zero": np.zeros_like(scores),
+    }[layer.all_masked]
+    weights = np.where(sees, seen, blind)
+
+    masked = ~at.mask(layer.mask, value)[:, None, :, None]
+    v = np.where(masked & ~np.isfinite(v), 0.0, v)
+    # what is not seen adds nothing, finite or not
+    unseen = ~shown & (sees | (layer.all_masked == "zero"))
+    added = np.where(unseen[..., None], 0.0, weights[..., None] * v[:, :, None])
+    mixed = added.sum(axis=3).swapaxes(1, 2).reshape(rows, queries, value.shape[2])
+    at.values[layer.name] = np.where(query_kept, mixed, 0.0) if layer.zero_masked_queries else mixed
+    if layer.with_scores:
+        at.values[f"{layer.name}:scores"] = weights.swapaxes(1, 2).reshape(rows, queries, layer.heads * steps)
+
+
+def matmul(layer: g.MatMul, at: Run) -> None:
+    a, b = (at.values[name] for name in layer.inputs)
+    at.values[layer.name] = a @ (b.swapaxes(1, 2) if layer.transpose_b else b)
+
+
 LAYERS: dict[type[g.Layer], Callable[..., None]] = {
     g.Identity: identity,
     g.Embedding: embedding,
@@ -415,6 +466,8 @@ LAYERS: dict[type[g.Layer], Callable[..., None]] = {
     g.Conv: conv,
     g.Pool: pool,
     g.Reduce: reduce,
+    g.Attention: attention,
+    g.MatMul: matmul,
 }
 
 

@@ -331,6 +331,36 @@ static void k_product(const fg_product *p, int rows, const float *const *x, floa
     }
 }
 
+/* `vectors` vectors of columns; the last one has `left` of them, if that is less than a vector. */
+TILE void combine_columns(const int vectors, int64_t k, const float *x, const float *m, int64_t stride, int64_t left,
+                          float *y)
+{
+    vec sum[8];
+#pragma GCC unroll 8
+    for (int i = 0; i < vectors; i++)
+        sum[i] = v_zero();
+    for (int64_t j = 0; j < k; j++, m += stride) {
+        const vec value = v_set(x[j]);
+#pragma GCC unroll 8
+        for (int i = 0; i < vectors; i++)
+            sum[i] = v_fma(value, row_load(m + i * L, left, v_zero()), sum[i]);
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < vectors; i++)
+        row_store(y + i * L, sum[i], left);
+}
+
+static void k_combine(int64_t k, const float *x, const float *m, int64_t stride, int64_t columns, float *y)
+{
+    int64_t j = 0;
+    for (; columns - j >= 8 * L; j += 8 * L)
+        combine_columns(8, k, x, m + j, stride, L, y + j);
+    for (; columns - j >= L; j += L)
+        combine_columns(1, k, x, m + j, stride, L, y + j);
+    if (j < columns)
+        combine_columns(1, k, x, m + j, stride, columns - j, y + j);
+}
+
 typedef void tile_fn(const fg_gru_weights *w, const fg_gru_rows *r, int64_t group);
 typedef void rows_fn(const fg_gru_weights *w, const fg_gru_rows *r, fg_sweep sweep);
 
@@ -476,6 +506,7 @@ const fg_kernels FG_TABLE = {
     .rows = V_ROWS,
     .beside_rows = BESIDE_ROWS,
     .product = k_product,
+    .combine = k_combine,
     .finish = k_finish,
     .gru_step = k_gru_step_beside,
     .gru_step_x = k_gru_step_x,

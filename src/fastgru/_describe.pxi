@@ -41,6 +41,10 @@ cdef int describe(Plan plan, object layer, fg_layer *c, list keep) except -1:
         return describe_pool(plan, layer, c)
     if kind == "Reduce":
         return describe_reduce(plan, layer, c)
+    if kind == "Attention":
+        return describe_attention(plan, layer, c, keep)
+    if kind == "MatMul":
+        return describe_matmul(plan, layer, c, keep)
     raise BadModelFile(f"the core has no layer of kind {kind!r}")
 
 
@@ -290,4 +294,30 @@ cdef int describe_reduce(Plan plan, object layer, fg_layer *c) except -1:
         c.reduce.outer = math.prod(spec.shape[lead:axis])
         c.reduce.size = spec.shape[axis]
         c.reduce.inner = math.prod(spec.shape[axis + 1 :])
+    return 0
+
+
+cdef int describe_attention(Plan plan, object layer, fg_layer *c, list keep) except -1:
+    c.kind = FG_ATTENTION
+    c.y_state = plan._id_if_read(f"{layer.name}:scores")
+    plan.inputs_of(layer, c, keep)
+    c.attention.query_mask = plan.ids[layer.query_mask] if layer.query_mask is not None else FG_NONE
+    c.attention.heads = layer.heads
+    c.attention.window = layer.window or 0
+    c.attention.steps = plan.graph.specs[f"{layer.name}:scores"].features // layer.heads if layer.with_scores else 0
+    c.attention.scale = layer.scale
+    c.attention.inner_scale = layer.inner_scale
+    c.attention.weight = floats(layer.weight, keep)
+    c.attention.additive = layer.function == "additive"
+    c.attention.causal = layer.causal
+    c.attention.zero_masked_queries = layer.zero_masked_queries
+    c.attention.all_masked = <fg_all_masked><int>layer.ALL_MASKED.index(layer.all_masked)
+    return 0
+
+
+cdef int describe_matmul(Plan plan, object layer, fg_layer *c, list keep) except -1:
+    c.kind = FG_MATMUL
+    plan.inputs_of(layer, c, keep)
+    c.matmul.columns = plan.graph.specs[layer.name].features
+    c.matmul.transpose_b = layer.transpose_b
     return 0

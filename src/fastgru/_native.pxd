@@ -11,7 +11,8 @@ cdef extern from "fastgru.h" nogil:
         FG_INPUT, FG_TOKENS, FG_MASK, FG_EMBEDDING, FG_MASKING, FG_GRU, FG_DENSE, FG_ACTIVATE, FG_SCALE,
         FG_PRELU, FG_NORMALIZE, FG_COMBINE, FG_RESHAPE, FG_CONCATENATE, FG_APPEND, FG_AND_MASKS,
         FG_APPEND_MASKS, FG_TRANSPOSE, FG_TRANSPOSE_TIME, FG_SELECT, FG_SELECT_TIME, FG_LAST, FG_CONV,
-        FG_POOL, FG_REDUCE, FG_REDUCE_TIME
+        FG_POOL, FG_REDUCE, FG_REDUCE_TIME,
+        FG_ATTENTION, FG_MATMUL
     ctypedef enum fg_padding:
         FG_PAD_EXPLICIT, FG_PAD_SAME, FG_PAD_SAME_LOWER
     ctypedef enum fg_reduction:
@@ -127,6 +128,23 @@ cdef extern from "fastgru.h" nogil:
         int64_t outer
         int64_t size
         int64_t inner
+    ctypedef enum fg_all_masked:
+        FG_PENALTY, FG_MEAN, FG_ZERO
+    ctypedef struct _attention:
+        fg_value query_mask
+        int64_t heads
+        int64_t window
+        int64_t steps
+        float scale
+        float inner_scale
+        const float *weight
+        bint additive
+        bint causal
+        bint zero_masked_queries
+        fg_all_masked all_masked
+    ctypedef struct _matmul:
+        int64_t columns
+        bint transpose_b
     ctypedef struct fg_layer:
         fg_kind kind
         fg_value x
@@ -153,6 +171,8 @@ cdef extern from "fastgru.h" nogil:
         _conv conv
         _pool pool
         _reduce reduce
+        _attention attention
+        _matmul matmul
     ctypedef struct fg_view:
         void *data
         int64_t batch_stride

@@ -97,7 +97,7 @@ cdef class Plan:
         self.read = set(graph.outputs)
         for layer in graph.layers:
             self.read.update(layer.inputs)
-            self.read.add(getattr(layer, "mask", None))
+            self.read.update(layer.masks.values())
         check(fg_plan_new(len(self.ids), <const char *>name if isa is not None else NULL,
                           FG_MATMUL_BLAS if blas else FG_MATMUL_AUTO, &self.plan))
         self.inputs = graph.inputs

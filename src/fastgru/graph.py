@@ -9,7 +9,8 @@ Values and their names
 - an input ``x`` defines the value ``x`` and, if it has a time axis, the mask ``x:mask`` (present when the caller
   gives ``mask=`` or ``lengths=``, otherwise all true);
 - a layer ``l`` defines the value ``l``; a GRU also ``l:state``, its last hidden state (batch, units); an Embedding
-  and a Masking also the mask ``l:mask``. A JoinMasks is a mask itself. Only those names may be used in ``mask``,
+  and a Masking also the mask ``l:mask``; an Attention, if asked to, its weights ``l:scores``. A JoinMasks is a mask
+  itself. Only those names may be used in ``mask``,
   ``inputs`` and ``outputs``.
 
 A value's shape is ``(batch, time, features, …)`` where it is a sequence, else ``(batch, features, …)``.
@@ -110,15 +111,15 @@ class Graph:
                 define(mask, "input")
         for layer in self.layers:
             owner = f"{layer.kind} layer {layer.name!r}"
-            mask = getattr(layer, "mask", None)
             fewest, most = layer.arity
             if len(layer.inputs) < fewest or (most is not None and len(layer.inputs) > most):
                 raise BadModelFile(f"{owner} should have {_counted(layer.arity)} inputs, has {len(layer.inputs)}")
-            for value in (*layer.inputs, *((mask,) if mask is not None else ())):
+            for value in (*layer.inputs, *layer.masks.values()):
                 if value not in specs:
                     raise BadModelFile(f"{owner} reads {value!r}, which nothing before it defines")
-            if mask is not None and specs[mask].dtype != "bool":
-                raise BadModelFile(f"{owner}: {mask!r} is not a mask")
+            for name in layer.masks.values():
+                if specs[name].dtype != "bool":
+                    raise BadModelFile(f"{owner}: {name!r} is not a mask")
             for spec in layer.infer(specs):
                 define(spec, owner)
         for value in self.outputs:

@@ -65,9 +65,7 @@ def _reading(layer: Layer, behind: Mapping[str, str]) -> Layer:
     if isinstance(layer, Identity):
         return Activate(name=layer.name, inputs=inputs, drops_mask=True, activation=LINEAR)
     changes: dict[str, Any] = {"inputs": inputs} if inputs != layer.inputs else {}
-    mask = getattr(layer, "mask", None)
-    if mask is not None and mask in behind:
-        changes["mask"] = behind[mask]
+    changes |= {key: behind[mask] for key, mask in layer.masks.items() if mask in behind}
     return dataclasses.replace(layer, **changes) if changes else layer
 
 

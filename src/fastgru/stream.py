@@ -14,11 +14,13 @@ from ._openmp import core
 from .errors import BadInput, StateMismatch, UnsupportedModel
 from .graph import (
     GRU,
+    Attention,
     Combine,
     Concatenate,
     Graph,
     JoinMasks,
     Layer,
+    MatMul,
     Pad,
     PReLU,
     Repeat,
@@ -168,6 +170,8 @@ def streaming_obstacles(graph: Graph) -> list[str]:
             reasons.append(
                 f"GRU layer {layer.name!r} goes backwards: it starts from the last step, so it cannot stream"
             )
+        if isinstance(layer, (Attention, MatMul)):
+            reasons.append(f"{layer.kind} layer {layer.name!r} looks at all steps, so it cannot stream")
         over_time = isinstance(layer, Reshape) and not layer.per_step
         if over_time and not walks and graph.specs[layer.name].is_sequence:
             own_steps = "makes a sequence with steps of its own"

@@ -17,23 +17,35 @@ class Attention(Layer):
     (batch, steps, heads · size), each head on features of its own. Per head, with q a step of the query and k those of
     the key::
 
-        scores   scale · (q · k)                              function "dot" (Luong, Pham & Manning 2015)
-                 scale · Σ weight · tanh(q + k)               function "additive" (Bahdanau, Cho & Bengio 2015)
-        weights  softmax(scores − penalty · masked) over the steps
-        output   Σ weights · value                            (batch, query steps, heads · value size)
+        scores   scale · (q · k)                                      function "dot" (Luong, Pham & Manning 2015)
+                 scale · Σ weight · tanh(inner_scale · (q + k))       "additive" (Bahdanau, Cho & Bengio 2015)
+        weights  softmax(scores) over the steps that are not masked, 0 for the others
+        output   Σ weights · value                                    (batch, query steps, heads · value size)
 
-    A step is masked where `mask` (that of value and key) is false and, with `causal`, for the queries before it.
-    Where `query_mask` is false the output is zero. `weight`, for "additive", has the features of the key; absent means
-    ones. `penalty` is what Keras subtracts: rows of which all steps are masked keep weights of their own.
-    Defines ``name`` and, with `with_scores`, ``name:scores``, the weights: (batch, query steps, heads · steps), the
-    number of steps known.
+    A step s is masked for the query's step t where `mask` (that of value and key) is false, with `causal` where s > t,
+    and with `window` where |s − t| ≥ window. `weight`, for "additive", has the features of the key; absent means ones.
+
+    Where `query_mask` is false the output is zero, or, without `zero_masked_queries`, all steps count as masked. What a
+    step of the query takes for which all steps are masked, says `all_masked`:
+
+    - "penalty": softmax(scores − 10⁹) over all steps in float32, where scores up to 32 count alike and others by
+      multiples of 64 (Keras' Attention and AdditiveAttention, TensorFlow Keras' MultiHeadAttention);
+    - "mean": the mean of all steps (Keras 3's MultiHeadAttention);
+    - "zero": zero, weights included (the same where it has dropout or returns its scores).
+
+    In the steps that `mask` masks, a score or value that is not finite counts as zero. Without any step the output is
+    zero. Defines ``name`` and, with `with_scores`, ``name:scores``, the weights: (batch, query steps, heads · steps),
+    the number of steps known.
     """
 
     function: str = "dot"
     heads: int = 1
     scale: float = 1.0
-    penalty: float = 1e9
+    inner_scale: float = 1.0
     causal: bool = False
+    window: int | None = None
+    all_masked: str = "penalty"
+    zero_masked_queries: bool = True
     with_scores: bool = False
     mask: str | None = None
     query_mask: str | None = None
@@ -43,11 +55,18 @@ class Attention(Layer):
     arity: ClassVar[tuple[int, int | None]] = (3, 3)
     tensor_fields: ClassVar[tuple[str, ...]] = ("weight",)
     FUNCTIONS: ClassVar[tuple[str, ...]] = ("dot", "additive")
+    ALL_MASKED: ClassVar[tuple[str, ...]] = ("penalty", "mean", "zero")
 
     def infer(self, specs: Mapping[str, TensorSpec]) -> tuple[TensorSpec, ...]:
         query, value, key = (self._source(specs, index) for index in range(3))
         if self.function not in self.FUNCTIONS:
             raise self._fail(f"function should be one of {', '.join(self.FUNCTIONS)}, is {self.function!r}")
+        if self.all_masked not in self.ALL_MASKED:
+            raise self._fail(f"all_masked should be one of {', '.join(self.ALL_MASKED)}, is {self.all_masked!r}")
+        if self.window is not None and self.window < 1:
+            raise self._fail(f"window should be positive, is {self.window}")
+        if self.function == "dot" and (self.weight is not None or self.inner_scale != 1.0):
+            raise self._fail('weight and inner_scale belong to function "additive"')
         for spec in (query, value, key):
             if not spec.is_sequence or len(spec.inner) != 1:
                 raise self._fail(f"needs (batch, time, features), but {spec.name!r} is {spec.shape}")

@@ -158,6 +158,12 @@ class Layer:
         raise NotImplementedError
 
     @property
+    def masks(self) -> dict[str, str]:
+        """The masks that the layer reads beside its inputs, by field name."""
+        pairs = ((key, getattr(self, key, None)) for key in ("mask", "query_mask"))
+        return {key: value for key, value in pairs if value is not None}
+
+    @property
     def tensors(self) -> dict[str, Array]:
         """The layer's arrays by field name; absent ones are left out."""
         pairs = ((key, getattr(self, key)) for key in self.tensor_fields)
