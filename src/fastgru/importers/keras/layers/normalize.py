@@ -40,7 +40,10 @@ def _along(x: Value, axis: int) -> tuple[tuple[int, ...], int]:
 
 @reads(
     "BatchNormalization", "SyncBatchNormalization",
-    ignored={"momentum", "fused", "virtual_batch_size", "synchronized", "adjustment", "name"}, per_step=True,
+    ignored={
+        "momentum", "fused", "virtual_batch_size", "synchronized", "adjustment", "renorm_clipping", "renorm_momentum",
+    },
+    per_step=True,
     note="at inference; folded into a Dense or Conv before it",
 )  # fmt: skip
 def batch_normalization(config: LayerConfig) -> Part:
