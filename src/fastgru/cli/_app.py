@@ -15,6 +15,7 @@ from .convert import convert
 from .demo import demo
 from .inspect import inspect
 from .run import run
+from .verify import verify
 
 EXIT_ERROR, EXIT_INTERRUPTED = 2, 130
 

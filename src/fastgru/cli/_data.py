@@ -40,7 +40,7 @@ def read_texts(path: Path, encoder: TextEncoder) -> Data:
 def read_lengths(text: str) -> np.ndarray:
     """Lengths as ``17,60,42`` or from a .npy file."""
     if text.endswith(".npy"):
-        return _load_npy(Path(text))
+        return load_npy(Path(text))
     try:
         return np.array([int(item) for item in text.split(",")])
     except ValueError:
@@ -73,7 +73,8 @@ def _suffix(path: Path | None) -> str:
     return ".csv" if path is None else path.suffix.lower()
 
 
-def _load_npy(path: Path) -> np.ndarray:
+def load_npy(path: Path) -> np.ndarray:
+    """The array in a .npy file; BadInput where it is none."""
     try:
         return np.load(path, allow_pickle=False)
     except (ValueError, EOFError) as error:
@@ -82,7 +83,7 @@ def _load_npy(path: Path) -> np.ndarray:
 
 def _read_npy(path: Path, spec: TensorSpec) -> Data:
     del spec  # the model checks what it is given
-    return _load_npy(path), None
+    return load_npy(path), None
 
 
 def _read_csv(path: Path, spec: TensorSpec) -> Data:

@@ -76,6 +76,11 @@ def read(path: str | os.PathLike[str], *, config: Any = None, **options: Any) ->
     return import_module(importer.module).read(path, **given)  # type: ignore[no-any-return]
 
 
+def keras_generation(path: Path, config: Any = None) -> int | None:
+    """1, 2 or 3: of the Keras that wrote a file; None where nothing says."""
+    return import_module(KERAS.module).generation_of(path, config)  # type: ignore[no-any-return]
+
+
 def recognise(path: Path) -> Importer:
     """The importer for a file, by its content.
 

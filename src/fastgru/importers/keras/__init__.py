@@ -23,7 +23,7 @@ from ...errors import BadInput, BadModelFile, UnsupportedModel
 from ...graph import Graph
 from .build import Builder, Value
 from .config import Report
-from .container import Config, opened
+from .container import Config, Content, opened
 from .network import Network, read_network
 from .weights import FlatSource, Source, Tensor
 
@@ -70,11 +70,21 @@ def read(
     path = Path(path)
     try:
         with opened(path, config) as content:
-            versions = content.versions if keras_version is None else (keras_version,)
-            generation = _generation(versions, keras_version is not None) or _telltale(content.architecture)
+            generation = _generation_of(content, keras_version)
             return _build(content.architecture, content.weights, generation, custom_layers)
     except BadModelFile as error:
         raise BadModelFile(f"{path}: {error}") from error
+
+
+def generation_of(path: str | os.PathLike[str], config: Config | None = None) -> int | None:
+    """1, 2 or 3: of the Keras that wrote a file; None where nothing says. Raises as `read`."""
+    with opened(Path(path), config) as content:
+        return _generation_of(content, None)
+
+
+def _generation_of(content: Content, keras_version: str | None) -> int | None:
+    versions = content.versions if keras_version is None else (keras_version,)
+    return _generation(versions, keras_version is not None) or _telltale(content.architecture)
 
 
 def from_keras(keras_model: Any, custom_layers: Mapping[str, Any] | None = None) -> Graph:

@@ -79,8 +79,8 @@ def _narrow(array: Array, shape: tuple[int, ...]) -> Array:
 @reads("LayerNormalization")
 def layer_normalization(config: LayerConfig) -> Part:
     has_scale, has_offset = config.flag("scale", True), config.flag("center", True)
-    function = "rms" if config.flag("rms_scaling") else "layer"
-    return _normalization(config, function, 1e-3, has_scale, has_offset and function == "layer")
+    config.only("rms_scaling", False, None, why="it divides by the deviation from a mean that it leaves in")
+    return _normalization(config, "layer", 1e-3, has_scale, has_offset)
 
 
 @reads("RMSNormalization")
@@ -117,10 +117,11 @@ def _last_axes(config: LayerConfig, x: Value, axes: list[Any]) -> int:
 def unit_normalization(config: LayerConfig) -> Part:
     written = config.take("axis", -1)
     axes = list(sequence(written) or [written])
+    epsilon = 1e-12 if config.report.generation == 2 else 1e-24  # Keras 3 bounds the norm, Keras 2 its square
 
     def call(build: Builder, weights: Weights, x: Value) -> Value:
         count = _last_axes(config, x, axes)
-        return build.add(graph.Normalize, x, function="unit", epsilon=1e-12, axes=count)
+        return build.add(graph.Normalize, x, function="unit", epsilon=epsilon, axes=count)
 
     return Part(call)
 

@@ -1,0 +1,75 @@
+"""`fastgru verify`: a network's numbers beside those of the framework that it came from."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..errors import BadInput
+from ._common import Config, ModelFile, console, table
+
+
+class Framework(str, Enum):
+    """What can be compared with."""
+
+    keras = "keras"
+
+
+def verify(
+    model_file: ModelFile,
+    against: Annotated[Framework, typer.Option(help="The framework to run beside: Keras 3 or tf_keras.")] = (
+        Framework.keras
+    ),
+    inputs: Annotated[
+        Path | None,
+        typer.Option("--input", help="A .npy file, or a .npz by the inputs' names.", show_default="random inputs"),
+    ] = None,
+    rows: Annotated[int, typer.Option(min=1, help="Rows of random inputs.")] = 3,
+    steps: Annotated[int, typer.Option(min=1, help="Their steps, where the network leaves them free.")] = 12,
+    seed: Annotated[int, typer.Option(help="Of the random inputs.")] = 0,
+    tolerance: Annotated[float, typer.Option(min=0.0, help="Of an output, times its largest magnitude or 1.")] = 1e-5,
+    config: Config = None,
+) -> None:
+    """Compare a network's outputs with those of its framework, and name the first layer where they part.
+
+    Ends with exit code 1 where an output differs by more than the tolerance.
+    """
+    from ..verify import compare
+
+    del against  # there is one
+    result = compare(
+        model_file, config=config, inputs=None if inputs is None else _read(model_file, inputs, config), rows=rows,
+        steps=steps, seed=seed,
+    )  # fmt: skip
+    out = console()
+    shown = table("output", "shape", ">largest difference", ">largest magnitude", "")
+    for output in result.outputs:
+        verdict = "differs" if output.exceeds(tolerance) else "agrees"
+        shown.add_row(output.name, str(output.shape), f"{output.largest:.1e}", f"{output.magnitude:.3g}", verdict)
+    out.print(f"{model_file} beside {result.framework}")
+    out.print(shown)
+    if result.agrees(tolerance):
+        return
+    first = result.first_to_part(tolerance)
+    if first is not None:
+        out.print(f"they part at layer {first.name!r}: largest difference {first.largest:.1e} of {first.magnitude:.3g}")
+    raise typer.Exit(1)
+
+
+def _read(model_file: Path, path: Path, config: Path | None) -> dict[str, Any]:
+    """Arrays by input name, from a .npz file, or from a .npy for a network of one input."""
+    import numpy as np
+
+    from .. import importers
+    from ._data import load_npy
+
+    if path.suffix == ".npz":
+        with np.load(path, allow_pickle=False) as arrays:
+            return dict(arrays)
+    names = [spec.name for spec in importers.read(model_file, config=config).inputs]
+    if len(names) != 1:
+        raise BadInput(f"the network takes {len(names)} inputs: --input should be a .npz with {', '.join(names)}")
+    return {names[0]: load_npy(path)}
