@@ -40,8 +40,7 @@ typedef struct fg_activation {
     float p[3];
 } fg_activation;
 
-/* ---- arithmetic between values ------------------------------------------------------------------------------------
- */
+/* ---- arithmetic on values ---------------------------------------------------------------------------------------- */
 
 typedef enum fg_operation {
     FG_ADD,

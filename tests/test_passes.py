@@ -3,10 +3,26 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
+import fastgru
 import oracle
 from fastgru import passes
-from fastgru.graph import GRU, LINEAR, Activate, Dense, Graph, Identity, Reshape, tensor_spec
+from fastgru.graph import (
+    GRU,
+    LINEAR,
+    Activate,
+    Activation,
+    Combine,
+    Conv,
+    Dense,
+    Graph,
+    Identity,
+    Layer,
+    Reshape,
+    Scale,
+    tensor_spec,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -84,3 +100,133 @@ def test_each_input_is_freed_by_itself() -> None:
         ("flat", "one", "c"),
     )
     assert [spec.shape for spec in passes.apply(graph).inputs] == [(None, 5, 2), (None, None, 2), (None, 2)]
+
+
+def test_one_step_that_spreads_stays_one() -> None:
+    add = Combine(name="sum", inputs=("a", "b"), operation="add")
+
+    def freed(*steps: int) -> list[int | None]:
+        inputs = tuple(tensor_spec(name, count, (2,)) for name, count in zip("ab", steps, strict=True))
+        return [spec.shape[1] for spec in passes.apply(Graph(inputs, (add,), ("sum",))).inputs]
+
+    assert freed(1, 5) == [1, None]
+    assert freed(5, 1) == [None, 1]
+    assert freed(1, 1) == [1, 1]  # of either the other would be one that spreads
+
+
+# ---- scales --------------------------------------------------------------------------------------------------------
+
+
+def scale(name: str, source: str, *shape: int, drops_mask: bool = False) -> Scale:
+    return Scale(name=name, inputs=(source,), scale=weights(*shape), offset=weights(*shape), drops_mask=drops_mask)
+
+
+def dense(name: str, source: str, **options: object) -> Dense:
+    return Dense(**{"name": name, "inputs": (source,), "kernel": weights(4, 3), "bias": weights(3)} | options)
+
+
+def conv(name: str, source: str, **options: object) -> Conv:
+    return Conv(**{"name": name, "inputs": (source,), "kernel": weights(2, 4, 3), "bias": weights(3)} | options)
+
+
+def names(graph: Graph) -> list[str]:
+    return [layer.name for layer in graph.layers]
+
+
+def test_a_scale_folds_into_a_dense() -> None:
+    for options in ({}, {"bias": None}):
+        for shape in ((3,), (1,), (), (1, 3), (1, 1)):
+            layers = (dense("d", "x", **options), scale("s", "d", *shape), gru("g", "s", 3, 2))
+            before = network(None, *layers, outputs=("s", "g"))
+            after = passes.apply(before)
+            assert names(after) == ["s", "g"]
+            assert isinstance(after.layers[0], Dense)
+            assert all(tensor.dtype == np.float32 for tensor in after.layers[0].tensors.values())
+            x = {"x": weights(2, 5, 4)}
+            for old, new in zip(oracle.run(before, x), oracle.run(after, x), strict=True):
+                np.testing.assert_allclose(new, old, rtol=0, atol=1e-6)
+            for old, new in zip(oracle.run(before, x), fastgru.Model(after)(x), strict=True):
+                np.testing.assert_allclose(new, old, rtol=0, atol=1e-6)
+
+
+def test_the_weights_of_a_folded_layer_are_rounded_once() -> None:
+    layers = dense("d", "x"), Scale(name="s", inputs=("d",), scale=weights(3)), scale("t", "s", 3)
+    (folded,) = passes.apply(network(None, *layers[:2], outputs=("s",))).layers
+    wide = layers[0].kernel.astype(np.float64) * layers[1].scale
+    np.testing.assert_array_equal(folded.kernel, wide.astype(np.float32))
+    np.testing.assert_array_equal(folded.bias, (layers[0].bias.astype(np.float64) * layers[1].scale).astype("f4"))
+    assert names(passes.apply(network(None, *layers, outputs=("t",)))) == ["t"]
+
+
+@pytest.mark.parametrize("function", ["relu", "tanh"])
+def test_conv_batch_normalization_activation(function: str) -> None:
+    """What a Keras file of Conv1D → BatchNormalization → Activation is made of, with groups, twice."""
+    layers: list[Layer] = []
+    source = "x"
+    for i, (channels, units, groups) in enumerate(((4, 6, 1), (6, 4, 2))):
+        kernel = weights(3, channels // groups, units)
+        layers += [
+            Conv(name=f"conv{i}", inputs=(source,), kernel=kernel, groups=groups, pads=(2, 0), drops_mask=i == 0),
+            scale(f"norm{i}", f"conv{i}", units),
+            Activate(name=f"act{i}", inputs=(f"norm{i}",), activation=Activation.of(function)),
+        ]
+        source = f"act{i}"
+    after = passes.apply(network(None, *layers, outputs=("act1",)))
+    assert names(after) == ["norm0", "act0", "norm1", "act1"]
+    assert [type(layer) for layer in after.layers] == [Conv, Activate, Conv, Activate]
+    assert [layer.drops_mask for layer in after.layers] == [True, False, False, False]
+    for before, scaling, folded in zip(layers[::3], layers[1::3], after.layers[::2], strict=True):
+        assert (folded.inputs[0], folded.groups, folded.pads) == (before.inputs[0], before.groups, before.pads)
+        np.testing.assert_array_equal(folded.kernel, (before.kernel.astype(np.float64) * scaling.scale).astype("f4"))
+        np.testing.assert_array_equal(folded.bias, scaling.offset)
+
+
+def test_scales_in_a_row_merge() -> None:
+    layers = scale("a", "x", 1, 4), Identity(name="drop", inputs=("a",)), scale("b", "drop", 5, 1), scale("c", "b", 4)
+    before = network(5, *layers, outputs=("c",))
+    after = passes.apply(before)
+    assert names(after) == ["c"]
+    assert after.layers[0].scale.shape == (5, 4)
+    x = {"x": weights(2, 5, 4)}
+    np.testing.assert_allclose(oracle.run(after, x)[0], oracle.run(before, x)[0], rtol=0, atol=1e-6)
+
+
+def test_a_mask_that_ends_in_either_ends_in_both() -> None:
+    for one, other in ((True, False), (False, True)):
+        layers = dense("d", "x", drops_mask=one), scale("s", "d", 3, drops_mask=other)
+        (folded,) = passes.apply(network(None, *layers, outputs=("s",))).layers
+        assert folded.drops_mask
+
+
+def full(number: float, *shape: int) -> np.ndarray:
+    return np.full(shape, number, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("layers", "outputs"),
+    [
+        ((dense("d", "x"), scale("s", "d", 3)), ("s", "d")),
+        ((dense("d", "x"), scale("s", "d", 3), Activate(name="a", inputs=("d",), activation=LINEAR)), ("s", "a")),
+        ((dense("d", "x", activation=Activation.of("relu")), scale("s", "d", 3)), ("s",)),
+        ((conv("d", "x", activation=Activation.of("tanh")), scale("s", "d", 3)), ("s",)),
+        ((gru("d", "x", 4, 3), scale("s", "d", 3)), ("s",)),
+        ((scale("s", "x", 4),), ("s",)),
+        ((dense("d", "x"), scale("s", "d", 5, 1)), ("s",)),
+        ((dense("d", "x", kernel=full(1e30, 4, 3)), Scale(name="s", inputs=("d",), scale=full(1e30, 3))), ("s",)),
+        ((dense("d", "x", kernel=full(1e-30, 4, 3)), Scale(name="s", inputs=("d",), scale=full(1e-30, 3))), ("s",)),
+        ((dense("d", "x"), Scale(name="s", inputs=("d",), offset=full(np.nan, 3))), ("s",)),
+        ((dense("d", "x", kernel=full(0, 4, 3)), Scale(name="s", inputs=("d",), scale=full(np.inf, 3))), ("s",)),
+    ],
+    ids=["output", "two readers", "activation", "convolution's", "gru", "input", "steps", "infinite", "denormal", "nan",
+         "infinity"],
+)  # fmt: skip
+def test_a_scale_stays(layers: tuple[Layer, ...], outputs: tuple[str, ...]) -> None:
+    graph = network(5, *layers, outputs=outputs)
+    assert passes.fold_scales(graph) is graph
+
+
+def test_weights_that_count_as_zero_fold_as_zero() -> None:
+    kernel = np.array([[1e-40, 1.0, 0.0]] * 4, np.float32)
+    layers = dense("d", "x", kernel=kernel), Scale(name="s", inputs=("d",), scale=full(1e20, 3))
+    (folded,) = passes.apply(network(None, *layers, outputs=("s",))).layers
+    np.testing.assert_array_equal(folded.kernel, np.array([[0, 1e20, 0]] * 4, np.float32))

@@ -1,4 +1,4 @@
-"""Scale, PReLU, Normalize and Combine: against the oracle and NumPy on every ISA, the same bits however they are run."""
+"""Scale, PReLU, Normalize and Combine: against the oracle and NumPy on every ISA, the same bits however they run."""
 
 from __future__ import annotations
 
@@ -176,7 +176,8 @@ def test_a_row_of_zeros_and_a_row_with_nan(isa: str) -> None:
 
 @pytest.mark.parametrize("function", Normalize.FUNCTIONS)
 def test_normalize_is_keras(function: str, isa: str) -> None:
-    keras = pytest.importorskip("keras")
+    from keras_live import keras
+
     x, layer = normal(6, 33), normalize(function, 33)
     if function == "unit":  # x / max(‖x‖, 1e-12)
         theirs, layer = keras.layers.UnitNormalization(), dataclasses.replace(layer, scale=None, offset=None)
@@ -261,7 +262,8 @@ def test_random_shapes_spread_as_in_numpy(seed: int) -> None:
 def test_axes_that_spread_in_turn(isa: str) -> None:
     """Nothing can be merged: (2,1,2,1,2,1,2,1) with (1,2,1,2,1,2,1,2)."""
     one, other = (2, 1) * 4, (1, 2) * 4
-    graph = Graph((tensor_spec("a", None, one), tensor_spec("b", None, other)), (combine("subtract", "a", "b"),), ("y",))
+    specs = tensor_spec("a", None, one), tensor_spec("b", None, other)
+    graph = Graph(specs, (combine("subtract", "a", "b"),), ("y",))
     a, b = normal(3, 4, *one), normal(3, 4, *other, seed=2)
     assert same(fastgru.Model(graph)(a, b), a - b)
 

@@ -20,7 +20,8 @@ def error(actual: np.ndarray, expected: np.ndarray) -> float:
     if not expected.size:
         return 0.0
     # equal infinities differ by NaN: they agree
-    difference = np.where(actual == expected, 0.0, np.abs(actual - expected))
+    with np.errstate(invalid="ignore"):
+        difference = np.where(actual == expected, 0.0, np.abs(actual - expected))
     finite = np.abs(expected[np.isfinite(expected)])
     return float(np.nanmax(difference, initial=0.0) / max(1.0, finite.max(initial=0.0)))
 

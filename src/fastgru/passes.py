@@ -88,12 +88,12 @@ def fold_scales(graph: Graph) -> Graph:
     layers: dict[str, Layer] = {}
     for layer in graph.layers:
         before = layers.get(layer.inputs[0])
-        folded = None
         if isinstance(layer, Scale) and before is not None and readers[before.name] == 1:
             folded = _scaled(before, layer)
-        if folded is not None:
-            del layers[before.name]
-        layers[layer.name] = folded or layer
+            if folded is not None:
+                del layers[before.name]
+                layer = folded
+        layers[layer.name] = layer
     if len(layers) == len(graph.layers):  # nothing was folded
         return graph
     return dataclasses.replace(graph, layers=tuple(layers.values()))
