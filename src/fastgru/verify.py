@@ -187,15 +187,22 @@ def _keras_network(path: Path, config: Any) -> tuple[Any, Any]:
     """The Keras that should run a file, and the network as it loads it."""
     generation = importers.keras_generation(path, config)
     keras = _keras(generation)
+    try:
+        return keras, _loaded(keras, path, config)
+    except Exception as error:  # Keras raises whatever its layers raise
+        reason = str(error).strip().split("\n")[-1][:200]
+        hint = "; tf_keras runs files of Keras 2" if generation in (1, 2) and keras.__name__ == "keras" else ""
+        raise BadInput(f"{keras.__name__} {keras.__version__} cannot load {path}: {reason}{hint}") from error
+
+
+def _loaded(keras: Any, path: Path, config: Any) -> Any:
     if config is None:
-        return keras, keras.models.load_model(path, compile=False)
+        return keras.models.load_model(path, compile=False)
     from .importers.keras.container import read_config
 
     network = _from_config(keras, read_config(config))
-    if not network.built:
-        raise BadInput(f"{path}: the architecture says nothing of the input's shape, so Keras cannot build it")
     network.load_weights(path)
-    return keras, network
+    return network
 
 
 def _from_config(keras: Any, architecture: Any) -> Any:
