@@ -104,8 +104,7 @@ static fg_status add(fg_plan *plan, fg_step *step, const fg_layer *layer)
     const fg_value_info *x = fg_read(plan, layer->x, FG_FLOATS);
     const int64_t outer = layer->select.outer, size = layer->select.size;
     int64_t rows, features;
-    if (!x || !fits(layer) || outer < 1 || size < 1 || __builtin_mul_overflow(outer, size, &rows) ||
-        x->features % rows)
+    if (!x || !fits(layer) || outer < 1 || size < 1 || __builtin_mul_overflow(outer, size, &rows) || x->features % rows)
         return FG_BAD_LAYER;
     const fg_status status = keep(step, layer, x->features / rows);
     if (status)
