@@ -301,6 +301,13 @@ def test_repeats(times: int, axis: int) -> None:
         streams(graph, normal(3, 150, 3, 2))
 
 
+def test_more_steps_than_can_be_counted() -> None:
+    layers = [Repeat(name="r0", inputs=("x",), axis=1, times=2**31 - 1)]
+    layers += [Repeat(name=f"r{i}", inputs=(f"r{i - 1}",), axis=1, times=2**31 - 1) for i in range(1, 4)]
+    with pytest.raises(BadInput, match="Repeat layer 'r1' cannot run on 6442450941 steps of 'r0'"):
+        Model(chain(floats(2), *layers))(normal(1, 3, 2))
+
+
 @pytest.mark.parametrize("steps", [1, 150])
 def test_a_vector_repeated(steps: int, isa: str) -> None:
     """Keras' RepeatVector between an encoder and a decoder, whose steps are their own."""
