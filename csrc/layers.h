@@ -28,6 +28,7 @@ typedef struct fg_value_info {
     fg_type type;
     int64_t features; /* elements per row and step */
     int stage;        /* the stage that computes it; inputs: -1 */
+    bool ended;       /* made of something that stands only after a walk */
     bool late;        /* a sequence of which no step stands before its stage is over */
     bool whole;       /* kept for all steps, see above */
     /* Of a mask: there in every call; else absent where all masks that its layer joins are, or where the mask `mask_of`

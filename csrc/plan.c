@@ -391,6 +391,30 @@ static void choose_stage(fg_plan *plan, int index)
     plan->n_stages = at_least(plan->n_stages, stage + 1);
 }
 
+static bool has_ended(const fg_plan *plan, fg_value v, int stage)
+{
+    if (v == FG_NONE)
+        return false;
+    const fg_value_info *info = &plan->values[v];
+    return info->ended || (!info->is_input && info->stage % 2 && info->stage != stage);
+}
+
+/* Whether a layer reads what stands only after a walk; then so does what it makes. */
+static bool note_ended(fg_plan *plan, const fg_step *step)
+{
+    const fg_value read[] = {step->x, step->mask, step->h0, step->query_mask};
+    const fg_value outs[] = {step->y, step->y_mask, step->y_state};
+    bool ended = false;
+    for (int i = 0; i < 4; i++)
+        ended = ended || has_ended(plan, read[i], step->stage);
+    for (int32_t i = 0; i < step->n_inputs; i++)
+        ended = ended || has_ended(plan, step->inputs[i], step->stage);
+    for (int i = 0; i < 3; i++)
+        if (outs[i] != FG_NONE)
+            plan->values[outs[i]].ended = ended;
+    return ended;
+}
+
 /* A sequence that a later stage reads is kept whole. */
 static void keep_whole(fg_plan *plan, fg_value v, int stage)
 {
@@ -483,14 +507,10 @@ fg_status fg_plan_finish(fg_plan *plan, const fg_value *outputs, int32_t n_outpu
         if (plan->steps[i].ops == &fg_embedding_ops)
             fold_embedding(plan, &plan->steps[i]);
     plan->causal = true;
-    int walk = 0; /* the stage of the one walk that a causal network is */
     for (int i = 0; i < plan->n_steps; i++) {
         choose_stage(plan, i);
-        const int stage = plan->steps[i].stage;
-        if (stage & 1) {
-            plan->causal = plan->causal && (walk == 0 || walk == stage);
-            walk = stage;
-        }
+        if (note_ended(plan, &plan->steps[i]) && plan->steps[i].walked != FG_NONE)
+            plan->causal = false;
     }
     for (int i = 0; i < plan->n_steps; i++) {
         const fg_step *step = &plan->steps[i];

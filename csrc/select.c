@@ -26,7 +26,10 @@ static int64_t clip(int64_t n, int64_t least, int64_t most)
     return n < least ? least : n > most ? most : n;
 }
 
-/* Python's slice of an axis of that size; count 0 where nothing is taken, -1 where the result is too large to count. */
+/* Entries beyond all memory: sums of such numbers do not overflow. */
+static const int64_t MOST = (int64_t)1 << 40;
+
+/* Python's slice of an axis of that size; count 0 where nothing is taken, -1 where there would be too many. */
 static entries entries_of(const select_layer *own, int64_t size)
 {
     const int64_t least = own->step < 0 ? -1 : 0, most = own->step < 0 ? size - 1 : size;
@@ -39,7 +42,7 @@ static entries entries_of(const select_layer *own, int64_t size)
                  .before = own->before,
                  .after = own->after,
                  .times = own->times};
-    if (__builtin_mul_overflow(e.taken + e.before + e.after, e.times, &e.count))
+    if (__builtin_mul_overflow(e.taken + e.before + e.after, e.times, &e.count) || e.count > MOST)
         e.count = -1;
     return e;
 }
@@ -104,8 +107,7 @@ static fg_status add(fg_plan *plan, fg_step *step, const fg_layer *layer)
     const fg_value_info *x = fg_read(plan, layer->x, FG_FLOATS);
     const int64_t outer = layer->select.outer, size = layer->select.size;
     int64_t rows, features;
-    if (!x || !fits(layer) || outer < 1 || size < 1 || __builtin_mul_overflow(outer, size, &rows) ||
-        x->features % rows)
+    if (!x || !fits(layer) || outer < 1 || size < 1 || __builtin_mul_overflow(outer, size, &rows) || x->features % rows)
         return FG_BAD_LAYER;
     const fg_status status = keep(step, layer, x->features / rows);
     if (status)

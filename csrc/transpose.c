@@ -11,7 +11,7 @@ typedef struct axis {
 
 typedef struct transpose_layer {
     int n;
-    int order[FG_MAX_AXES]; /* axis i of y is this one of x; axis 0 is time in transposes over time */
+    int order[FG_MAX_AXES];     /* axis i of y is this one of x; axis 0 is time in transposes over time */
     int64_t sizes[FG_MAX_AXES]; /* of x */
 } transpose_layer;
 
@@ -20,13 +20,13 @@ static void release(fg_step *step)
     free(step->own);
 }
 
-/* Checks and keeps the description of `n` axes that hold `total` values; NULL where it does not fit. */
+/* Checks and keeps a description of axes that hold `total` values. */
 static fg_status keep(fg_step *step, const fg_layer *layer, int64_t total)
 {
     const int n = layer->transpose.axes;
     unsigned seen = 0;
     int64_t values = 1;
-    if (n < 1 || n > FG_MAX_AXES || layer->y == FG_NONE)
+    if (n < 0 || n > FG_MAX_AXES || layer->y == FG_NONE)
         return FG_BAD_LAYER;
     for (int i = 0; i < n; i++) {
         const int64_t size = layer->transpose.sizes[i];

@@ -87,7 +87,7 @@ def tree() -> dict[str, str]:
         "*.toml",
         "csrc/**/*.[ch]",
         "src/**/*.py*",
-        "src/**/*.pxd",
+        "src/**/*.px[di]",
         "tests/*.py",
         "tools/**/*.py",
         "docs/*.md",
