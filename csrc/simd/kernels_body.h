@@ -10,6 +10,7 @@
 #include "activations.h"
 #include "activate_body.h"
 #include "limits_body.h"
+#include "pool_body.h"
 
 #define TILE static inline __attribute__((always_inline))
 #define L V_LANES
@@ -484,5 +485,6 @@ const fg_kernels FG_TABLE = {
     .gru_candidate = k_gru_candidate_beside,
     .activate = k_activate,
     .activate_row = k_activate_row,
+    .pool = k_pool,
     .limits = limit_kernels,
 };
