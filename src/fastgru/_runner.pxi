@@ -289,7 +289,7 @@ cdef class Runner:
             lead = 2
             sizes[1] = fg_plan_steps(plan.plan, plan.output, call)
             if sizes[1] < 0:
-                raise no_steps(plan, call.steps)
+                raise no_steps(plan, call)
             elements *= sizes[1]
         for axis in range(info.inner):
             sizes[lead + axis] = info.sizes[axis]
@@ -329,6 +329,8 @@ cdef class Runner:
                 status = fg_run(self.plan.plan, self.state, call)
         else:
             status = fg_run(self.plan.plan, self.state, call)
+        if status == FG_BAD_CALL:
+            raise no_steps(self.plan, call)
         return check(status)
 
     # ---- any call ----
@@ -436,7 +438,7 @@ cdef class Runner:
             if timed:
                 steps = fg_plan_steps(plan.plan, plan.ids[spec.name], call)
                 if steps < 0:
-                    raise no_steps(plan, call.steps)
+                    raise no_steps(plan, call)
                 shape = (batch, steps, *spec.inner)
             dtype = np.bool_ if spec.dtype == "bool" else np.float32
             if given[i] is None:
@@ -533,9 +535,16 @@ cdef class Runner:
         check(fg_state_set(self.plan.plan, self.state, self.plan.ids[value], row, <const float *>cnp.PyArray_DATA(dense), has_output))
 
 
-def no_steps(plan, steps):
-    """The error for a number of steps that the network cannot take."""
-    return BadInput(f"the network {plan.graph.name!r} cannot run on {steps} steps: a layer needs more, or another number")
+cdef object no_steps(Plan plan, const fg_call *call):
+    """The error for a number of steps that the network cannot take: it names the first layer that cannot."""
+    cdef int64_t steps
+    for layer in plan.graph.layers:
+        source = layer.inputs[0]
+        if plan.graph.specs[layer.name].is_sequence and fg_plan_steps(plan.plan, plan.ids[layer.name], call) < 0:
+            steps = fg_plan_steps(plan.plan, plan.ids[source], call)
+            return BadInput(f"{layer.kind} layer {layer.name!r} cannot take the {steps} steps of {source!r}: "
+                            "it needs more, or another number")
+    return BadInput(f"the network {plan.graph.name!r} cannot run on {call.steps} steps: a layer needs more, or another number")
 
 
 cdef bint overlaps(cnp.ndarray array, fg_view *view, int64_t batch) noexcept:

@@ -12,7 +12,7 @@ import numpy as np
 from . import engine
 from ._openmp import core
 from .errors import BadInput, StateMismatch, UnsupportedModel
-from .graph import GRU, Graph, Reshape
+from .graph import GRU, Conv, Graph, Pool, Reduce, Reshape
 
 Rows = int | Sequence[int] | None
 
@@ -154,6 +154,12 @@ def streaming_obstacles(graph: Graph) -> list[str]:
             reasons.append(
                 f"GRU layer {layer.name!r} goes backwards: it starts from the last step, so it cannot stream"
             )
+        if isinstance(layer, (Conv, Pool)):
+            windows = "sees windows of several steps"
+            reasons.append(f"{layer.kind} layer {layer.name!r} {windows}: it needs the whole sequence, so it cannot stream")
+        if isinstance(layer, Reduce) and walks and not graph.specs[layer.name].is_sequence:
+            reduces = "reduces the time axis"
+            reasons.append(f"Reduce layer {layer.name!r} {reduces}: it needs the whole sequence, so it cannot stream")
         over_time = isinstance(layer, Reshape) and not layer.per_step
         if over_time and not walks and graph.specs[layer.name].is_sequence:
             own_steps = "makes a sequence with steps of its own"
