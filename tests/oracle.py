@@ -275,7 +275,7 @@ def taps(layer: g.Window, x: Array, size: tuple[int, ...], value: float) -> dict
     found = {}
     for tap in np.ndindex(*size):
         at = [slice(b.start + i * d, b.stop + i * d, b.step) for b, i, d in zip(begins, tap, dilation, strict=True)]
-        found[tap] = x[:, *at]
+        found[tap] = x[(slice(None), *at)]
     return found
 
 

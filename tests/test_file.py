@@ -26,11 +26,14 @@ from fastgru.graph import (
     Activate,
     Activation,
     Concatenate,
+    Conv,
     Dense,
     Embedding,
     Graph,
     Identity,
     Masking,
+    Pool,
+    Reduce,
     Reshape,
     tensor_spec,
 )
@@ -58,6 +61,12 @@ def every_kind() -> Graph:
         Reshape(name="r", inputs=("s",), target=(-1, 3), drops_mask=True),
         Dense(name="Ausgang ü", inputs=("r",), kernel=weights(3, 2), activation=Activation.of("softmax")),
         Concatenate(name="c", inputs=("r", "Ausgang ü", "r")),
+        Conv(
+            name="k", inputs=("s",), kernel=weights(2, 3, 4), bias=weights(4), strides=(2,), dilation=(3,),
+            pads=(3, 0), activation=Activation.of("elu"),
+        ),
+        Pool(name="p", inputs=("k",), function="average", size=(2,), padding="same", count_padding=True),
+        Reduce(name="mean", inputs=("s",), function="mean", axis=1, mask="m:mask"),
     )  # fmt: skip
     return Graph(
         (tensor_spec("ids", None, (), "int32"), tensor_spec("h0", False, (3,))), layers, ("Ausgang ü", "g:state", "c"),

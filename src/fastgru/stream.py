@@ -156,7 +156,9 @@ def streaming_obstacles(graph: Graph) -> list[str]:
             )
         if isinstance(layer, (Conv, Pool)):
             windows = "sees windows of several steps"
-            reasons.append(f"{layer.kind} layer {layer.name!r} {windows}: it needs the whole sequence, so it cannot stream")
+            reasons.append(
+                f"{layer.kind} layer {layer.name!r} {windows}: it needs the whole sequence, so it cannot stream"
+            )
         if isinstance(layer, Reduce) and walks and not graph.specs[layer.name].is_sequence:
             reduces = "reduces the time axis"
             reasons.append(f"Reduce layer {layer.name!r} {reduces}: it needs the whole sequence, so it cannot stream")
