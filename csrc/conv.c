@@ -223,21 +223,31 @@ static float *output_of(const conv_run *r, const conv_piece *piece, int64_t j)
     return r->y.data + piece->row * r->y.row_stride + outer + (piece->phase + j * r->classes) * r->y_column;
 }
 
-/* `count` columns of `width` floats, from steps of `from_step` to steps of `to_step`. */
-static void copy_columns(float *to, int64_t to_step, const float *from, int64_t from_step, int64_t width, int64_t count)
+/* `count` columns of `width` floats, from steps of `from_step` to steps of `to_step`. Inlined into each case below, so
+ * that the compiler knows a small width. */
+static inline __attribute__((always_inline)) void copy_each(float *to, int64_t to_step, const float *from,
+                                                            int64_t from_step, const int64_t width, int64_t count)
 {
     enum { WIDE = 16 };
-    if (width == 1) {
-        for (int64_t i = 0; i < count; i++)
-            to[i * to_step] = from[i * from_step];
-        return;
-    }
     for (int64_t i = 0; i < count; i++, to += to_step, from += from_step) {
         int64_t c = 0;
         for (; c + WIDE <= width; c += WIDE)
             memcpy(to + c, from + c, WIDE * sizeof(float));
-        for (; c < width; c++)
-            to[c] = from[c];
+        memcpy(to + c, from + c, (size_t)(width - c) * sizeof(float));
+    }
+}
+
+static void copy_columns(float *to, int64_t to_step, const float *from, int64_t from_step, int64_t width, int64_t count)
+{
+    switch (width) {
+    case 1: copy_each(to, to_step, from, from_step, 1, count); break;
+    case 2: copy_each(to, to_step, from, from_step, 2, count); break;
+    case 3: copy_each(to, to_step, from, from_step, 3, count); break;
+    case 4: copy_each(to, to_step, from, from_step, 4, count); break;
+    case 8: copy_each(to, to_step, from, from_step, 8, count); break;
+    case 16: copy_each(to, to_step, from, from_step, 16, count); break;
+    case 32: copy_each(to, to_step, from, from_step, 32, count); break;
+    default: copy_each(to, to_step, from, from_step, width, count); break;
     }
 }
 

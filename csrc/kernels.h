@@ -82,6 +82,12 @@ typedef struct fg_gru_run {
     bool backwards; /* how the first step sweeps the groups */
 } fg_gru_run;
 
+/* Rows of numbers to pool: rows × columns of them, at two strides. */
+typedef struct fg_entries {
+    const float *data;
+    int64_t rows, columns, row_stride, column_stride;
+} fg_entries;
+
 /* A limit's loop: `count` times the same, `each` operations a time, on memory of `floats`, a multiple of
  * FG_LIMIT_BLOCK.
  */
@@ -122,6 +128,10 @@ typedef struct fg_kernels {
     /* The same for one row of n under a row-wise function; glu writes n/2. Reductions use FG_MAX_LANES virtual lanes.
      */
     void (*activate_row)(const fg_activation *f, int64_t n, const float *x, float *y);
+
+    /* y[i] = the sum, maximum or minimum of element i of all entries, i < n; of none 0, -infinity, infinity. NaN where
+     * one of them is. */
+    void (*pool)(fg_reduction f, const fg_entries *e, int64_t n, float *y);
 
     const fg_limit_kernel *limits; /* by fg_limit */
 } fg_kernels;

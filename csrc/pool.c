@@ -1,13 +1,8 @@
 /* The maximum or mean of each window and channel. A window without an entry, all of it padding, has the maximum
  * -infinity and the mean NaN. */
-#include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "window.h"
-
-/* Channels whose results stay in registers. */
-enum { BLOCK = 16 };
 
 typedef struct pool_layer {
     fg_window window;
@@ -40,62 +35,13 @@ static int64_t steps(const fg_plan *plan, const fg_step *step, const fg_call *ca
     return fg_window_steps(plan, step, &own->window, call);
 }
 
-/* The entries that a window sees: rows × columns at two strides; or none. */
-typedef struct entries {
-    const float *data;
-    int64_t rows, columns, row_stride, column_stride;
-} entries;
-
-/* y = the maximum of each of `count` channels; NaN where one is. `count` is BLOCK wherever it can be, which the
- * compiler then knows. */
-static inline __attribute__((always_inline)) void take_maximum(const entries *e, int64_t c, const int64_t count,
-                                                               float *y)
+static void pool(const pool_layer *own, const fg_kernels *kernels, const fg_entries *e, float *y)
 {
-    float most[BLOCK];
-    for (int64_t i = 0; i < count; i++)
-        most[i] = -INFINITY;
-    for (int64_t t = 0; t < e->rows; t++)
-        for (int64_t j = 0; j < e->columns; j++) {
-            const float *x = e->data + t * e->row_stride + j * e->column_stride + c;
-            for (int64_t i = 0; i < count; i++)
-                most[i] = (x[i] > most[i]) | (x[i] != x[i]) ? x[i] : most[i];
-        }
-    for (int64_t i = 0; i < count; i++)
-        y[c + i] = most[i];
-}
-
-static inline __attribute__((always_inline)) void take_mean(const entries *e, int64_t c, const int64_t count, float of,
-                                                            float *y)
-{
-    float sum[BLOCK];
-    for (int64_t i = 0; i < count; i++)
-        sum[i] = 0.0f;
-    for (int64_t t = 0; t < e->rows; t++)
-        for (int64_t j = 0; j < e->columns; j++) {
-            const float *x = e->data + t * e->row_stride + j * e->column_stride + c;
-            for (int64_t i = 0; i < count; i++)
-                sum[i] += x[i];
-        }
-    for (int64_t i = 0; i < count; i++)
-        y[c + i] = sum[i] / of;
-}
-
-static void pool(const pool_layer *own, const entries *e, float *y)
-{
-    const int64_t channels = own->window.channels;
-    const int64_t of = own->count_padding ? own->window.size[0] * own->window.size[1] : e->rows * e->columns;
-    int64_t c = 0;
-    if (own->mean) {
-        for (; c + BLOCK <= channels; c += BLOCK)
-            take_mean(e, c, BLOCK, (float)of, y);
-        if (c < channels)
-            take_mean(e, c, channels - c, (float)of, y);
-    } else {
-        for (; c + BLOCK <= channels; c += BLOCK)
-            take_maximum(e, c, BLOCK, y);
-        if (c < channels)
-            take_maximum(e, c, channels - c, y);
-    }
+    const fg_window *w = &own->window;
+    kernels->pool(own->mean ? FG_OVER_SUM : FG_OVER_MAXIMUM, e, w->channels, y);
+    const float of = (float)(own->count_padding ? w->size[0] * w->size[1] : e->rows * e->columns);
+    for (int64_t c = 0; own->mean && c < w->channels; c++)
+        y[c] /= of;
 }
 
 /* Which of a window's taps along an axis stand in no padding: [first, last), the window beginning at `entry`. */
@@ -120,7 +66,7 @@ static void share(const fg_step *step, const fg_context *c, int member)
     for (int64_t i = begin; i < end; i++) {
         const int64_t b = i / y.steps, step_of_y = i % y.steps, t = step_of_y * w->stride[0] - before[0];
         float *out = y.data + b * y.row_stride + step_of_y * y.time_stride;
-        entries e = {.row_stride = w->dilation[0] * x.time_stride, .column_stride = w->dilation[1] * w->channels};
+        fg_entries e = {.row_stride = w->dilation[0] * x.time_stride, .column_stride = w->dilation[1] * w->channels};
         int64_t from, to;
         find_taps(w, 0, t, x.steps, &from, &to);
         const float *data = x.data + b * x.row_stride + (t + from * w->dilation[0]) * x.time_stride;
@@ -130,7 +76,7 @@ static void share(const fg_step *step, const fg_context *c, int member)
             find_taps(w, 1, entry, w->width, &from, &to);
             e.columns = to - from;
             e.data = data + (entry + from * w->dilation[1]) * w->channels;
-            pool(own, &e, out);
+            pool(own, c->kernels, &e, out);
         }
     }
 }

@@ -1,6 +1,5 @@
 /* The mean, sum, maximum or minimum over time or over an axis of a step. Sums are taken in double, in the order of the
  * axis. Over nothing the mean is NaN, the sum 0, the maximum -infinity, the minimum infinity. */
-#include <math.h>
 #include <stdlib.h>
 
 #include "layers.h"
@@ -46,30 +45,13 @@ static void add_up(const entries *e, bool mean, int64_t width, float *y)
         y[i] = (float)(mean ? sum[i] / (double)taken : sum[i]);
 }
 
-/* NaN where an entry is. `sign` 1: the largest; -1: the smallest. */
-static void find_extreme(const entries *e, float sign, int64_t width, float *y)
-{
-    float most[BLOCK];
-    for (int64_t i = 0; i < width; i++)
-        most[i] = -INFINITY;
-    for (int64_t k = 0; k < e->count; k++) {
-        const float *x = e->data + k * e->stride;
-        for (int64_t i = 0; i < width; i++) {
-            const float value = sign * x[i];
-            most[i] = (value > most[i]) | (value != value) ? value : most[i];
-        }
-    }
-    for (int64_t i = 0; i < width; i++)
-        y[i] = sign * most[i];
-}
-
 /* Up to BLOCK results side by side. */
-static void reduce(fg_reduction function, const entries *e, int64_t width, float *y)
+static void reduce(const fg_kernels *kernels, fg_reduction function, const entries *e, int64_t width, float *y)
 {
     if (function == FG_OVER_MEAN || function == FG_OVER_SUM)
         add_up(e, function == FG_OVER_MEAN, width, y);
     else
-        find_extreme(e, function == FG_OVER_MAXIMUM ? 1.0f : -1.0f, width, y);
+        kernels->pool(function, &(fg_entries){e->data, e->count, 1, e->stride, 0}, width, y);
 }
 
 static fg_status keep(fg_step *step, reduce_layer layer)
@@ -109,7 +91,7 @@ static void time_share(const fg_step *step, const fg_context *c, int member)
         entries e = {.data = x.data + b * x.row_stride + feature, .count = x.steps, .stride = x.time_stride};
         if (masked)
             e.mask = fg_bytes_of(c, step->mask, c->row + b, &e.mask_stride);
-        reduce(own->function, &e, left < BLOCK ? left : BLOCK, y.data + b * y.row_stride + feature);
+        reduce(c->kernels, own->function, &e, left < BLOCK ? left : BLOCK, y.data + b * y.row_stride + feature);
     }
 }
 
@@ -141,7 +123,7 @@ static void share(const fg_step *step, const fg_context *c, int member)
         for (int64_t o = 0; o < own->outer; o++, from += own->size * own->inner, to += own->inner)
             for (int64_t k = 0; k < own->inner; k += BLOCK) {
                 const entries e = {.data = from + k, .count = own->size, .stride = own->inner};
-                reduce(own->function, &e, own->inner - k < BLOCK ? own->inner - k : BLOCK, to + k);
+                reduce(c->kernels, own->function, &e, own->inner - k < BLOCK ? own->inner - k : BLOCK, to + k);
             }
     }
 }

@@ -10,6 +10,7 @@
 #include "activations.h"
 #include "activate_body.h"
 #include "limits_body.h"
+#include "pool_body.h"
 
 #define TILE static inline __attribute__((always_inline))
 #define L V_LANES
@@ -161,6 +162,13 @@ TILE void product_tile(const fg_product *p, const int rows, const int panels, co
         for (int i = 0; i < panels * vectors; i++)
             acc[r * panels * vectors + i] = v_load(p->bias + column + i * L);
     accumulate(acc, rows, panels, vectors, x, p->k, p->w + column * p->k, p->k * PANEL * L);
+    if (p->f.function == FG_RELU) /* cheap enough for registers */
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; r++)
+#pragma GCC unroll 12
+            for (int i = 0; i < panels * vectors; i++)
+                acc[r * panels * vectors + i] =
+                    v_relu(acc[r * panels * vectors + i], p->f.p[0], p->f.p[1], p->f.p[2]);
     const int64_t end = column + panels * vectors * L;
     const int64_t room = p->columns - column; /* true columns from here on */
     if (end <= p->columns) {
@@ -178,7 +186,7 @@ TILE void product_tile(const fg_product *p, const int rows, const int panels, co
                 v_store_n(y[r] + column + i * L, acc[r * panels * vectors + i], (int)(left < L ? left : L));
             }
     }
-    if (p->f.function != FG_LINEAR) {
+    if (p->f.function != FG_LINEAR && p->f.function != FG_RELU) {
         const int64_t width = panels * vectors * L;
         for (int r = 0; r < rows; r++)
             k_activate(&p->f, room < width ? room : width, y[r] + column, y[r] + column);
@@ -515,5 +523,6 @@ const fg_kernels FG_TABLE = {
     .gru_candidate = k_gru_candidate_beside,
     .activate = k_activate,
     .activate_row = k_activate_row,
+    .pool = k_pool,
     .limits = limit_kernels,
 };

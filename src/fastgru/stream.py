@@ -17,12 +17,15 @@ from .graph import (
     Attention,
     Combine,
     Concatenate,
+    Conv,
     Graph,
     JoinMasks,
     Layer,
     MatMul,
     Pad,
+    Pool,
     PReLU,
+    Reduce,
     Repeat,
     Reshape,
     Scale,
@@ -172,6 +175,14 @@ def streaming_obstacles(graph: Graph) -> list[str]:
             )
         if isinstance(layer, (Attention, MatMul)):
             reasons.append(f"{layer.kind} layer {layer.name!r} looks at all steps, so it cannot stream")
+        if isinstance(layer, (Conv, Pool)):
+            windows = "sees windows of several steps"
+            reasons.append(
+                f"{layer.kind} layer {layer.name!r} {windows}: it needs the whole sequence, so it cannot stream"
+            )
+        if isinstance(layer, Reduce) and walks and not graph.specs[layer.name].is_sequence:
+            reduces = "reduces the time axis"
+            reasons.append(f"Reduce layer {layer.name!r} {reduces}: it needs the whole sequence, so it cannot stream")
         over_time = isinstance(layer, Reshape) and not layer.per_step
         if over_time and not walks and graph.specs[layer.name].is_sequence:
             own_steps = "makes a sequence with steps of its own"

@@ -44,6 +44,8 @@ class Window(Layer):
             raise self._fail(f"pads should be {2 * axes} numbers, is {self.pads}")
         if any(number < 1 for number in size):
             raise self._fail(f"the window should have positive sizes, has {size}")
+        if max((*self.strides, *self.dilation, *self.pads, *size)) >= 2**31:
+            raise self._fail("strides, dilation, pads and sizes should not exceed 2147483647")
         return [self.count(spec.shape[1 + axis], axis, size[axis]) for axis in range(axes)]
 
     def count(self, length: int | None, axis: int, size: int) -> int | None:
