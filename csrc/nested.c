@@ -44,9 +44,8 @@ static fg_status add(fg_plan *plan, fg_step *step, const fg_layer *layer)
         return FG_BAD_LAYER;
     own->x_features = inner_x->features;
     own->y_features = inner->values[inner->outputs[0]].features;
-    if (layer->y_mask != FG_NONE)
-        own->mask_steps = fg_count_steps(inner, inner->outputs[1], &call);
-    if (own->mask_steps < 0 || own->mask_steps > INT32_MAX || y_steps > INT32_MAX)
+    own->mask_steps = layer->y_mask != FG_NONE ? fg_count_steps(inner, inner->outputs[1], &call) : 0;
+    if (own->mask_steps > INT32_MAX || y_steps > INT32_MAX || (layer->y_mask != FG_NONE && own->mask_steps < 1))
         return FG_BAD_LAYER;
     step->nested = plan->n_nested++;
     step->cost = fg_plan_cost(inner) * (double)step->inner_steps;
