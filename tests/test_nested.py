@@ -21,12 +21,14 @@ from fastgru.graph import (
     Activate,
     Activation,
     Concatenate,
+    Conv,
     Dense,
     Embedding,
     Graph,
     Identity,
     Layer,
     Masking,
+    Pool,
     Reshape,
     TensorSpec,
     TimeDistributed,
@@ -80,6 +82,21 @@ def of_frames() -> Graph:
     return chain(floats(6), table, each_step(inner, source="r"), back, gru(rng(), 30, 4, source="flat"))
 
 
+def of_images() -> Graph:
+    """(batch, time, 6, 5, 2) through a convolution, a pool and all of what they leave."""
+    kernel = uniform(rng(), 3, 3, 2, 4, scale=0.3)
+    relu = Activation.of("relu")
+    layers = (
+        Conv(name="conv", inputs=("i",), kernel=kernel, strides=(1, 1), dilation=(1, 1), padding="same", activation=relu),
+        Pool(name="pool", inputs=("conv",), function="maximum", size=(2, 2), strides=(2, 2)),
+        Reshape(name="flat", inputs=("pool",), target=(24,)),
+        dense(rng(), 24, 5, name="d", source="flat", function="tanh"),
+    )
+    inner = chain(tensor_spec("i", 6, (5, 2)), *layers)
+    after = gru(rng(), 5, 4, source="each", return_sequences=True)
+    return chain(tensor_spec("x", None, (6, 5, 2)), each_step(inner), after)
+
+
 def two_levels() -> Graph:
     """Ids of (batch, time, paragraphs, words)."""
     inner = Graph((tensor_spec("s", None, (4,), "int32"),), (each_step(words(), source="s"), ), ("each",))
@@ -109,6 +126,7 @@ NETWORKS: dict[str, Callable[[], Graph]] = {
     "sentences": of_sentences,
     "vectors": of_vectors,
     "frames": of_frames,
+    "images": of_images,
     "two levels": two_levels,
     "masks inside": masks_inside,
     "parts": in_parts,

@@ -14,7 +14,17 @@ from . import engine, passes
 from ._openmp import core
 from .errors import BadInput
 from .graph import (
-    GRU, Attention, Conv, Embedding, Graph, JoinMasks, Layer, Masking, MatMul, TensorSpec, TimeDistributed,
+    GRU,
+    Attention,
+    Conv,
+    Embedding,
+    Graph,
+    JoinMasks,
+    Layer,
+    Masking,
+    MatMul,
+    TensorSpec,
+    TimeDistributed,
 )  # fmt: skip
 from .stream import Stream, open_stream
 

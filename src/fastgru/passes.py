@@ -14,7 +14,18 @@ import numpy as np
 
 from .errors import BadModelFile
 from .graph import (
-    LINEAR, Activate, Array, Combine, Conv, Dense, Graph, Identity, Layer, Scale, TensorSpec, TimeDistributed,
+    LINEAR,
+    Activate,
+    Array,
+    Combine,
+    Conv,
+    Dense,
+    Graph,
+    Identity,
+    Layer,
+    Scale,
+    TensorSpec,
+    TimeDistributed,
 )  # fmt: skip
 
 
