@@ -17,8 +17,9 @@ static void release(fg_step *step)
 
 static fg_status add(fg_plan *plan, fg_step *step, const fg_layer *layer)
 {
-    if (!fg_read(plan, layer->x, FG_IDS) || !layer->embedding.table || layer->embedding.vocabulary < 1 ||
-        layer->y == FG_NONE || !fg_mask_fits(plan, layer->mask, layer->x))
+    const fg_value_info *x = fg_read(plan, layer->x, FG_IDS);
+    if (!x || x->features != 1 || !layer->embedding.table || layer->embedding.vocabulary < 1 || layer->y == FG_NONE ||
+        !fg_mask_fits(plan, layer->mask, layer->x))
         return FG_BAD_LAYER;
     embedding_layer *own = calloc(1, sizeof *own);
     if (!own)

@@ -56,6 +56,8 @@ typedef enum fg_normalization { FG_LAYER_NORM, FG_RMS_NORM, FG_UNIT_NORM } fg_no
 
 /* The most axes of a step that a combination may have, after those that all of its values share are merged. */
 #define FG_MAX_DIMS 8
+typedef struct fg_plan fg_plan;
+typedef struct fg_state fg_state;
 
 /* ---- describing a network ---------------------------------------------------------------------------------------- */
 
@@ -65,7 +67,7 @@ typedef int32_t fg_value;
 
 typedef enum fg_kind {
     FG_INPUT,  /* features float32 per row and step */
-    FG_TOKENS, /* one int32 per row and step */
+    FG_TOKENS, /* int32 per row and step */
     FG_MASK,   /* one byte per row and step; may be absent in a call */
     FG_EMBEDDING,
     FG_MASKING,
@@ -88,10 +90,11 @@ typedef enum fg_kind {
     FG_APPEND_MASKS,   /* masks one after the other; y is the mask */
     FG_CONV,
     FG_POOL,
-    FG_REDUCE,      /* over an axis of a step */
-    FG_REDUCE_TIME, /* over time */
-    FG_ATTENTION,   /* inputs: query, value, key; y_state, if read, the weights */
-    FG_MATMUL       /* inputs: a, b */
+    FG_REDUCE,          /* over an axis of a step */
+    FG_REDUCE_TIME,     /* over time */
+    FG_ATTENTION,       /* inputs: query, value, key; y_state, if read, the weights */
+    FG_MATMUL,          /* inputs: a, b */
+    FG_TIME_DISTRIBUTED /* a network on every step; y_mask is true where any of its second output is */
 } fg_kind;
 
 /* The most axes that a value may have behind the batch. */
@@ -126,7 +129,7 @@ typedef struct fg_layer {
     union {
         struct {
             bool sequence;
-            int64_t features;
+            int64_t features; /* of tokens: ids per row and step */
         } input;
         struct {
             const float *table;
@@ -220,13 +223,14 @@ typedef struct fg_layer {
             int64_t columns; /* of y */
             bool transpose_b;
         } matmul;
+        /* finished, with the same kernels, of one input beside its mask; must outlive the plan */
+        struct {
+            const fg_plan *plan;
+        } nested;
     };
 } fg_layer;
 
 typedef enum fg_matmul { FG_MATMUL_AUTO, FG_MATMUL_BLAS } fg_matmul;
-
-typedef struct fg_plan fg_plan;
-typedef struct fg_state fg_state;
 
 /* Starts an empty plan. isa: a name of fg_isa_name, or NULL for the best of this CPU. FG_NO_ISA, FG_NO_MEMORY. */
 fg_status fg_plan_new(int32_t n_values, const char *isa, fg_matmul matmul, fg_plan **plan);

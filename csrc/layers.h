@@ -84,6 +84,9 @@ struct fg_step {
     const float *initial;              /* of its state, NULL: zeros */
     int64_t scratch_row, scratch_step; /* floats of scratch that a row takes, and a row per step of a block */
     int64_t scratch_member;            /* and a member, however many rows there are */
+    const fg_plan *inner;              /* a network that it runs, NULL: none */
+    int64_t inner_steps;               /* of that network's input */
+    int nested;                        /* its place among the layers that have one */
     double cost;                       /* multiply-adds per row and step */
     int64_t bytes;                     /* packed weights */
     void *own;                         /* the family's packed layer; what it points to lies in the plan's store */
@@ -108,7 +111,7 @@ struct fg_plan {
     fg_value *outputs;
     int32_t n_outputs;
     int n_stages; /* stages 0 .. n_stages-1 */
-    int n_memories;
+    int n_memories, n_nested;
     struct fg_equal *equal; /* sequences that must prove to have the same steps when it runs */
     int n_equal, room_equal;
     bool causal, finished;
@@ -158,7 +161,12 @@ struct fg_state {
     int64_t batch, steps; /* batch -1: there is none */
     uint64_t given;       /* which inputs and outputs were no NULL, a bit each */
     fg_pace pace;
-    int64_t block; /* steps in a block */
+    /* of networks that layers run: nested[lane * plan->n_nested + step->nested]; each laid out for so many rows as it
+     * is given at a time */
+    fg_state **nested;
+    int nested_lanes;    /* threads that have theirs */
+    fg_profile *profile; /* of a nested one: what its layers do while the layer around it is measured */
+    int64_t block;       /* steps in a block */
     float *scratch;
     int64_t scratch_row; /* floats of scratch per row */
     int lanes;           /* threads that there is scratch of members for; it lies behind that of the rows */
@@ -175,6 +183,7 @@ struct fg_context {
     int64_t t0, steps, total; /* the block: steps [t0, t0 + steps) of `total` */
     float *scratch;
     float *own_scratch; /* of member 0; see fg_member_scratch */
+    int lane;           /* member 0's place among the threads of the run */
     int rank, members;
     fg_team *team;
     unsigned phase;      /* the last one */
@@ -295,6 +304,15 @@ static inline void fg_phase(fg_context *c, void (*share)(void *argument, int mem
         fg_team_phase(c->team, c->rank, c->members, ++c->phase, share, argument);
 }
 
+/* The State of a layer's network that a member's share has to itself. */
+static inline fg_state *fg_inner_state(const fg_context *c, const fg_step *step, int member)
+{
+    return c->state->nested[(c->lane + member) * c->plan->n_nested + step->nested];
+}
+/* Runs the first `rows` rows of a nested State on the calling thread, from their initial states, whole sequences. The
+ * call is like the one that the State was laid out for. */
+void fg_run_inside(fg_state *nested, const fg_call *call, int64_t rows);
+
 /* Ends a part of a layer's time. */
 void fg_note_lap(fg_context *c, fg_part part);
 static inline void fg_lap(fg_context *c, fg_part part)
@@ -346,5 +364,6 @@ extern const fg_layer_ops fg_reduce_ops;
 extern const fg_layer_ops fg_reduce_time_ops;
 extern const fg_layer_ops fg_attention_ops;
 extern const fg_layer_ops fg_matmul_ops;
+extern const fg_layer_ops fg_time_distributed_ops;
 
 #endif

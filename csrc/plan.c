@@ -224,7 +224,7 @@ int64_t fg_appended_steps(const fg_plan *plan, const fg_step *step, const fg_cal
 static fg_status add_input(fg_plan *plan, const fg_layer *layer)
 {
     const fg_type type = layer->kind == FG_INPUT ? FG_FLOATS : layer->kind == FG_TOKENS ? FG_IDS : FG_BYTES;
-    const fg_status status = fg_define(plan, layer->y, FG_NONE, type, type == FG_FLOATS ? layer->input.features : 1);
+    const fg_status status = fg_define(plan, layer->y, FG_NONE, type, type == FG_BYTES ? 1 : layer->input.features);
     if (status || layer->y == FG_NONE)
         return status ? status : FG_BAD_LAYER;
     plan->values[layer->y].sequence = layer->input.sequence;
@@ -274,6 +274,7 @@ static const fg_layer_ops *ops_of(fg_kind kind)
     case FG_REDUCE_TIME: return &fg_reduce_time_ops;
     case FG_ATTENTION: return &fg_attention_ops;
     case FG_MATMUL: return &fg_matmul_ops;
+    case FG_TIME_DISTRIBUTED: return &fg_time_distributed_ops;
     default: return NULL;
     }
 }

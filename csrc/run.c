@@ -78,6 +78,10 @@ void fg_state_free(fg_state *state)
         free(state->memories[i].h[1]);
         free(state->memories[i].has_output);
     }
+    for (int i = 0; i < state->nested_lanes * state->plan->n_nested; i++)
+        fg_state_free(state->nested[i]);
+    free(state->nested);
+    free(state->profile);
     free(state->memories);
     free(state->fresh);
     free(state->slots);
@@ -96,6 +100,8 @@ int64_t fg_state_bytes(const fg_state *state)
     int64_t bytes = (int64_t)sizeof *state + (int64_t)state->arena_bytes + state->rows;
     for (int i = 0; i < state->plan->n_memories; i++)
         bytes += state->rows * (2 * state->memories[i].stride * (int64_t)sizeof(float) + 1);
+    for (int i = 0; i < state->nested_lanes * state->plan->n_nested; i++)
+        bytes += state->nested[i] ? fg_state_bytes(state->nested[i]) : 0;
     return bytes;
 }
 
@@ -370,7 +376,7 @@ static fg_status lay_out(fg_state *state, const fg_call *call)
     return FG_OK;
 }
 
-static fg_status prepare(fg_state *state, const fg_call *call)
+static fg_status prepare_layout(fg_state *state, const fg_call *call)
 {
     const uint64_t given = call->input_steps || call->begins ? 0 : given_views(state->plan, call);
     if (given && state->given == given && state->batch == call->batch && state->steps == call->steps &&
@@ -387,6 +393,81 @@ static fg_status prepare(fg_state *state, const fg_call *call)
         state->steps = call->steps;
         state->given = given;
     }
+    return status;
+}
+
+/* Rows of a layer's network that run at a time: enough to share its weights, few enough to stay in a cache. */
+enum { NESTED_BYTES = 1 << 20, NESTED_ROWS = 64 };
+
+static int64_t nested_rows(const fg_step *step, int64_t most)
+{
+    const int64_t least = step->inner->kernels->rows;
+    const int64_t row_bytes = step->inner->row_elements * step->inner_steps * (int64_t)sizeof(float);
+    int64_t rows = NESTED_BYTES / row_bytes;
+    rows = rows < least ? least : rows > NESTED_ROWS ? NESTED_ROWS : rows;
+    return rows < most ? rows : most > 0 ? most : 1;
+}
+
+static bool is_too_large(const fg_plan *plan, const fg_call *call)
+{
+    int64_t elements;
+    return __builtin_mul_overflow(call->batch, call->steps > 0 ? call->steps : 1, &elements) ||
+           __builtin_mul_overflow(elements, plan->row_elements, &elements) ||
+           elements > INT64_MAX / 2 / (int64_t)sizeof(float);
+}
+
+static fg_status prepare(fg_state *state, const fg_call *call, int lanes);
+
+/* Makes a layer's network ready for runs inside this call, of which only the layout is known yet. */
+static fg_status prepare_nested(fg_state **nested, const fg_step *step, const fg_state *state, const fg_call *call)
+{
+    fg_status status = *nested ? FG_OK : fg_state_new(step->inner, 1, nested);
+    if (status != FG_OK)
+        return status;
+    const fg_view some = {.data = state->fresh}, inputs[2] = {some};
+    const fg_view outputs[2] = {some, step->y_mask != FG_NONE ? some : (fg_view){0}};
+    if (call->profile && !(*nested)->profile) {
+        (*nested)->profile = calloc((size_t)step->inner->n_steps + 1, sizeof *(*nested)->profile);
+        if (!(*nested)->profile)
+            return FG_NO_MEMORY;
+    }
+    fg_call inside = {.batch = 1,
+                      .steps = step->inner_steps,
+                      .threads = 1,
+                      .inputs = inputs,
+                      .outputs = outputs,
+                      .profile = call->profile ? (*nested)->profile : NULL};
+    if (is_too_large(step->inner, &inside))
+        return FG_NO_MEMORY;
+    inside.batch = nested_rows(step, call->batch * state->block);
+    if (is_too_large(step->inner, &inside))
+        return FG_NO_MEMORY;
+    status = grow_rows(*nested, inside.batch);
+    return status == FG_OK ? prepare(*nested, &inside, 1) : status;
+}
+
+/* All that a run on so many threads needs, so that nothing is allocated in it. */
+static fg_status prepare(fg_state *state, const fg_call *call, int lanes)
+{
+    const fg_plan *plan = state->plan;
+    fg_status status = prepare_layout(state, call);
+    if (status != FG_OK || !plan->n_nested)
+        return status;
+    if (lanes > state->nested_lanes) {
+        const size_t n = (size_t)plan->n_nested, before = n * (size_t)state->nested_lanes, after = n * (size_t)lanes;
+        fg_state **nested = realloc(state->nested, after * sizeof *nested);
+        if (!nested)
+            return FG_NO_MEMORY;
+        memset(nested + before, 0, (after - before) * sizeof *nested);
+        state->nested = nested;
+        state->nested_lanes = lanes;
+    }
+    for (int lane = 0; lane < lanes; lane++)
+        for (int i = 0; status == FG_OK && i < plan->n_steps; i++) {
+            const fg_step *step = &plan->steps[i];
+            if (step->inner)
+                status = prepare_nested(&state->nested[lane * plan->n_nested + step->nested], step, state, call);
+        }
     return status;
 }
 
@@ -480,6 +561,7 @@ static void run_rows(fg_job *job, int64_t row, int64_t rows, int lane, int rank,
                     .scratch = state->scratch + row * state->scratch_row,
                     .own_scratch =
                         state->scratch + job->call->batch * state->scratch_row + lane * job->plan->scratch_member,
+                    .lane = lane,
                     .rank = rank,
                     .members = members,
                     .team = &job->team,
@@ -572,10 +654,19 @@ static void run_together(fg_job *job, int wanted)
     fg_threads_give(threads);
 }
 
-static void run_on_threads(fg_job *job)
+static double cost_of(const fg_job *job)
 {
-    const double cost = job->plan->cost * (double)job->call->batch * (double)job->call->steps;
-    const int wanted = job->call->threads > 1 && cost >= LEAST_COST ? useful_threads(job) : 1;
+    return job->plan->cost * (double)job->call->batch * (double)job->call->steps;
+}
+
+static int wanted_threads(fg_job *job)
+{
+    return job->call->threads > 1 && cost_of(job) >= LEAST_COST ? useful_threads(job) : 1;
+}
+
+static void run_on_threads(fg_job *job, int wanted)
+{
+    const double cost = cost_of(job);
     if (wanted == 1) {
         work(job, 0, 1);
         return;
@@ -598,7 +689,7 @@ static void run_on_threads(fg_job *job)
 }
 
 /* Outputs that could not be computed in place: an input passed through, or a value asked for twice. */
-static void copy_outputs(const fg_plan *plan, const fg_state *state, const fg_call *call)
+static void copy_outputs(const fg_plan *plan, const fg_state *state, const fg_call *call, int64_t rows)
 {
     for (int32_t i = 0; i < plan->n_outputs; i++) {
         const fg_value_info *info = &plan->values[plan->outputs[i]];
@@ -608,7 +699,7 @@ static void copy_outputs(const fg_plan *plan, const fg_state *state, const fg_ca
             continue;
         const size_t size = info->type == FG_BYTES ? 1 : 4, bytes = (size_t)info->features * size;
         const int64_t steps = slot->steps;
-        for (int64_t b = 0; b < call->batch; b++)
+        for (int64_t b = 0; b < rows; b++)
             for (int64_t t = 0; t < steps; t++) {
                 char *out = (char *)to->data + (size_t)(b * to->batch_stride + t * to->time_stride) * size;
                 if (slot->view.data)
@@ -636,26 +727,35 @@ fg_status fg_run(const fg_plan *plan, fg_state *state, const fg_call *call)
 {
     if (state->plan != plan || call->batch < 0 || call->steps < 0)
         return FG_BAD_CALL;
-    int64_t elements;
-    if (__builtin_mul_overflow(call->batch, call->steps > 0 ? call->steps : 1, &elements) ||
-        __builtin_mul_overflow(elements, plan->row_elements, &elements) ||
-        elements > INT64_MAX / 2 / (int64_t)sizeof(float))
+    if (is_too_large(plan, call))
         return FG_NO_MEMORY;
-    fg_status status = grow_rows(state, call->batch);
-    if (status == FG_OK)
-        status = prepare(state, call);
-    if (status != FG_OK || call->batch == 0)
-        return status;
     fg_job job;
     job.plan = plan;
     job.state = state;
     job.call = call;
     job.chunk = 0;
-    run_on_threads(&job);
+    const int wanted = wanted_threads(&job);
+    fg_status status = grow_rows(state, call->batch);
+    if (status == FG_OK)
+        status = prepare(state, call, wanted);
+    if (status != FG_OK || call->batch == 0)
+        return status;
+    run_on_threads(&job, wanted);
     for (int i = 0; i < plan->n_steps; i++)
         if (plan->steps[i].memory >= 0 && (stage_steps(&job, plan->steps[i].stage) & 1))
             flip(state, &state->memories[plan->steps[i].memory], call->batch);
     memset(state->fresh, 0, (size_t)call->batch);
-    copy_outputs(plan, state, call);
+    copy_outputs(plan, state, call, call->batch);
     return FG_OK;
+}
+
+void fg_run_inside(fg_state *nested, const fg_call *call, int64_t rows)
+{
+    fg_job job;
+    job.plan = nested->plan;
+    job.state = nested;
+    job.call = call;
+    prepare_layout(nested, call); /* points to the call's arrays; the layout stands */
+    run_rows(&job, 0, rows, 0, 0, 1, call->profile);
+    copy_outputs(nested->plan, nested, call, rows); /* its rows are as fresh as before: no state is of use later */
 }

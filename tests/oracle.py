@@ -445,6 +445,16 @@ def matmul(layer: g.MatMul, at: Run) -> None:
     at.values[layer.name] = a @ (b.swapaxes(1, 2) if layer.transpose_b else b)
 
 
+def time_distributed(layer: g.TimeDistributed, at: Run) -> None:
+    x = at.values[layer.inputs[0]]
+    batch, steps = x.shape[:2]
+    results = run(layer.graph, {layer.graph.inputs[0].name: x.reshape(batch * steps, *x.shape[2:])}, exact=True)
+    parts = [result.reshape(batch, steps, *result.shape[1:]) for result in results]
+    at.values[layer.name] = parts[0]
+    if len(parts) == 2:
+        at.values[f"{layer.name}:mask"] = parts[1].any(axis=2)
+
+
 LAYERS: dict[type[g.Layer], Callable[..., None]] = {
     g.Identity: identity,
     g.Embedding: embedding,
@@ -468,6 +478,7 @@ LAYERS: dict[type[g.Layer], Callable[..., None]] = {
     g.Reduce: reduce,
     g.Attention: attention,
     g.MatMul: matmul,
+    g.TimeDistributed: time_distributed,
 }
 
 
@@ -476,6 +487,7 @@ def run(
     inputs: Mapping[str, Array],
     masks: Mapping[str, Array] | None = None,
     initial_states: Mapping[str, Array] | None = None,
+    exact: bool = False,
 ) -> tuple[Array, ...]:
     """Evaluate a Graph.
 
@@ -488,6 +500,8 @@ def run(
         By the input's name; what is absent is all true.
     initial_states : dict of array (batch, units), optional
         ``"layer/h"`` and ``"layer/last_output"``, as `Stream.get_state` names them; what is absent starts afresh.
+    exact : bool
+        Inputs are float64 values of a network around this one, not rounded to float32.
 
     Returns
     -------
@@ -497,7 +511,10 @@ def run(
     for spec in graph.inputs:
         value = np.asarray(inputs[spec.name])
         is_tokens = spec.dtype == "int32"
-        at.values[spec.name] = value.astype(np.int64) if is_tokens else value.astype(np.float32).astype(np.float64)
+        if is_tokens:
+            at.values[spec.name] = value.astype(np.int64)
+        else:
+            at.values[spec.name] = value.astype(np.float64 if exact else np.float32).astype(np.float64)
         if spec.is_sequence:
             mask = (masks or {}).get(spec.name, np.ones(value.shape[:2], bool))
             at.values[f"{spec.name}:mask"] = np.asarray(mask, bool)

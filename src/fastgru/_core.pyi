@@ -21,6 +21,7 @@ class Plan:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     causal: bool
+    blas: bool
     cost: float
     def __init__(self, graph: Graph, isa: str | None = None, blas: bool = False) -> None: ...
     @property

@@ -45,6 +45,8 @@ cdef int describe(Plan plan, object layer, fg_layer *c, list keep) except -1:
         return describe_attention(plan, layer, c, keep)
     if kind == "MatMul":
         return describe_matmul(plan, layer, c, keep)
+    if kind == "TimeDistributed":
+        return describe_time_distributed(plan, layer, c)
     raise BadModelFile(f"the core has no layer of kind {kind!r}")
 
 
@@ -54,7 +56,7 @@ cdef int describe_embedding(Plan plan, object layer, fg_layer *c) except -1:
     c.embedding.table = floats(layer.table, plan.kept)
     c.embedding.vocabulary, c.embedding.features = layer.table.shape
     c.embedding.mask_zero = layer.mask_zero
-    plan._limit(layer)
+    plan._limit(layer, layer.table.shape[0])
     return 0
 
 
@@ -320,4 +322,11 @@ cdef int describe_matmul(Plan plan, object layer, fg_layer *c, list keep) except
     plan.inputs_of(layer, c, keep)
     c.matmul.columns = plan.graph.specs[layer.name].features
     c.matmul.transpose_b = layer.transpose_b
+cdef int describe_time_distributed(Plan plan, object layer, fg_layer *c) except -1:
+    cdef Plan inner = Plan(layer.fitted(plan.graph.specs[layer.inputs[0]]), plan.isa, plan.blas)
+    plan.kept.append(inner)
+    c.kind = FG_TIME_DISTRIBUTED
+    c.y_mask = plan._id_if_read(f"{layer.name}:mask")
+    c.nested.plan = inner.plan
+    plan._limit(layer, inner.info[0].limit)
     return 0

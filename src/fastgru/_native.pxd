@@ -12,7 +12,7 @@ cdef extern from "fastgru.h" nogil:
         FG_PRELU, FG_NORMALIZE, FG_COMBINE, FG_RESHAPE, FG_CONCATENATE, FG_APPEND, FG_AND_MASKS,
         FG_APPEND_MASKS, FG_TRANSPOSE, FG_TRANSPOSE_TIME, FG_SELECT, FG_SELECT_TIME, FG_LAST, FG_CONV,
         FG_POOL, FG_REDUCE, FG_REDUCE_TIME,
-        FG_ATTENTION, FG_MATMUL
+        FG_ATTENTION, FG_MATMUL, FG_TIME_DISTRIBUTED
     ctypedef enum fg_padding:
         FG_PAD_EXPLICIT, FG_PAD_SAME, FG_PAD_SAME_LOWER
     ctypedef enum fg_reduction:
@@ -33,6 +33,10 @@ cdef extern from "fastgru.h" nogil:
     ctypedef struct fg_activation:
         fg_function function
         float p[3]
+    ctypedef struct fg_plan:
+        pass
+    ctypedef struct fg_state:
+        pass
     ctypedef struct _input:
         bint sequence
         int64_t features
@@ -145,6 +149,8 @@ cdef extern from "fastgru.h" nogil:
     ctypedef struct _matmul:
         int64_t columns
         bint transpose_b
+    ctypedef struct _nested:
+        const fg_plan *plan
     ctypedef struct fg_layer:
         fg_kind kind
         fg_value x
@@ -173,6 +179,7 @@ cdef extern from "fastgru.h" nogil:
         _reduce reduce
         _attention attention
         _matmul matmul
+        _nested nested
     ctypedef struct fg_view:
         void *data
         int64_t batch_stride
@@ -199,10 +206,6 @@ cdef extern from "fastgru.h" nogil:
         const fg_view *inputs
         const fg_view *outputs
         fg_profile *profile
-    ctypedef struct fg_plan:
-        pass
-    ctypedef struct fg_state:
-        pass
     const char *fg_status_text(fg_status status)
     fg_status fg_plan_new(int32_t n_values, const char *isa, fg_matmul matmul, fg_plan **plan)
     fg_status fg_plan_add(fg_plan *plan, const fg_layer *layer)

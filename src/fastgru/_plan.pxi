@@ -74,7 +74,7 @@ cdef class Plan:
     cdef fg_plan *plan
     cdef readonly object graph
     cdef readonly tuple inputs, outputs
-    cdef readonly bint causal
+    cdef readonly bint causal, blas
     cdef readonly double cost
     cdef dict ids
     cdef set read               # names of values that a layer or the caller reads
@@ -89,6 +89,7 @@ cdef class Plan:
     def __cinit__(self, graph, isa=None, blas=False):
         cdef bytes name = isa.encode() if isa is not None else b""
         self.graph = graph
+        self.blas = blas
         self.kept = []
         self.layers = []
         self.ids = {}
@@ -126,8 +127,6 @@ cdef class Plan:
             c.y = self.ids[spec.name]
             c.input.sequence = spec.is_sequence
             c.input.features = spec.features
-            if spec.dtype == "int32" and spec.inner:
-                raise BadModelFile(f"input {spec.name!r}: token ids of shape {spec.shape} are not supported")
             check(fg_plan_add(self.plan, &c))
             self.n_views += 1
             if spec.is_sequence:
@@ -172,12 +171,12 @@ cdef class Plan:
         keep.append(values)
         c.inputs, c.n_inputs = <const fg_value *>cnp.PyArray_DATA(values), len(layer.inputs)
 
-    def _limit(self, layer):
-        """Remember how large an input's token ids may be."""
+    def _limit(self, layer, int64_t limit):
+        """Remember that the token ids which a layer reads lie below `limit`."""
         cdef int i
         for i, spec in enumerate(self.inputs):
             if self.ids[spec.name] == self.ids[layer.inputs[0]]:
-                self.info[i].limit = min(self.info[i].limit, <int64_t>layer.table.shape[0])
+                self.info[i].limit = min(self.info[i].limit, limit)
 
     def _finish(self):
         cdef int n = len(self.outputs)

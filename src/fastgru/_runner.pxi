@@ -239,7 +239,7 @@ cdef class Runner:
         if count == 0 or (info.batch >= 0 and info.batch != call.batch):
             return False
         if info.ids:
-            if not self._take_ids(array, count, info.limit):
+            if not self._take_ids(array, count * info.elements, info.limit):
                 return False
         elif cnp.PyArray_TYPE(array) == cnp.NPY_FLOAT32:
             self.views[0].data = cnp.PyArray_DATA(array)

@@ -1,6 +1,7 @@
 """The fastgru file: a safetensors file that holds a whole Graph.
 
-Tensors are named ``layer/field``. The metadata of the header holds, as strings:
+Tensors are named ``layer/field``; those of a network inside a layer ``outer/layer/field``. The metadata of the header
+holds, as strings:
 
 - ``fastgru_format``: the version of this layout. Older versions always load, a newer one is refused by name;
 - ``graph``: the JSON of `Graph.structure`;
@@ -29,7 +30,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import numpy as np
 
 from .errors import BadModelFile
-from .graph import LAYERS, Activation, Array, Graph, Layer, TensorSpec, layer_from
+from .graph import LAYERS, MAX_DEPTH, Activation, Array, Graph, Layer, TensorSpec, TimeDistributed, layer_from
 
 FORMAT = 1
 #: the limit of the safetensors specification
@@ -189,21 +190,38 @@ def _check_format(metadata: Mapping[str, str]) -> None:
 def _graph_of(metadata: Mapping[str, str], tensors: Mapping[str, Array]) -> Graph:
     if "graph" not in metadata:
         raise BadModelFile("no graph in its metadata")
-    structure = _object(_json(metadata["graph"], "graph"), "graph", {"name", "inputs", "layers", "outputs"})
+    structure = _json(metadata["graph"], "graph")
     notes = _json(metadata.get("notes", "[]"), "notes")
     text = _json(metadata["text"], "text") if "text" in metadata else None
-    for what, value, hint in (
-        ("the graph's name", structure["name"], str),
-        ("the graph's outputs", structure["outputs"], tuple[str, ...]),
-        ("notes", notes, tuple[str, ...]),
-        ("text", text, dict | None),
-    ):
-        _expect(what, value, hint)
-    for what in ("inputs", "layers"):
-        _expect(f"the graph's {what}", structure[what], list)
-    inputs = tuple(_input(entry) for entry in structure["inputs"])
-    layers = _layers(structure["layers"], tensors)
-    return Graph(inputs, layers, tuple(structure["outputs"]), structure["name"], tuple(notes), text)
+    _expect("notes", notes, tuple[str, ...])
+    _expect("text", text, dict | None)
+    by_layer: dict[str, dict[str, Array]] = {}
+    for name, tensor in tensors.items():
+        layer, _, key = name.rpartition("/")
+        by_layer.setdefault(layer, {})[key] = tensor
+    graph = _network(structure, "graph", by_layer, tuple(notes), text)
+    if by_layer:
+        raise BadModelFile(f"holds tensors of {_short(min(by_layer))}, which no layer of the graph claims")
+    return graph
+
+
+def _network(
+    structure: Any,
+    what: str,
+    by_layer: dict[str, dict[str, Array]],
+    notes: tuple[str, ...] = (),
+    text: Any = None,
+    place: tuple[str, ...] = (),
+) -> Graph:
+    """The network of the file or, at a `place`, that of a layer: the last of these names, inside the ones before it."""
+    if len(place) >= MAX_DEPTH:
+        raise BadModelFile(f"{what}: more than {MAX_DEPTH} networks stand inside each other")
+    fields = _object(structure, what, {"name", "inputs", "layers", "outputs"})
+    for key, hint in (("name", str), ("inputs", list), ("layers", list), ("outputs", tuple[str, ...])):
+        _expect(f"the {what}'s {key}", fields[key], hint)
+    inputs = tuple(_input(entry) for entry in fields["inputs"])
+    layers = tuple(_layer(entry, by_layer, place) for entry in fields["layers"])
+    return Graph(inputs, layers, tuple(fields["outputs"]), fields["name"], notes, text)
 
 
 def _input(entry: Any) -> TensorSpec:
@@ -221,18 +239,7 @@ def _input(entry: Any) -> TensorSpec:
     return spec
 
 
-def _layers(entries: list[Any], tensors: Mapping[str, Array]) -> tuple[Layer, ...]:
-    by_layer: dict[str, dict[str, Array]] = {}
-    for name, tensor in tensors.items():
-        layer, _, key = name.rpartition("/")
-        by_layer.setdefault(layer, {})[key] = tensor
-    layers = tuple(_layer(entry, by_layer) for entry in entries)
-    if by_layer:
-        raise BadModelFile(f"holds tensors of {_short(min(by_layer))}, which no layer of the graph claims")
-    return layers
-
-
-def _layer(entry: Any, by_layer: dict[str, dict[str, Array]]) -> Layer:
+def _layer(entry: Any, by_layer: dict[str, dict[str, Array]], place: tuple[str, ...]) -> Layer:
     """One layer, every attribute held against its type in graph.py; takes its tensors out of `by_layer`."""
     if not isinstance(entry, dict) or not isinstance(entry.get("kind"), str) or not isinstance(entry.get("name"), str):
         raise BadModelFile("a layer should be an object with a kind and a name")
@@ -241,7 +248,8 @@ def _layer(entry: Any, by_layer: dict[str, dict[str, Array]]) -> Layer:
     cls = LAYERS.get(kind)
     if cls is None:
         raise BadModelFile(f"layer {name!r} is of unknown kind {_short(kind)}")
-    tensors, hints = by_layer.pop(name, {}), _hints(cls)
+    inside = (*place, name)
+    tensors, hints = by_layer.pop("/".join(inside), {}), _hints(cls)
     for field in dataclasses.fields(cls):
         held = tensors if field.name in cls.tensor_fields else attributes
         if field.name in held:
@@ -249,6 +257,9 @@ def _layer(entry: Any, by_layer: dict[str, dict[str, Array]]) -> Layer:
                 _expect(f"{kind} layer {name!r}: {field.name}", attributes[field.name], hints[field.name])
         elif field.default is dataclasses.MISSING:
             raise BadModelFile(f"{kind} layer {name!r} lacks its {field.name}")
+    if cls is TimeDistributed:
+        what = f"network of {kind} layer {_short(name)}"
+        attributes["graph"] = _network(attributes["graph"], what, by_layer, place=inside)
     return layer_from(kind, attributes, tensors)
 
 
@@ -309,12 +320,13 @@ _SCALARS: dict[Any, Callable[[Any], bool]] = {
     int: _is_whole,
     float: _is_number,
     Activation: _is_activation,
+    Graph: lambda value: isinstance(value, dict),
 }
 
 
 def _hints(cls: type) -> dict[str, Any]:
     """The types of a dataclass' fields by name."""
-    hints = get_type_hints(cls)
+    hints = get_type_hints(cls, localns={"Graph": Graph})  # layers may know it by name alone
     return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
 
 

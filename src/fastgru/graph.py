@@ -8,10 +8,10 @@ Values and their names
 ----------------------
 - an input ``x`` defines the value ``x`` and, if it has a time axis, the mask ``x:mask`` (present when the caller
   gives ``mask=`` or ``lengths=``, otherwise all true);
-- a layer ``l`` defines the value ``l``; a GRU also ``l:state``, its last hidden state (batch, units); an Embedding
-  and a Masking also the mask ``l:mask``; an Attention, if asked to, its weights ``l:scores``. A JoinMasks is a mask
-  itself. Only those names may be used in ``mask``,
-  ``inputs`` and ``outputs``.
+- a layer ``l`` defines the value ``l``; a GRU also ``l:state``, its last hidden state (batch, units); an Embedding,
+  a Masking and a TimeDistributed whose network makes one also the mask ``l:mask``; an Attention, if asked to, its
+  weights ``l:scores``. A JoinMasks is a mask itself. Only those names may be used in ``mask``, ``inputs`` and
+  ``outputs``.
 
 A value's shape is ``(batch, time, features, …)`` where it is a sequence, else ``(batch, features, …)``.
 
@@ -45,8 +45,11 @@ import numpy as np
 
 from .errors import BadModelFile
 from .layers import *  # noqa: F403
-from .layers import LAYERS, Array, Layer, TensorSpec
+from .layers import LAYERS, Array, Layer, TensorSpec, TimeDistributed
 from .layers.base import mask_of, plain, unplain
+
+#: how many networks may stand inside each other
+MAX_DEPTH = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +94,14 @@ class Graph:
         for text in (self.name, *self.specs, *self.notes):
             if not text.isprintable():  # it may come from a hostile file and end on a terminal
                 raise BadModelFile(f"{text!r} holds characters that cannot be printed")
+        if self.depth > MAX_DEPTH:
+            raise BadModelFile(f"more than {MAX_DEPTH} networks stand inside each other")
+        claimed: set[str] = set()
+        for layer in self.layers:  # a file has the tensors of both under one name
+            places = {f"{layer.name}/{key}".rpartition("/")[0] for key in layer.tensors}
+            if places & claimed:
+                raise BadModelFile(f"the name {min(places & claimed)!r} stands for two layers, one inside another")
+            claimed |= places
 
     @cached_property
     def specs(self) -> dict[str, TensorSpec]:
@@ -132,6 +143,11 @@ class Graph:
         return specs
 
     @property
+    def depth(self) -> int:
+        """How many networks stand inside each other, this one included."""
+        return 1 + max((layer.graph.depth for layer in self.layers if isinstance(layer, TimeDistributed)), default=0)
+
+    @property
     def tensors(self) -> Iterator[tuple[str, Array]]:
         """Every tensor as (``layer/field``, array), in order."""
         for layer in self.layers:
@@ -165,7 +181,8 @@ class Graph:
 
 
 def layer_from(kind: str, attributes: Mapping[str, Any], tensors: Mapping[str, Array]) -> Layer:
-    """Rebuild a layer from its `attributes` and `tensors`; a foreign or missing key is BadModelFile."""
+    """Rebuild a layer from its `attributes`, a network inside it as a Graph, and `tensors`; a foreign or missing key is
+    BadModelFile."""
     cls = LAYERS.get(kind)
     if cls is None:
         raise BadModelFile(f"unknown layer kind {kind!r}")

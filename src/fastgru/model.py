@@ -13,7 +13,19 @@ import numpy as np
 from . import engine, passes
 from ._openmp import core
 from .errors import BadInput
-from .graph import GRU, Attention, Conv, Embedding, Graph, JoinMasks, Layer, Masking, MatMul, TensorSpec
+from .graph import (
+    GRU,
+    Attention,
+    Conv,
+    Embedding,
+    Graph,
+    JoinMasks,
+    Layer,
+    Masking,
+    MatMul,
+    TensorSpec,
+    TimeDistributed,
+)  # fmt: skip
 from .stream import Stream, open_stream
 
 #: states kept for later calls; as many as calls have run at once, at most this many
@@ -326,9 +338,19 @@ def demo_path() -> Path:
 
 def layer_cost(layer: Layer, graph: Graph) -> int:
     """Multiply-adds of a layer of a graph per row and step of its own."""
+    if isinstance(layer, TimeDistributed):
+        inner = layer.fitted(graph.specs[layer.inputs[0]])
+        return sum(layer_cost(one, inner) * _steps(one, inner) for one in inner.layers)
     if isinstance(layer, Conv):
         return layer.kernel.size * math.prod(graph.specs[layer.name].inner[:-1])
     return sum(value.size for key, value in layer.tensors.items() if key in ("kernel", "recurrent_kernel"))
+
+
+def _steps(layer: Layer, graph: Graph) -> int:
+    """Steps of a layer's own in a network whose number of steps is known."""
+    made, read = graph.specs[layer.name], graph.specs[layer.inputs[0]]
+    spec = made if made.is_sequence else read
+    return spec.shape[1] or 1 if spec.is_sequence else 1
 
 
 def mask_drops(graph: Graph) -> dict[str, str]:

@@ -13,7 +13,20 @@ from typing import Any
 import numpy as np
 
 from .errors import BadModelFile
-from .graph import LINEAR, Activate, Array, Combine, Conv, Dense, Graph, Identity, Layer, Scale, TensorSpec
+from .graph import (
+    LINEAR,
+    Activate,
+    Array,
+    Combine,
+    Conv,
+    Dense,
+    Graph,
+    Identity,
+    Layer,
+    Scale,
+    TensorSpec,
+    TimeDistributed,
+)  # fmt: skip
 
 
 def apply(graph: Graph) -> Graph:
@@ -28,7 +41,30 @@ def apply(graph: Graph) -> Graph:
     Graph
         The same object where there is nothing to do.
     """
-    return free_time(fold_scales(drop_identities(graph)))
+    return free_time(fold_scales(drop_identities(apply_inside(graph))))
+
+
+def apply_inside(graph: Graph) -> Graph:
+    """Run every pass on the networks inside layers.
+
+    Parameters
+    ----------
+    graph : Graph
+
+    Returns
+    -------
+    Graph
+    """
+    layers = tuple(_apply_to(layer) for layer in graph.layers)
+    changed = any(after is not before for after, before in zip(layers, graph.layers, strict=True))
+    return dataclasses.replace(graph, layers=layers) if changed else graph
+
+
+def _apply_to(layer: Layer) -> Layer:
+    if not isinstance(layer, TimeDistributed):
+        return layer
+    inner = apply(layer.graph)
+    return layer if inner is layer.graph else dataclasses.replace(layer, graph=inner)
 
 
 def drop_identities(graph: Graph) -> Graph:
