@@ -203,7 +203,12 @@ def _graph_of(metadata: Mapping[str, str], tensors: Mapping[str, Array]) -> Grap
         _expect(f"the graph's {what}", structure[what], list)
     inputs = tuple(_input(entry) for entry in structure["inputs"])
     layers = _layers(structure["layers"], tensors)
-    return Graph(inputs, layers, tuple(structure["outputs"]), structure["name"], tuple(notes), text)
+    graph = Graph(inputs, layers, tuple(structure["outputs"]), structure["name"], tuple(notes), text)
+    if text is not None:
+        from .text import FrontEnd  # only networks that have one need it
+
+        FrontEnd.of(graph)
+    return graph
 
 
 def _input(entry: Any) -> TensorSpec:
