@@ -12,11 +12,8 @@ def inspect(model_file: ModelFile, config: Config = None) -> None:
     for word, specs in (("input", model.inputs), ("output", model.outputs)):
         for spec in specs:
             out.print(f"{word:<12} {spec.name} {shape_text(spec)} {spec.dtype}")
-    if model.front_end is not None:
-        for name, encoder in model.front_end.inputs.items():
-            out.print(f"front end    {name} {encoder.describe()}")
-        if model.front_end.labels:
-            out.print(f"answers      {' / '.join(model.front_end.labels)}")
+    if model.front_end is not None and model.front_end.labels:
+        out.print(f"answers      {' / '.join(model.front_end.labels)}")
     out.print(f"fingerprint  {model.fingerprint}")
     for note in model.notes:
         out.print(f"note         {note}")

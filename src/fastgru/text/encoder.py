@@ -120,11 +120,12 @@ class Encoder:
         """Id of each token; the places of unknown ones have none."""
         vacant = range(self.unknown, self.unknown + self.buckets) if self.unknown is not None else range(0)
         ids: dict[str | int, int] = {}
-        for place, token in enumerate(self.tokens or ()):
+        tokens: tuple[str | int, ...] = self.tokens or ()
+        for place, token in enumerate(tokens):
             if place not in vacant and ids.setdefault(token, place) != place:
                 raise BadModelFile(f"text front end: the token {shown(token)} stands twice in the vocabulary")
-        if self.dropped is not None:
-            ids[self.dropped] = _DROPPED
+        if self.dropped is not None and ids.setdefault(self.dropped, _DROPPED) != _DROPPED:
+            raise BadModelFile(f"text front end: 'dropped', {shown(self.dropped)}, stands in the vocabulary")
         return ids
 
     @property
@@ -143,8 +144,11 @@ class Encoder:
     @classmethod
     def from_json(cls, values: Any) -> Encoder:
         """Rebuild one from `to_json`'s dict; a foreign key or a wrong type is BadModelFile."""
-        given = checked_object(values, set(RULES), set())
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in given.items()})
+        values = checked_object(values, set(RULES), set())
+        given: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
+        }
+        return cls(**given)
 
     def to_json(self) -> dict[str, Any]:
         """What is not as by default, as plain values that JSON can hold."""

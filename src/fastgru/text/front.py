@@ -13,7 +13,7 @@ from .encoder import Encoder, is_strings
 if TYPE_CHECKING:
     from ..graph import Graph, TensorSpec
 
-#: the stored form that fastgru 0.1 wrote: one vocabulary, for a network of one input
+#: the first stored form: one vocabulary, for a network of one input
 _FIRST_FORM = {"tokens", "split", "lowercase", "unknown", "max_length", "labels", "about"}
 
 
@@ -72,7 +72,7 @@ class FrontEnd:
 
     @classmethod
     def from_json(cls, values: Any, names: Sequence[str]) -> FrontEnd:
-        """Rebuild one from `to_json`'s dict, or from the form that fastgru 0.1 wrote, for inputs `names`."""
+        """Rebuild one from `to_json`'s dict, or from the first form, for inputs `names`."""
         if isinstance(values, Mapping) and "inputs" not in values:
             return _first_form(checked_object(values, _FIRST_FORM, _FIRST_FORM), names)
         given = checked_object(values, {"inputs", "labels", "about"}, {"inputs"})

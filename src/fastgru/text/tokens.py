@@ -40,6 +40,4 @@ def ngrams(tokens: Sequence[str], widths: Sequence[int]) -> list[str]:
     >>> ngrams(["a", "b", "c"], (1, 2))
     ['a', 'b', 'c', 'a b', 'b c']
     """
-    return [
-        " ".join(tokens[first : first + width]) for width in widths for first in range(len(tokens) - width + 1)
-    ]
+    return [" ".join(tokens[first : first + width]) for width in widths for first in range(len(tokens) - width + 1)]
