@@ -133,6 +133,13 @@ class Encoder:
         return self.tokens is not None and isinstance(self.tokens[0], str)
 
     @property
+    def takes(self) -> str:
+        """``"texts"``, ``"strings"`` or ``"whole numbers"``."""
+        if self.split is not None:
+            return "texts"
+        return "strings" if self.takes_strings else "whole numbers"
+
+    @property
     def is_sequence(self) -> bool:
         """Whether it gives (batch, time, …)."""
         return self.output == "one_hot" or (self.output == "ids" and self._has_steps)
@@ -161,14 +168,11 @@ class Encoder:
         >>> Encoder(("", "?", "fine"), standardize=("lower",), split="words", unknown=1).describe()
         'takes texts: lower, words, 3 tokens'
         """
-        if self.split is not None:
-            takes, rules = "texts", (*self.standardize, self.split)
-        else:
-            takes, rules = ("strings" if self.takes_strings else "whole numbers"), self.standardize
+        rules = self.standardize if self.split is None else (*self.standardize, self.split)
         widths = (f"runs of {', '.join(map(str, self.ngrams))}",) if self.ngrams else ()
         count = (f"{len(self.tokens):,} tokens",) if self.tokens is not None else ()
         output = (f"{self.output} of {self.size:,}",) if self.size is not None else ()
-        return f"takes {takes}: {', '.join((*rules, *widths, *count, *output))}"
+        return f"takes {self.takes}: {', '.join((*rules, *widths, *count, *output))}"
 
     def encode(self, values: Any) -> tuple[np.ndarray, np.ndarray | None]:
         """Encode a batch.
@@ -207,7 +211,7 @@ class Encoder:
 
     def _array(self, values: Any) -> np.ndarray:
         """The batch as (rows,) texts or (rows, n) tokens or numbers."""
-        wanted = self.describe().partition(":")[0].removeprefix("takes ")
+        wanted = self.takes
         if isinstance(values, (str, bytes)):
             raise BadInput(f"expected a batch of {wanted}, got one {type(values).__name__}: put it into a list")
         try:
