@@ -246,7 +246,31 @@ def test_streams_and_calls_take_ids():
             stream.run(["the"])
 
 
-@pytest.mark.parametrize("given", [{"lengths": [1]}, {"mask": [[True]]}])
+def test_several_texts_and_sequences():
+    """Each input has lengths of its own; the caller may give those of the others."""
+    rng = np.random.default_rng(3)
+    inputs = (*(tensor_spec(name, None, (), "int32") for name in "ab"), tensor_spec("c", None, (2,)))
+    layers = []
+    for name in "ab":
+        layers.append(embedding(rng, len(TOKENS), 2))
+        layers[-1] = dataclasses.replace(layers[-1], name=f"e{name}", inputs=(name,))
+    sources = {"ea": "a:mask", "eb": "b:mask", "c": "c:mask"}
+    layers += [gru(rng, 2, 3, name=f"g{source}", source=source, mask=mask) for source, mask in sources.items()]
+    layers.append(Concatenate(name="all", inputs=tuple(f"g{source}" for source in sources)))
+    plain = fastgru.Model(Graph(inputs, tuple(layers), ("all",)))
+    front = FrontEnd({"a": WORDS, "b": dataclasses.replace(WORDS, masks_padding=False)})
+    model = fastgru.Model(Graph(inputs, tuple(layers), ("all",), text=front.to_json()))
+    x, texts = rng.normal(size=(4, 3, 2)).astype(np.float32), ROWS
+    made, steps = WORDS.encode(ROWS)
+    expected = plain(made, made, x, lengths={"a": steps, "c": [1, 2, 3, 1]})
+    np.testing.assert_array_equal(model(texts, texts, x, lengths={"c": [1, 2, 3, 1]}), expected)
+    with pytest.raises(BadInput, match="input 'b' is given texts"):
+        model(made, texts, x, lengths={"b": steps})
+    with pytest.raises(BadInput, match="input 'a' is given texts"):
+        model(texts, made, x, lengths=steps)
+
+
+@pytest.mark.parametrize("given", [{"lengths": [1]}, {"mask": [[True]]}, {"lengths": {"x": [1]}}])
 def test_lengths_and_mask_go_with_ids(given):
     with pytest.raises(BadInput, match="lengths and mask go with token ids; input 'x' is given texts"):
         fastgru.Model(network())(["the"], **given)
