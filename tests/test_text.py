@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import fastgru
 from building import dense, embedding, gru
@@ -17,6 +19,7 @@ from fastgru import file
 from fastgru.errors import BadInput, BadModelFile
 from fastgru.graph import Concatenate, Dense, Graph, tensor_spec
 from fastgru.text import SPLITTERS, STANDARDIZERS, Encoder, FrontEnd
+from fastgru.text.checks import RULES
 
 TOKENS = ("", "?", "the", "don't", "été", "!", "b")
 #: the first stored form, which is read for ever
@@ -270,10 +273,10 @@ def test_several_texts_and_sequences():
         model(texts, made, x, lengths=steps)
 
 
-@pytest.mark.parametrize("given", [{"lengths": [1]}, {"mask": [[True]]}, {"lengths": {"x": [1]}}])
-def test_lengths_and_mask_go_with_ids(given):
+@pytest.mark.parametrize("steps", [{"lengths": [1]}, {"mask": [[True]]}, {"lengths": {"x": [1]}}])
+def test_lengths_and_mask_go_with_ids(steps):
     with pytest.raises(BadInput, match="lengths and mask go with token ids; input 'x' is given texts"):
-        fastgru.Model(network())(["the"], **given)
+        fastgru.Model(network())(["the"], **steps)
 
 
 def test_faults_of_a_call_name_the_input():
@@ -397,6 +400,22 @@ def test_bad_values_are_named(changes, fault, tmp_path):
     file.write(network(text), tmp_path / "bad.safetensors")
     with pytest.raises(BadModelFile, match=f"bad.safetensors: text front end.*{fault}"):
         fastgru.load(tmp_path / "bad.safetensors")
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(["", "ids", "count", "words", "lower"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@given(changes=st.dictionaries(st.sampled_from(sorted(RULES)), ANYTHING, min_size=1, max_size=3), keep=st.booleans())
+def test_any_json_is_an_encoder_or_a_bad_file(changes, keep):
+    try:
+        made = Encoder.from_json({**WORDS.to_json(), **changes} if keep else changes)
+    except BadModelFile:
+        return
+    assert Encoder.from_json(made.to_json()) == made
 
 
 @pytest.mark.parametrize(

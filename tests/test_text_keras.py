@@ -236,6 +236,16 @@ def test_vocabulary_member(content, lines, tmp_path):
             text.stored_vocabulary(archive, "layers/c")
 
 
+def test_paths_count_every_layer_of_a_class():
+    """As both generations name them: TextVectorization in a network in a network, the second StringLookup."""
+    assert text.stored_paths(["TextVectorization"], "layers/sequential/layers") == [
+        "layers/sequential/layers/text_vectorization"
+    ]
+    assert text.stored_paths(["StringLookup", "GRU", "StringLookup", "StringLookup"])[2:] == [
+        "layers/string_lookup_1", "layers/string_lookup_2"
+    ]  # fmt: skip
+
+
 def test_size_of_a_stored_vocabulary():
     """It tells a last token of no letters from a last line without a token."""
     lines = ["[UNK]", "b", ""]

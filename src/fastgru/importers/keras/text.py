@@ -1,6 +1,7 @@
 """Keras' text and category layers → an Encoder, which runs before the core.
 
     stored_vocabulary(archive, path) or live_vocabulary(layer) → what is kept outside the configuration
+    stored_paths(class_names) → the paths of a network's layers
     read(config, shape, stored, idf_weights, before) → Encoder, or None where the layer is refused
     spec_of(name, encoder) → the network's input behind it
     as_table(encoder) → the same with one_hot as an Embedding, where that is small
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import numbers
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,6 +26,7 @@ from ...graph import TensorSpec, tensor_spec
 from ...text import Encoder
 from .archive import Archive
 from .config import LayerConfig, printable, sequence, short
+from .weights import snake_case
 
 #: layers that `read` understands, and their kin that are refused
 CLASSES = ("TextVectorization", "StringLookup", "IntegerLookup", "CategoryEncoding")
@@ -58,7 +61,7 @@ def stored_vocabulary(archive: Archive, path: str) -> list[str] | None:
     ----------
     archive : Archive
     path : str
-        The layer's path in the file, as its group's in ``model.weights.h5``: ``"layers/text_vectorization"``.
+        The layer's path in the file, as its group's in ``model.weights.h5``: see `stored_paths`.
     """
     member = f"assets/{path}/vocabulary.txt"
     if member not in archive.names:
@@ -70,6 +73,20 @@ def stored_vocabulary(archive: Archive, path: str) -> list[str] | None:
     if len(lines) > 1 and all(line.endswith("\r") for line in lines[:-1]):  # written on Windows
         lines = [line.removesuffix("\r") for line in lines]
     return lines
+
+
+def stored_paths(class_names: Sequence[str], root: str = "layers") -> list[str]:
+    """The paths of a network's layers, all of them in order, as Keras counts them.
+
+    >>> stored_paths(["InputLayer", "StringLookup", "Dense", "StringLookup"])
+    ['layers/input_layer', 'layers/string_lookup', 'layers/dense', 'layers/string_lookup_1']
+    """
+    seen: Counter[str] = Counter()
+    paths = []
+    for name in map(snake_case, class_names):
+        paths.append(f"{root}/{name}_{seen[name]}" if seen[name] else f"{root}/{name}")
+        seen[name] += 1
+    return paths
 
 
 def live_vocabulary(layer: Any) -> list[Token]:
