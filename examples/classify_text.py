@@ -14,7 +14,6 @@ import sys
 from collections.abc import Iterator, Sequence
 
 import fastgru
-from fastgru.text import TextEncoder
 
 SENTENCES = (
     "Sharp, generous and very funny.",
@@ -23,13 +22,12 @@ SENTENCES = (
 )
 
 
-def classify(model: fastgru.Model, encoder: TextEncoder, texts: Sequence[str]) -> Iterator[tuple[str, float]]:
+def classify(model: fastgru.Model, labels: Sequence[str], texts: list[str]) -> Iterator[tuple[str, float]]:
     """The likeliest label of each text and its probability."""
-    ids, lengths = encoder.encode_batch(texts)
-    for row in model.predict(ids, lengths=lengths):
+    for row in model.predict(texts):
         scores = (1 - row[0], row[0]) if len(row) == 1 else row  # one sigmoid, or a softmax
         best = max(range(len(scores)), key=lambda i: scores[i])
-        yield encoder.labels[best], float(scores[best])
+        yield labels[best], float(scores[best])
 
 
 def main() -> None:
@@ -37,12 +35,12 @@ def main() -> None:
     parser.add_argument("model", nargs="?", default=fastgru.demo_path(), help="a fastgru file with a vocabulary")
     options = parser.parse_args()
     model = fastgru.load(options.model)
-    if model.graph.text is None:
-        sys.exit(f"{options.model} has no vocabulary, so it can't read text")
-    encoder = TextEncoder.from_json(model.graph.text)
+    if model.front_end is None or not model.front_end.labels:
+        sys.exit(f"{options.model} has no vocabulary with labels, so it can't say what a text is")
+    labels = model.front_end.labels
     lines = [] if sys.stdin.isatty() else [line.strip() for line in sys.stdin]
     texts = [line for line in lines if line] or list(SENTENCES)
-    for text, (label, probability) in zip(texts, classify(model, encoder, texts), strict=True):
+    for text, (label, probability) in zip(texts, classify(model, labels, texts), strict=True):
         print(f"{label}  {probability:6.1%}  {text}")
 
 

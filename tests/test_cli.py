@@ -13,7 +13,6 @@ import pytest
 import fastgru
 from fastgru import file
 from fastgru.graph import GRU, Activation, Dense, Embedding, Graph, tensor_spec
-from fastgru.text import TextEncoder
 
 pytest.importorskip("typer")
 pytest.importorskip("rich")
@@ -172,7 +171,9 @@ def test_inspect_shows_the_network(folder):
 
 
 def test_inspect_shows_the_text_front_end():
-    assert "tokens, split into words, answers negative / positive" in succeed("inspect", DEMO)
+    shown = succeed("inspect", DEMO).splitlines()
+    assert "answers      negative / positive" in shown
+    assert "input 'tokens' takes texts: lower, words, 6,000 tokens" in shown
 
 
 @pytest.mark.parametrize("name", COMMANDS[1:])
@@ -294,8 +295,7 @@ def test_run_on_texts(tmp_path):
     (tmp_path / "x.txt").write_text("\n\n".join(texts) + "\n")
     succeed("run", DEMO, tmp_path / "x.txt", "--text", "-o", tmp_path / "y.npy")
     model = fastgru.load(DEMO)
-    encoder = TextEncoder.from_json(model.graph.text)
-    expected = np.concatenate([model(encoder.encode(text)[None]) for text in texts])
+    expected = np.concatenate([model([text]) for text in texts])
     np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), expected)
 
 

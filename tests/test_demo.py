@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 import fastgru
-from fastgru.text import TextEncoder
 
 DATA = Path(fastgru.__file__).parent / "data"
 GOOD = (
@@ -32,27 +31,32 @@ def model():
 
 
 @pytest.fixture(scope="module")
-def encoder(model):
-    return TextEncoder.from_json(model.graph.text)
+def front_end(model):
+    return model.front_end
 
 
-def test_file_is_small_and_complete(model, encoder):
+@pytest.fixture(scope="module")
+def encoder(front_end):
+    return front_end.inputs["tokens"]
+
+
+def test_file_is_small_and_complete(model, encoder, front_end):
     assert (DATA / "demo.safetensors").stat().st_size < 600_000
     kinds = [layer.kind for layer in model.graph.layers if layer.kind != "Identity"]
     assert kinds == ["Embedding", "GRU", "Dense"]
-    assert encoder.labels == ("negative", "positive")
+    assert front_end.labels == ("negative", "positive")
     table = next(layer for layer in model.graph.layers if layer.kind == "Embedding").table
     assert len(encoder.tokens) == len(table)
 
 
-def test_file_says_where_it_comes_from_and_how_good_it_is(model, encoder):
-    for text in (encoder.about, *model.notes):
+def test_file_says_where_it_comes_from_and_how_good_it_is(model, front_end):
+    for text in (front_end.about, *model.notes):
         assert re.search(r"vaderSentiment==0\.5 .*right on \d\d\.\d% of \d+ held-out", text)
     assert "MIT" in (DATA / "NOTICE").read_text(encoding="utf-8")
 
 
-def test_readme_gives_the_measured_accuracy(encoder):
-    measured = re.search(r"right on ([\d.]+)% of (\d+)", encoder.about)
+def test_readme_gives_the_measured_accuracy(front_end):
+    measured = re.search(r"right on ([\d.]+)% of (\d+)", front_end.about)
     assert measured is not None
     readme = Path(__file__).parents[1] / "README.md"
     assert f"right on {measured[1]} % of {int(measured[2]):,}" in " ".join(readme.read_text(encoding="utf-8").split())
@@ -63,13 +67,14 @@ def test_vocabulary_holds_single_words_only(encoder):
 
 
 @pytest.mark.parametrize(("texts", "positive"), [(GOOD, True), (BAD, False)])
-def test_plain_sentences_are_judged_rightly(model, encoder, texts, positive):
+def test_plain_sentences_are_judged_rightly(model, texts, positive):
     for text in texts:
-        assert (model(encoder.encode(text)[None]).item() > 0.5) is positive, text
+        assert (model([text]).item() > 0.5) is positive, text
 
 
 def test_padded_batch_gives_the_same_bits(model, encoder):
-    ids, lengths = encoder.encode_batch(GOOD + BAD)
-    single = np.array([model(encoder.encode(text)[None]).item() for text in GOOD + BAD], np.float32)
+    ids, lengths = encoder.encode(GOOD + BAD)
+    single = np.array([model([text]).item() for text in GOOD + BAD], np.float32)
+    np.testing.assert_array_equal(model(GOOD + BAD)[:, 0], single)
     np.testing.assert_array_equal(model(ids, lengths=lengths)[:, 0], single)
     np.testing.assert_array_equal(model(ids)[:, 0], single, err_msg="mask_zero alone")

@@ -68,8 +68,8 @@ def test_tables_of_layers_are_the_importers_own() -> None:
 
 
 def test_the_file_shown_loads(tmp_path: Path) -> None:
-    """The JSON in formats.md beside tensors as the text describes them, written by safetensors itself."""
-    structure = json.loads(fenced("formats.md", "json"))
+    """The first JSON in formats.md beside tensors as the text describes them, written by safetensors itself."""
+    structure, _ = json.JSONDecoder().raw_decode(fenced("formats.md", "json").lstrip())
     shapes = {"gru/kernel": (4, 48), "gru/recurrent_kernel": (16, 48), "head/kernel": (16, 2)}
     tensors = {name: np.ones(shape, np.float32) for name, shape in shapes.items()}
     metadata = {"fastgru_format": "1", "graph": json.dumps(structure)}

@@ -110,7 +110,7 @@ def every_kind() -> Graph:
     )  # fmt: skip
     return Graph(
         (tensor_spec("ids", None, (), "int32"), tensor_spec("h0", False, (3,))), layers, ("Ausgang ü", "g:state", "c"),
-        name="every kind", notes=("first", "zweite ü"), text={"vocabulary": ["a", "b"], "lower": True},
+        name="every kind", notes=("first", "zweite ü"), text={"inputs": {}, "labels": ["a", "ü"], "about": ""},
     )  # fmt: skip
 
 

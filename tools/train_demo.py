@@ -28,7 +28,7 @@ import numpy as np
 
 from fastgru import importers, passes
 from fastgru.file import write
-from fastgru.text import SPLITTERS, TextEncoder
+from fastgru.text import SPLITTERS, Encoder, FrontEnd
 
 PACKAGE = "vaderSentiment==0.5"
 ARCHIVE = "vaderSentiment-0.5/additional_resources/hutto_ICWSM_2014.tar.gz"
@@ -86,13 +86,13 @@ def split_sentences(words: list[list[str]]) -> dict[str, np.ndarray]:
     }
 
 
-def build_encoder(words: list[list[str]]) -> TextEncoder:
+def build_encoder(words: list[list[str]]) -> Encoder:
     """A vocabulary of the most frequent words of the training part that occur at least twice."""
     count = Counter(word for sentence in words for word in sentence)
     frequent = [word for word, n in count.most_common(VOCABULARY - 2) if n > 1]
-    return TextEncoder(
-        (PADDING, UNKNOWN, *frequent), split="words", lowercase=True, unknown=1, max_length=LONGEST,
-        labels=("negative", "positive"),
+    return Encoder(
+        (PADDING, UNKNOWN, *frequent), standardize=("lower",), split="words", unknown=1, max_length=LONGEST,
+        masks_padding=True,
     )  # fmt: skip
 
 
@@ -139,10 +139,10 @@ def accuracy(network: keras.Model, ids: np.ndarray, ratings: np.ndarray) -> floa
     return float(np.mean((probability > 0.5) == (ratings > 0)))
 
 
-def convert(source: Path, encoder: TextEncoder, notes: tuple[str, ...], target: Path) -> None:
+def convert(source: Path, front_end: FrontEnd, notes: tuple[str, ...], target: Path) -> None:
     """The Keras file as a fastgru file with its text front end."""
     graph = passes.apply(importers.read(source))
-    write(dataclasses.replace(graph, text=encoder.to_json(), notes=(*graph.notes, *notes)), target)
+    write(dataclasses.replace(graph, text=front_end.to_json(), notes=(*graph.notes, *notes)), target)
 
 
 def main() -> None:
@@ -158,7 +158,7 @@ def main() -> None:
         words = [SPLITTERS["words"](text.lower()) for text in texts]
         parts = split_sentences(words)
         encoder = build_encoder([words[i] for i in parts["train"]])
-        ids, _ = encoder.encode_batch(texts)
+        ids, _ = encoder.encode(texts)
 
         best, scores = None, []
         for seed in SEEDS:
@@ -174,7 +174,8 @@ def main() -> None:
             f"(C.J. Hutto and E.E. Gilbert, MIT); right on {chosen['test']:.1%} of {len(parts['test'])} held-out ones."
         )
         print(about)
-        convert(work / "demo.h5", dataclasses.replace(encoder, about=about), (about,), options.output)
+        front_end = FrontEnd({"tokens": encoder}, ("negative", "positive"), about)
+        convert(work / "demo.h5", front_end, (about,), options.output)
         print(f"{options.output.name}: {options.output.stat().st_size} bytes")
 
 

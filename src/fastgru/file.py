@@ -202,6 +202,10 @@ def _graph_of(metadata: Mapping[str, str], tensors: Mapping[str, Array]) -> Grap
     graph = _network(structure, "graph", by_layer, tuple(notes), text)
     if by_layer:
         raise BadModelFile(f"holds tensors of {_short(min(by_layer))}, which no layer of the graph claims")
+    if text is not None:
+        from .text import FrontEnd  # only networks that have one need it
+
+        FrontEnd.of(graph)
     return graph
 
 

@@ -67,7 +67,7 @@ class Graph:
     notes : tuple of str
         What the importer wants the user to know.
     text : dict or None
-        Vocabulary and preprocessing of a text network (see `fastgru.text`), plain JSON values.
+        How texts, tokens or numbers become what inputs take (`fastgru.text.FrontEnd.to_json`), plain JSON values.
 
     Raises
     ------

@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,6 +27,9 @@ from .graph import (
     TimeDistributed,
 )  # fmt: skip
 from .stream import Stream, open_stream
+
+if TYPE_CHECKING:
+    from .text import FrontEnd
 
 #: states kept for later calls; as many as calls have run at once, at most this many
 _POOL = 64
@@ -78,6 +81,7 @@ class Model:
         self._plan = core.Plan(graph, engine.wanted_isa(), matmul == "blas")
         self._pool: list[Any] = []
         self._mask_drops = mask_drops(graph)
+        self._front_end = _front_end(graph)
 
     # ---- running
     # ------------------------------------------------------------------------------------------------------
@@ -93,7 +97,7 @@ class Model:
             In the order of `inputs`: (batch, time, features) float, (batch, time) token ids, or (batch, …) without
             time. Inputs that the network does not read side by side may differ in their numbers of steps.
             C-contiguous float32 and int32 are the fast path; other dtypes, strides and whole-numbered float ids are
-            converted.
+            converted. Where `front_end` has an encoder for an input: also the strings or numbers that it takes.
         lengths : array of int (batch,), or a dict of them by input, optional
             Steps of each row; those at or past a row's length are masked. An array holds for every input with a time
             axis, a dict for those that it names.
@@ -119,6 +123,8 @@ class Model:
         if len(inputs) != len(plan.inputs) or (type(inputs[0]) is not np.ndarray and isinstance(inputs[0], Mapping)):
             given = core.named_inputs(inputs, plan.inputs)
             inputs = tuple(given[spec.name] for spec in plan.inputs)
+        if self._front_end is not None:
+            inputs, lengths = self._front_end.encode(inputs, plan.inputs, lengths, mask)
         if lengths is not None or mask is not None:
             core.check_masks(lengths, mask, plan.inputs, self._mask_drops)
         limit = self.threads if threads is None else engine.thread_limit(threads)
@@ -134,6 +140,8 @@ class Model:
     def predict_iter(self, x: Any, batch_size: int = 256, lengths: Any = None, mask: Any = None) -> Iterator[Any]:
         """Yield the outputs batch by batch; parameters as `predict`."""
         batch_size = engine.whole_number(batch_size, "batch_size")
+        if isinstance(x, list) and x and isinstance(x[0], (str, bytes)):  # rows, not batches
+            x = np.array(x, object)
         if not isinstance(x, (Mapping, tuple)) and not hasattr(x, "__array__"):
             if lengths is not None or mask is not None:
                 raise BadInput("lengths and mask go with whole arrays, not with an iterable of batches")
@@ -167,7 +175,7 @@ class Model:
 
         Parameters
         ----------
-        x : array, tuple or dict of arrays; or an iterable of batches
+        x : array, tuple or dict of arrays, list of texts; or an iterable of batches
         batch_size : int
             Rows of a batch; an iterable's batches stay as they are.
         progress : bool
@@ -193,7 +201,7 @@ class Model:
         return tuple(np.concatenate(parts) for parts in zip(*results, strict=True))
 
     def stream(self, batch_size: int = 1, threads: int = 1, inputs: Mapping[str, Any] | None = None) -> Stream:
-        """A running batch of sequences with its own state.
+        """A running batch of sequences with its own state; it takes numbers (token ids), never texts.
 
         Parameters
         ----------
@@ -231,6 +239,11 @@ class Model:
         return self.graph.notes
 
     @property
+    def front_end(self) -> FrontEnd | None:
+        """How strings or numbers become what the inputs take, and what the answers mean; None where there is none."""
+        return self._front_end
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256 of structure and weights."""
         return self.graph.fingerprint
@@ -251,6 +264,8 @@ class Model:
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = [_table_line(row, widths) for row in rows]
         lines.insert(1, "  ".join("─" * width for width in widths))
+        encoders = self._front_end.inputs if self._front_end is not None else {}
+        lines += [f"input {name!r} {encoder.describe()}" for name, encoder in encoders.items()]
         cost = sum(layer_cost(layer, self.graph) for layer in self.graph.layers)
         total = f"{self.graph.parameters:,} parameters, {cost:,} multiply-adds per row and step"
         return "\n".join([self.graph.name, *lines, f"{total}, {self.isa} kernels"]).lstrip("\n")
@@ -389,6 +404,14 @@ def _mask_drop(graph: Graph, name: str) -> Layer | None:
         if any(led) and graph.specs[layer.name].is_sequence:
             carriers.add(layer.name)
     return None if used else next((behind[value] for value in graph.outputs if value in behind), None)
+
+
+def _front_end(graph: Graph) -> FrontEnd | None:
+    if graph.text is None:
+        return None
+    from .text import FrontEnd  # only networks that have one need it
+
+    return FrontEnd.of(graph)
 
 
 def _table_line(cells: tuple[str, ...], widths: list[int]) -> str:

@@ -13,9 +13,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from ..graph import Graph, TensorSpec
+    from ..graph import TensorSpec
     from ..model import Model
-    from ..text import TextEncoder
 
 ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="A model file of any kind that fastgru reads.")]
 Config = Annotated[
@@ -40,13 +39,6 @@ def only_input(model: Model) -> TensorSpec:
         names = ", ".join(spec.name for spec in model.inputs)
         raise BadInput(f"the network takes {len(model.inputs)} inputs ({names}); run it from Python: model(…)")
     return model.inputs[0]
-
-
-def text_encoder(graph: Graph) -> TextEncoder | None:
-    """The network's text front end, or None."""
-    from ..text import TextEncoder
-
-    return None if graph.text is None else TextEncoder.from_json(graph.text)
 
 
 def console() -> Console:

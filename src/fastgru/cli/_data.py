@@ -11,7 +11,6 @@ import numpy as np
 
 from ..errors import BadInput
 from ..graph import TensorSpec
-from ..text import TextEncoder
 
 #: an input, and the rows' lengths where they differ
 Data = tuple[np.ndarray, "np.ndarray | None"]
@@ -26,15 +25,15 @@ def read_input(path: Path, spec: TensorSpec) -> Data:
     return reader(path, spec)
 
 
-def read_texts(path: Path, encoder: TextEncoder) -> Data:
-    """Token ids of a file's texts, one a line; empty lines are skipped."""
+def read_texts(path: Path) -> np.ndarray:
+    """A file's texts, one a line; empty lines are skipped."""
     try:
         texts = [line for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
     except UnicodeDecodeError as error:
         raise BadInput(f"{path}: not a text in UTF-8 ({error.reason} at byte {error.start})") from None
     if not texts:
         raise BadInput(f"{path}: holds no text")
-    return encoder.encode_batch(texts)
+    return np.array(texts, object)
 
 
 def read_lengths(text: str) -> np.ndarray:

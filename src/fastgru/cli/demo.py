@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from ..errors import BadInput, BadModelFile
-from ._common import console, load, table, text_encoder, time_text
+from ._common import console, load, table, time_text
 
 SENTENCES = (
     "A warm, funny film with a big heart, and I would gladly see it again.",
@@ -34,26 +34,27 @@ def demo(
     import fastgru
 
     model = load(fastgru.demo_path(), threads=1)
-    encoder = text_encoder(model.graph)
-    if encoder is None or len(encoder.labels) != 2:
+    front_end = model.front_end
+    if front_end is None or len(front_end.labels) != 2 or len(front_end.inputs) != 1:
         raise BadModelFile("the shipped network has no text front end with two labels; reinstall fastgru")
 
-    def answer(text: str) -> float:
-        ids = encoder.encode(text)
-        if not len(ids):
-            raise BadInput(f"the text {text!r} holds no words")
-        return float(model(ids[None]).item())
+    (encoder,) = front_end.inputs.values()
 
-    low, high = encoder.labels
+    def answer(text: str) -> float:
+        return float(model([text]).item())
+
+    low, high = front_end.labels
     rows = table("answer", f">{high}", ">time", "text")
     for text in texts or SENTENCES:
+        if not encoder.encode([text])[0].any():
+            raise BadInput(f"the text {text!r} holds no words")
         probability = answer(text)
         rows.add_row(
             high if probability > 0.5 else low, f"{probability:.1%}", time_text(_median_time(answer, text)), text
         )
     out = console()
     out.print(rows)
-    out.print(encoder.about)
+    out.print(front_end.about)
 
 
 def _median_time(call: Callable[[str], float], text: str) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._common import Config, ModelFile, bytes_text, console, load, shape_text, text_encoder
+from ._common import Config, ModelFile, bytes_text, console, load, shape_text
 
 
 def inspect(model_file: ModelFile, config: Config = None) -> None:
@@ -12,10 +12,8 @@ def inspect(model_file: ModelFile, config: Config = None) -> None:
     for word, specs in (("input", model.inputs), ("output", model.outputs)):
         for spec in specs:
             out.print(f"{word:<12} {spec.name} {shape_text(spec)} {spec.dtype}")
-    encoder = text_encoder(model.graph)
-    if encoder is not None:
-        labels = f", answers {' / '.join(encoder.labels)}" if encoder.labels else ""
-        out.print(f"text         {len(encoder.tokens):,} tokens, split into {encoder.split}{labels}")
+    if model.front_end is not None and model.front_end.labels:
+        out.print(f"answers      {' / '.join(model.front_end.labels)}")
     out.print(f"fingerprint  {model.fingerprint}")
     for note in model.notes:
         out.print(f"note         {note}")

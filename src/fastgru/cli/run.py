@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ..errors import BadInput
-from ._common import Config, ModelFile, Threads, console, load, only_input, text_encoder, time_text
+from ._common import Config, ModelFile, Threads, console, load, only_input, time_text
 
 
 def run(
@@ -37,13 +37,14 @@ def run(
     model = load(model_file, config, threads)
     names = [spec.name for spec in model.outputs]
     check_output(output, names)
+    spec = only_input(model)
+    encoder = model.front_end.inputs.get(spec.name) if model.front_end is not None else None
     if text:
-        encoder = text_encoder(model.graph)
-        if encoder is None:
+        if encoder is None or not encoder.takes_strings:
             raise BadInput(f"{model_file}: the network has no vocabulary for --text; give it token ids")
-        x, steps = read_texts(input_file, encoder)
+        x, steps = read_texts(input_file), None
     else:
-        x, steps = read_input(input_file, only_input(model))
+        x, steps = read_input(input_file, spec)
     if lengths is not None:
         steps = read_lengths(lengths)
 

@@ -1,0 +1,295 @@
+"""Keras' text and category layers: files of both generations, held against what Keras computed."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastgru
+from fastgru.errors import BadInput, BadModelFile, UnsupportedModel
+from fastgru.graph import GRU, Dense, Embedding, Graph
+from fastgru.importers.keras import text
+from fastgru.importers.keras.archive import Archive
+from fastgru.importers.keras.config import LayerConfig, Report
+from fastgru.text import Encoder, FrontEnd
+
+h5py = pytest.importorskip("h5py")
+
+DATA = Path(__file__).parent / "data" / "text"
+CASES = json.loads((DATA / "layers.json").read_text(encoding="utf-8"))
+NETWORKS = json.loads((DATA / "networks.json").read_text(encoding="utf-8"))
+TEXT = next(case["entry"] for case in CASES if case["entry"]["class_name"] == "TextVectorization")
+LOOKUP = next(case["entry"] for case in CASES if case["entry"]["class_name"] == "StringLookup")
+NUMBERS = next(case["entry"] for case in CASES if case["entry"]["class_name"] == "IntegerLookup")
+CATEGORY = next(case["entry"] for case in CASES if case["entry"]["class_name"] == "CategoryEncoding")
+
+
+def named(case):
+    config, entry = case["entry"]["config"], case["entry"]
+    given = [f"{key}={config[key]}" for key in ("split", "ngrams", "output_mode", "num_oov_indices") if config.get(key)]
+    return f"{case['keras'][0]}-{entry['class_name']}-{case['shape']}-{'-'.join(given)}"
+
+
+def assets_of(case, folder):
+    """What stands beside the configuration: (vocabulary, idf weights)."""
+    with zipfile.ZipFile(folder / "case.keras", "w") as archive:
+        archive.writestr("config.json", "{}")
+        for name, content in case["assets"].items():
+            archive.writestr(name, content)
+    stem = {"TextVectorization": "text_vectorization", "StringLookup": "string_lookup"}
+    name = stem.get(case["entry"]["class_name"], "integer_lookup")
+    with Archive(folder / "case.keras") as archive:
+        return text.stored_vocabulary(archive, f"layers/{name}"), case["idf_weights"]
+
+
+def encoder_of(entry, shape=(None,), stored=None, idf=None, before=None, **changes):
+    report = Report()
+    config = LayerConfig({**entry, "config": {**entry["config"], **changes}}, report)
+    encoder = text.read(config, shape, stored, idf, before)
+    if report.reasons:
+        assert encoder is None
+        raise UnsupportedModel(report.reasons)
+    assert encoder is not None
+    return encoder
+
+
+@pytest.mark.parametrize("case", CASES, ids=named)
+def test_layer_gives_what_keras_gave(case, tmp_path):
+    encoder = encoder_of(case["entry"], tuple(case["shape"]), *assets_of(case, tmp_path))
+    stored = Encoder.from_json(json.loads(json.dumps(encoder.to_json())))
+    assert stored == encoder
+    expected = np.array(case["outputs"], np.int32 if encoder.output == "ids" else np.float32)
+    array = np.array(case["inputs"])
+    given = [case["inputs"], array]
+    if array.dtype.kind == "U":
+        given += [array.astype(object), np.char.encode(array, "utf-8")]
+    for rows in given:
+        got, lengths = stored.encode(rows)
+        assert lengths is None
+        assert got.dtype == expected.dtype
+        np.testing.assert_array_equal(got, expected)
+    spec = text.spec_of("x", encoder)
+    assert (spec.dtype, len(spec.shape), *spec.inner) == (str(expected.dtype), expected.ndim, *spec.inner)
+    assert all(size in (None, held) for size, held in zip(spec.shape, expected.shape, strict=True))
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case["shape"] != [1]], ids=named)
+def test_small_one_hot_is_a_table(case, tmp_path):
+    encoder = encoder_of(case["entry"], tuple(case["shape"]), *assets_of(case, tmp_path))
+    made = text.as_table(encoder)
+    assert (made is None) is (encoder.output != "one_hot")
+    if made is not None:
+        ids = np.array(case["inputs"]) if made[0] is None else made[0].encode(case["inputs"])[0]
+        np.testing.assert_array_equal(made[1][ids], np.array(case["outputs"], np.float32))
+        assert text.as_table(dataclasses.replace(encoder, size=text.MAX_TABLE + 1)) is None
+
+
+# ---- whole networks --------------------------------------------------------------------------------------------------
+
+
+def network(name):
+    """The Graph of a golden file, its layers taken over by hand."""
+    with Archive(DATA / f"{name}.keras") as archive:
+        entries = {entry["name"]: entry for entry in json.loads(archive.read("config.json"))["config"]["layers"]}
+        weights = h5py.File(io.BytesIO(archive.read("model.weights.h5")))
+        stored = text.stored_vocabulary(archive, "layers/text_vectorization")
+
+    def arrays(path):
+        return [np.array(weights[f"layers/{path}/vars/{i}"]) for i in range(len(weights[f"layers/{path}/vars"]))]
+
+    if "text" in entries:
+        source, before = "review", encoder_of(entries["text"], (1,), stored)
+        encoder, (table,), mask = before, arrays("embedding"), "embedding:mask"
+    else:
+        source, before = "tags", encoder_of(entries["lookup"], (None,))
+        made = text.as_table(encoder_of(entries["category"], (None,), before=before))
+        (encoder, table), mask = made, None
+    kernel, recurrent, bias = arrays("gru/cell")
+    layers = (
+        Embedding(name="embedding", inputs=(source,), table=table, mask_zero=mask is not None, mask=f"{source}:mask"),
+        GRU(name="gru", inputs=("embedding",), units=5, kernel=kernel, recurrent_kernel=recurrent, bias=bias[0],
+            recurrent_bias=bias[1], mask=mask),
+        Dense(name="dense", inputs=("gru",), kernel=arrays("dense")[0], bias=arrays("dense")[1]),
+    )  # fmt: skip
+    front = FrontEnd({source: encoder})
+    return Graph((text.spec_of(source, encoder),), layers, ("dense",), name, text=front.to_json())
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_network_takes_strings(name, tmp_path):
+    graph, rows = network(name), NETWORKS[name]["inputs"]
+    fastgru.Model(graph).save(tmp_path / "model.safetensors")
+    model = fastgru.load(tmp_path / "model.safetensors")
+    expected = np.array(NETWORKS[name]["outputs"], np.float32)
+    np.testing.assert_allclose(model(rows), expected, rtol=0, atol=1e-5 * max(1, np.abs(expected).max()))
+    np.testing.assert_array_equal(model.predict(np.array(rows), batch_size=2), model(rows))
+    (encoder,) = model.front_end.inputs.values()
+    np.testing.assert_array_equal(model(encoder.encode(rows)[0]), model(rows), err_msg="ids are still accepted")
+    assert f"input {graph.inputs[0].name!r} takes" in model.summary()
+
+
+# ---- refused ---------------------------------------------------------------------------------------------------------
+
+OWN = {"module": "builtins", "class_name": "function", "config": "my_split", "registered_name": "function"}
+
+
+@pytest.mark.parametrize(
+    ("entry", "shape", "changes", "why"),
+    [
+        (TEXT, (1,), {"standardize": OWN}, "standardize: my_split is a function"),
+        (TEXT, (1,), {"split": {"class_name": "Lambda", "config": {}}}, "split: .* is a function"),
+        (TEXT, (1,), {"split": "words"}, "split='words'"),
+        (TEXT, (1,), {"ragged": True}, "ragged=True"),
+        (TEXT, (1,), {"sparse": True}, "sparse=True"),
+        (TEXT, (1,), {"encoding": "latin-1"}, "encoding='latin-1'"),
+        (TEXT, (1,), {"output_mode": "one_hot"}, "rows of several lengths"),
+        (TEXT, (1,), {"output_mode": "hash"}, "output_mode='hash'"),
+        (TEXT, (2,), {}, "2 of them a row"),
+        (TEXT, (2, 3), {}, "rows of shape"),
+        (TEXT, (), {"split": None, "ngrams": 2}, "without split"),
+        (TEXT, (1,), {"vocabulary": "/etc/passwd"}, "outside the model's, which is not opened"),
+        (TEXT, (1,), {"vocabulary": None}, "vocabulary is not in the file"),
+        (TEXT, (1,), {"surprise": 1}, "option surprise=1 is not known"),
+        (LOOKUP, (2,), {"invert": True}, "invert=True"),
+        (LOOKUP, (2,), {"num_oov_indices": 2}, "num_oov_indices=2: it needs TensorFlow's own hash"),
+        (LOOKUP, (2,), {"salt": [1, 2]}, "salt"),
+        (LOOKUP, (), {"output_mode": "multi_hot"}, "one vector of a whole batch"),
+        (NUMBERS, (2,), {"num_oov_indices": 2, "oov_method": "farmhash"}, "hash functions"),
+        (NUMBERS, (2,), {"vocabulary_dtype": "string"}, "vocabulary_dtype='string'"),
+        (CATEGORY, (2,), {"output_mode": "int"}, "output_mode='int'"),
+        (CATEGORY, (), {}, "one vector of a whole batch"),
+    ],
+)
+def test_refused_by_name(entry, shape, changes, why):
+    with pytest.raises(UnsupportedModel, match=why) as caught:
+        encoder_of(entry, shape, **changes)
+    assert all(reason.startswith(f"layer 'front' ({entry['class_name']})") for reason in caught.value.reasons)
+
+
+@pytest.mark.parametrize(
+    ("entry", "changes", "fault"),
+    [
+        (TEXT, {"vocabulary": [["a"]]}, "'vocabulary' should hold strings"),
+        (TEXT, {"vocabulary": {"a": 1}}, "'vocabulary' should be a list"),
+        (TEXT, {"vocabulary_size": "3"}, "'vocabulary_size'"),
+        (TEXT, {"output_mode": "tf_idf", "idf_weights": [10**400] * 9}, "idf_weights should be 9 numbers"),
+        (TEXT, {"vocabulary": ["a", "a"]}, "'a' stands twice"),
+        (TEXT, {"vocabulary": ["a", ""]}, "'' stands twice"),
+        (TEXT, {"vocabulary": ["a", ""], "output_mode": "multi_hot"}, "'', stands in the vocabulary"),
+        (TEXT, {"ngrams": "2"}, "'ngrams'"),
+        (TEXT, {"ngrams": 10**30}, "'ngrams'"),
+        (TEXT, {"ngrams": [1, -1]}, "'ngrams'"),
+        (TEXT, {"ngrams": []}, "'ngrams'"),
+        (TEXT, {"output_sequence_length": "4"}, "'output_sequence_length'"),
+        (TEXT, {"output_sequence_length": 10**12}, "'max_length'"),
+        (TEXT, {"max_tokens": 3}, "more than max_tokens=3"),
+        (TEXT, {"output_mode": "tf_idf"}, "idf_weights should be"),
+        (TEXT, {"output_mode": "tf_idf", "idf_weights": ["x"] * 9}, "idf_weights should be 9 numbers"),
+        (TEXT, {"output_mode": "tf_idf", "idf_weights": [[0.5]] * 9}, "idf_weights should be 9 numbers"),
+        (TEXT, {"output_mode": "tf_idf", "idf_weights": [0.5]}, "idf_weights should be 9 numbers"),
+        (LOOKUP, {"num_oov_indices": -1}, "'num_oov_indices'"),
+        (LOOKUP, {"num_oov_indices": 0, "vocabulary": []}, "empty"),
+        (LOOKUP, {"mask_token": 0}, "'mask_token' should hold strings"),
+        (NUMBERS, {"vocabulary": ["a"]}, "'vocabulary' should hold whole numbers"),
+        (NUMBERS, {"vocabulary": [10**20]}, "'tokens'"),
+        (NUMBERS, {"oov_token": 1.5}, "'oov_token' should hold whole numbers"),
+        (CATEGORY, {"num_tokens": 0}, "'num_tokens'"),
+        (CATEGORY, {"num_tokens": 10**12}, "'size'"),
+    ],
+)
+def test_bad_configurations_are_named(entry, changes, fault):
+    with pytest.raises(BadModelFile, match=fault) as caught:
+        encoder_of(entry, (1,), **changes)
+    assert "layer 'front'" in str(caught.value)
+
+
+def test_numbers_of_a_stored_vocabulary():
+    config = {"vocabulary": None, "vocabulary_size": 2}
+    assert encoder_of(NUMBERS, stored=["-1", "7"], **config).tokens == (-1, 7)
+    with pytest.raises(BadModelFile, match="should hold numbers, has 'x'"):
+        encoder_of(NUMBERS, stored=["-1", "x"], **config)
+
+
+@pytest.mark.parametrize(
+    ("content", "lines"),
+    [
+        ("\n[UNK]\nb", ["", "[UNK]", "b"]),
+        ("\r\n[UNK]\r\nb", ["", "[UNK]", "b"]),
+        ("\n[UNK]\nb\x1cc\u2028", ["", "[UNK]", "b\x1cc\u2028"]),
+        ("[UNK]\nb\n", ["[UNK]", "b", ""]),
+    ],
+)
+def test_vocabulary_member(content, lines, tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.keras", "w") as archive:
+        archive.writestr("assets/layers/a/vocabulary.txt", content)
+        archive.writestr("assets/layers/c/vocabulary.txt", b"\xff\xfe")
+    with Archive(tmp_path / "x.keras") as archive:
+        assert text.stored_vocabulary(archive, "layers/a") == lines
+        assert text.stored_vocabulary(archive, "layers/b") is None
+        with pytest.raises(BadModelFile, match="no text in UTF-8"):
+            text.stored_vocabulary(archive, "layers/c")
+
+
+def test_paths_count_every_layer_of_a_class():
+    """As both generations name them: TextVectorization in a network in a network, the second StringLookup."""
+    assert text.stored_paths(["TextVectorization"], "layers/sequential/layers") == [
+        "layers/sequential/layers/text_vectorization"
+    ]
+    assert text.stored_paths(["StringLookup", "GRU", "StringLookup", "StringLookup"])[2:] == [
+        "layers/string_lookup_1", "layers/string_lookup_2"
+    ]  # fmt: skip
+
+
+def test_size_of_a_stored_vocabulary():
+    """It tells a last token of no letters from a last line without a token."""
+    lines = ["[UNK]", "b", ""]
+    config = {"vocabulary": None, "vocabulary_size": 3}
+    assert encoder_of(LOOKUP, stored=lines, **config).tokens == ("[UNK]", "b", "")
+    assert encoder_of(LOOKUP, stored=[*lines, ""], **config).tokens == ("[UNK]", "b", "")
+    assert encoder_of(LOOKUP, stored=lines, vocabulary=None, vocabulary_size=2).tokens == ("[UNK]", "b")
+    assert encoder_of(LOOKUP, stored=lines, vocabulary=None, vocabulary_size=None).tokens == ("[UNK]", "b")
+    for faulty in (["[UNK]", "b"], ["[UNK]", "b", "c", "d"]):
+        with pytest.raises(BadModelFile, match=f"has {len(faulty)} lines, not 3"):
+            encoder_of(LOOKUP, stored=faulty, **config)
+
+
+def test_category_encoding_of_ids():
+    ids = encoder_of(LOOKUP, (2,))
+    with pytest.raises(UnsupportedModel, match="num_tokens=5, but it reads ids of 10 tokens"):
+        encoder_of(CATEGORY, (2,), before=ids)
+    hot = encoder_of(CATEGORY, (2,), before=ids, num_tokens=12, output_mode="count")
+    expected = np.zeros((1, 12), np.float32)
+    expected[0, 0] = 2
+    np.testing.assert_array_equal(hot.encode([["dog", "[UNK]"]])[0], expected)
+    with pytest.raises(UnsupportedModel, match="another layer has encoded"):
+        encoder_of(CATEGORY, (2,), before=hot, num_tokens=12)
+    padded = encoder_of(TEXT, (1,), output_sequence_length=3, output_mode="int")
+    hot = encoder_of(CATEGORY, (1,), before=padded, num_tokens=11, output_mode="multi_hot")
+    assert hot.encode(["the"])[0][0].nonzero()[0].tolist() == [0, 2], "the padding counts, as in Keras"
+
+
+def test_unknown_tokens_without_an_id():
+    encoder = encoder_of(LOOKUP, (1,), num_oov_indices=0)
+    with pytest.raises(BadInput, match="'dog' is not in the vocabulary"):
+        encoder.encode(["dog"])
+    encoder = encoder_of(NUMBERS, (1,), num_oov_indices=0)
+    with pytest.raises(BadInput, match="7 is not in the vocabulary"):
+        encoder.encode([7])
+
+
+def test_live_vocabulary():
+    class Layer:
+        def get_vocabulary(self):
+            return [-1, np.int64(10)]
+
+    assert text.live_vocabulary(Layer()) == [-1, 10]
+    config = {"vocabulary": None, "vocabulary_size": 2}
+    assert encoder_of(NUMBERS, (1,), text.live_vocabulary(Layer()), **config).tokens == (-1, 10)
+    config = {"vocabulary": [np.int64(7)], "vocabulary_size": np.int64(2)}  # tf_keras' get_config, not through JSON
+    assert encoder_of(NUMBERS, (1,), **config).to_json()["tokens"] == [-1, 7]
