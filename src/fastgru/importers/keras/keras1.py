@@ -240,7 +240,9 @@ class _Joined:
         if layers:
             return self.sequential(layers)
         if entry.get("class_name") == "Model":
-            self.report.reasons.append("a functional network in the Merge that a Sequential begins with is not supported")
+            self.report.reasons.append(
+                "a functional network in the Merge that a Sequential begins with is not supported"
+            )
         if entry.get("class_name") == "InputLayer":
             end = self._append(entry, [])
             self.inputs.append(end)

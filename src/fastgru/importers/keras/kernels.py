@@ -45,10 +45,14 @@ def check_convolution_of_theano(config: LayerConfig, size: Sequence[int], stride
 
 def check_pooling_of_theano(config: LayerConfig, size: Sequence[int], strides: Sequence[int]) -> None:
     """Refuse a padding that Theano means differently: only windows of 3 that walk by single steps agree."""
-    if math.prod(size) > 1 and any((length, stride) not in ((1, 1), (3, 1)) for length, stride in zip(size, strides, strict=True)):
+    if math.prod(size) > 1 and any(
+        (length, stride) not in ((1, 1), (3, 1)) for length, stride in zip(size, strides, strict=True)
+    ):
         _check(config)
 
 
 def _check(config: LayerConfig) -> None:
     if config.report.backend == THEANO and config.take("padding", "valid") == "same":
-        config.refuse("padding='same' with these sizes and strides is not supported: Theano pads otherwise than all others")
+        config.refuse(
+            "padding='same' with these sizes and strides is not supported: Theano pads otherwise than all others"
+        )
