@@ -21,6 +21,7 @@ import numpy as np
 
 from ...errors import BadInput, BadModelFile, UnsupportedModel
 from ...graph import Graph
+from . import keras1
 from .build import Builder, Value
 from .config import Report
 from .container import Config, opened
@@ -72,7 +73,7 @@ def read(
         with opened(path, config) as content:
             versions = content.versions if keras_version is None else (keras_version,)
             generation = _generation(versions, keras_version is not None) or _telltale(content.architecture)
-            return _build(content.architecture, content.weights, generation, custom_layers)
+            return _build(content.architecture, content.weights, generation, custom_layers, content.backend)
     except BadModelFile as error:
         raise BadModelFile(f"{path}: {error}") from error
 
@@ -120,9 +121,20 @@ def _live_tensor(array: Any) -> Tensor:
 
 
 def _build(
-    architecture: Any, weights: Source, generation: int | None, custom_layers: Mapping[str, Any] | None
+    architecture: Any,
+    weights: Source,
+    generation: int | None,
+    custom_layers: Mapping[str, Any] | None,
+    backend: str | None = None,
 ) -> Graph:
-    report = Report(generation, custom=dict(custom_layers or {}))
+    report = Report(generation, backend, custom=dict(custom_layers or {}))
+    if generation == 1:
+        if not keras1.is_spelled(architecture):
+            raise UnsupportedModel(
+                "the network does not say which Keras wrote it, and it is not in the words of Keras 1: "
+                "say keras_version='2' or '3' if that is what it follows"
+            )
+        architecture = keras1.translated(architecture, report)
     network = read_network(architecture, report)
     if network is None:
         raise UnsupportedModel(report.reasons)
@@ -164,6 +176,8 @@ def _generation(versions: Iterable[str], is_option: bool) -> int | None:
 
 def _telltale(architecture: Any) -> int | None:
     """What the spelling of the input's shape says: batch_input_shape up to Keras 2, batch_shape since Keras 3."""
+    if keras1.is_spelled(architecture):
+        return 1
     found: set[int] = set()
     rest = [architecture]
     while rest:

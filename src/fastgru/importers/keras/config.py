@@ -29,6 +29,8 @@ class Report:
     ----------
     generation : int or None
         1, 2 or 3: of the Keras that wrote the network; None where nothing says.
+    backend : str or None
+        What that Keras computed with, such as ``"theano"``; None where nothing says.
     reasons : list of str
         Why the network is refused.
     policies : dict of str to list of str
@@ -40,6 +42,7 @@ class Report:
     """
 
     generation: int | None = None
+    backend: str | None = None
     reasons: list[str] = field(default_factory=list)
     policies: dict[str, list[str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)

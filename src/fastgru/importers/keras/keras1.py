@@ -65,6 +65,24 @@ MERGES = {
 UNORDERED = ("ZeroPadding2D", "Cropping2D", "UpSampling2D")
 
 
+#: keys of layers with weights that no other Keras writes
+_TELLTALES = frozenset({"init", "inner_init"})
+
+
+def is_spelled(document: Any) -> bool:
+    """Whether an architecture is in the words of Keras 1."""
+    rest = [document]
+    while rest:
+        node = rest.pop()
+        if isinstance(node, Mapping):
+            if _TELLTALES & node.keys():
+                return True
+            rest += node.values()
+        elif isinstance(node, (list, tuple)):
+            rest += node
+    return False
+
+
 def translated(document: Any, report: Report) -> Any:
     """The architecture of a Keras 1 network in the spelling of Keras 2.
 
@@ -95,7 +113,7 @@ def _network(class_name: str, config: Any, report: Report) -> Config:
         config = mapping(config, "the architecture's config")
         layers = [_entry(layer, report) for layer in sequence(config.get("layers")) or ()]
         return {"class_name": class_name, "config": {**config, "layers": layers}}
-    if layers and _named(layers[0]).get("class_name") == "Merge":
+    if layers and (_named(layers[0]).get("class_name") == "Merge" or _has_shared(layers)):
         return {"class_name": "Model", "config": _joined(layers, report)}
     return {"class_name": class_name, "config": [_entry(layer, report) for layer in layers]}
 
@@ -206,7 +224,7 @@ CHANGES: dict[str, Change] = {
 }
 
 
-# ---- Sequential networks that begin with a Merge ---------------------------------------------------------------------
+# ---- Sequential networks that are no plain chain ---------------------------------------------------------------------
 
 
 class _Joined:
@@ -272,6 +290,13 @@ class _Joined:
                 nodes.append(call)
             return [name, nodes.index(call), 0]
         return [name, 0, 0]
+
+
+def _has_shared(layers: Sequence[Any]) -> bool:
+    """Whether a layer stands there twice: Keras 1 tells it by its name."""
+    configs = [_named(layer).get("config") for layer in layers]
+    names = [config.get("name") for config in configs if isinstance(config, Mapping) and "name" in config]
+    return len(set(names)) < len(names)
 
 
 def _joined(layers: Sequence[Any], report: Report) -> Config:
