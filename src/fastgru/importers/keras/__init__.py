@@ -73,7 +73,8 @@ def read(
         with opened(path, config) as content:
             versions = content.versions if keras_version is None else (keras_version,)
             generation = _generation(versions, keras_version is not None) or _telltale(content.architecture)
-            return _build(content.architecture, content.weights, generation, custom_layers, content.backend)
+            report = _report(generation, versions, custom_layers, content.backend)
+            return _build(content.architecture, content.weights, report)
     except BadModelFile as error:
         raise BadModelFile(f"{path}: {error}") from error
 
@@ -106,8 +107,9 @@ def from_keras(keras_model: Any, custom_layers: Mapping[str, Any] | None = None)
     if not keras_model.built:
         raise BadInput("the model has no weights yet: build it, or call it once")
     architecture = {"class_name": kind.__name__, "config": keras_model.get_config()}
-    generation = _generation((str(getattr(package, "__version__", "")),), False)
-    return _build(architecture, FlatSource(_live_layers(keras_model.layers)), generation, custom_layers)
+    versions = (str(getattr(package, "__version__", "")),)
+    report = _report(_generation(versions, False), versions, custom_layers)
+    return _build(architecture, FlatSource(_live_layers(keras_model.layers)), report)
 
 
 def _live_layers(keras_layers: Iterable[Any]) -> Iterator[tuple[str, list[Tensor]]]:
@@ -120,15 +122,15 @@ def _live_tensor(array: Any) -> Tensor:
     return Tensor(array.shape, lambda: np.array(array, np.float32, order="C"))
 
 
-def _build(
-    architecture: Any,
-    weights: Source,
-    generation: int | None,
-    custom_layers: Mapping[str, Any] | None,
-    backend: str | None = None,
-) -> Graph:
-    report = Report(generation, backend, custom=dict(custom_layers or {}))
-    if generation == 1:
+def _report(
+    generation: int | None, versions: Iterable[str], custom_layers: Mapping[str, Any] | None, backend: str | None = None
+) -> Report:
+    multi_backend = generation == 1 or any(re.fullmatch(r"2\.[0-3](\.\d+)?", version) for version in versions)
+    return Report(generation, backend, multi_backend, custom=dict(custom_layers or {}))
+
+
+def _build(architecture: Any, weights: Source, report: Report) -> Graph:
+    if report.generation == 1:
         if not keras1.is_spelled(architecture):
             raise UnsupportedModel(
                 "the network does not say which Keras wrote it, and it is not in the words of Keras 1: "

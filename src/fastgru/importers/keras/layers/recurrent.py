@@ -225,7 +225,7 @@ def bidirectional(config: LayerConfig) -> Part | None:
     if not isinstance(forward.own, Recurrence) or not isinstance(backward.own, Recurrence):
         config.refuse(f"a Bidirectional {forward_config.class_name} is not supported")
         return None
-    halves = _halves(forward.own, backward.own, own_backward is not None)
+    halves = _halves(config, forward.own, backward.own, own_backward is not None)
 
     def call(build: Builder, weights: Weights, x: Any, initial_state: Any = None) -> Result:
         x, states = _inputs(x, initial_state)
@@ -245,9 +245,11 @@ def bidirectional(config: LayerConfig) -> Part | None:
     return Part(call, forward.trainable + backward.trainable, forward.fixed + backward.fixed, ("initial_state",))
 
 
-def _halves(forward: Recurrence, backward: Recurrence, is_own: bool) -> tuple[Recurrence, Recurrence]:
-    """Keras turns the walk of the second half around, and has masked outputs be zero in both."""
-    zero = forward.return_sequences
+def _halves(
+    config: LayerConfig, forward: Recurrence, backward: Recurrence, is_own: bool
+) -> tuple[Recurrence, Recurrence]:
+    """Keras turns the walk of the second half around, and since it is part of TensorFlow zeroes masked outputs in both."""
+    zero = forward.return_sequences and not config.report.multi_backend
     go_backwards = backward.go_backwards if is_own else not forward.go_backwards
     return (
         replace(forward, zero_output_for_mask=zero),
