@@ -21,9 +21,10 @@ import numpy as np
 
 from ...errors import BadInput, BadModelFile, UnsupportedModel
 from ...graph import Graph
+from . import keras1
 from .build import Builder, Value
 from .config import Report
-from .container import Config, Content, opened
+from .container import Config, opened
 from .network import Network, read_network
 from .weights import FlatSource, Source, Tensor
 
@@ -70,8 +71,10 @@ def read(
     path = Path(path)
     try:
         with opened(path, config) as content:
-            generation = _generation_of(content, keras_version)
-            return _build(content.architecture, content.weights, generation, custom_layers)
+            versions = content.versions if keras_version is None else (keras_version,)
+            generation = _generation(versions, keras_version is not None) or _telltale(content.architecture)
+            report = _report(generation, versions, custom_layers, content.backend)
+            return _build(content.architecture, content.weights, report)
     except BadModelFile as error:
         raise BadModelFile(f"{path}: {error}") from error
 
@@ -79,12 +82,7 @@ def read(
 def generation_of(path: str | os.PathLike[str], config: Config | None = None) -> int | None:
     """1, 2 or 3: of the Keras that wrote a file; None where nothing says. Raises as `read`."""
     with opened(Path(path), config) as content:
-        return _generation_of(content, None)
-
-
-def _generation_of(content: Content, keras_version: str | None) -> int | None:
-    versions = content.versions if keras_version is None else (keras_version,)
-    return _generation(versions, keras_version is not None) or _telltale(content.architecture)
+        return _generation(content.versions, False) or _telltale(content.architecture)
 
 
 def from_keras(keras_model: Any, custom_layers: Mapping[str, Any] | None = None) -> Graph:
@@ -115,8 +113,9 @@ def from_keras(keras_model: Any, custom_layers: Mapping[str, Any] | None = None)
     if not keras_model.built:
         raise BadInput("the model has no weights yet: build it, or call it once")
     architecture = {"class_name": kind.__name__, "config": keras_model.get_config()}
-    generation = _generation((str(getattr(package, "__version__", "")),), False)
-    return _build(architecture, FlatSource(_live_layers(keras_model.layers)), generation, custom_layers)
+    versions = (str(getattr(package, "__version__", "")),)
+    report = _report(_generation(versions, False), versions, custom_layers)
+    return _build(architecture, FlatSource(_live_layers(keras_model.layers)), report)
 
 
 def _live_layers(keras_layers: Iterable[Any]) -> Iterator[tuple[str, list[Tensor]]]:
@@ -129,10 +128,21 @@ def _live_tensor(array: Any) -> Tensor:
     return Tensor(array.shape, lambda: np.array(array, np.float32, order="C"))
 
 
-def _build(
-    architecture: Any, weights: Source, generation: int | None, custom_layers: Mapping[str, Any] | None
-) -> Graph:
-    report = Report(generation, custom=dict(custom_layers or {}))
+def _report(
+    generation: int | None, versions: Iterable[str], custom_layers: Mapping[str, Any] | None, backend: str | None = None
+) -> Report:
+    multi_backend = generation == 1 or any(re.fullmatch(r"2\.[0-3](\.\d+)?", version) for version in versions)
+    return Report(generation, backend, multi_backend, custom=dict(custom_layers or {}))
+
+
+def _build(architecture: Any, weights: Source, report: Report) -> Graph:
+    if report.generation == 1:
+        if not keras1.is_spelled(architecture):
+            raise UnsupportedModel(
+                "the network does not say which Keras wrote it, and it is not in the words of Keras 1: "
+                "say keras_version='2' or '3' if that is what it follows"
+            )
+        architecture = keras1.translated(architecture, report)
     network = read_network(architecture, report)
     if network is None:
         raise UnsupportedModel(report.reasons)
@@ -174,6 +184,8 @@ def _generation(versions: Iterable[str], is_option: bool) -> int | None:
 
 def _telltale(architecture: Any) -> int | None:
     """What the spelling of the input's shape says: batch_input_shape up to Keras 2, batch_shape since Keras 3."""
+    if keras1.is_spelled(architecture):
+        return 1
     found: set[int] = set()
     rest = [architecture]
     while rest:

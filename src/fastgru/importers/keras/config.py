@@ -29,6 +29,10 @@ class Report:
     ----------
     generation : int or None
         1, 2 or 3: of the Keras that wrote the network; None where nothing says.
+    backend : str or None
+        What that Keras computed with, such as ``"theano"``; None where nothing says.
+    multi_backend : bool
+        It was the first, independent Keras, up to 2.3, not the one that came with TensorFlow.
     reasons : list of str
         Why the network is refused.
     policies : dict of str to list of str
@@ -40,6 +44,8 @@ class Report:
     """
 
     generation: int | None = None
+    backend: str | None = None
+    multi_backend: bool = False
     reasons: list[str] = field(default_factory=list)
     policies: dict[str, list[str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -71,7 +77,10 @@ class LayerConfig:
     def __init__(self, entry: Any, report: Report, within: LayerConfig | None = None) -> None:
         entry = mapping(entry, "a layer")
         self.class_name = self.label = str(entry.get("class_name", ""))
-        self._values = mapping(entry.get("config"), f"the config of a {self.class_name or 'layer'}")
+        written = entry.get("config")
+        if sequence(written) is not None:  # a Sequential network's, up to Keras 2.2
+            written = {"layers": written}
+        self._values = mapping(written, f"the config of a {self.class_name or 'layer'}")
         self.report = report
         self.name = printable(self._values.get("name") or entry.get("name") or self.class_name.lower() or "layer")
         #: what the network's wiring calls it

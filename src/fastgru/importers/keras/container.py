@@ -45,11 +45,14 @@ class Content:
         Of Keras, wherever the file or the architecture name one.
     weights : Source
         Readable while the file is open.
+    backend : str or None
+        What Keras computed with, where the file says.
     """
 
     architecture: Any
     versions: tuple[str, ...]
     weights: Source
+    backend: str | None = None
 
 
 @contextmanager
@@ -99,13 +102,15 @@ def _hdf5(file: Any, path: Path, config: Config | None) -> Content:
             raise BadModelFile("holds an architecture but no group 'model_weights'")
         # a whole model that names no version is of Keras 1, as Keras itself has it
         versions = _version_of(file) + _versions(architecture) or ("1",)
-        return Content(architecture, versions, FlatSource.legacy(group))
+        return Content(architecture, versions, FlatSource.legacy(group), _backend(file, group))
     legacy = "layer_names" in file.attrs or "layer_names0" in file.attrs
     if not legacy and not TreeSource.is_one(file):
         raise BadModelFile("an HDF5 file that is not of Keras: neither 'model_config' nor weights of layers in it")
     architecture = read_config(_needed(config, path))
     versions = _version_of(file) + _versions(architecture)
-    return Content(architecture, versions, FlatSource.legacy(file) if legacy else TreeSource.of(file))
+    if not legacy:
+        return Content(architecture, versions, TreeSource.of(file))
+    return Content(architecture, versions, FlatSource.legacy(file), _backend(file, file))
 
 
 @contextmanager
@@ -169,6 +174,17 @@ def _refuse_config(config: Config | None, path: Path) -> None:
 def _version_of(file: Any) -> tuple[str, ...]:
     version = hdf5.text(file, "keras_version")
     return () if version is None else (version,)
+
+
+def _backend(file: Any, group: Any) -> str | None:
+    """What Keras computed with: since Keras 2 the file says it, before the names of weights end in ``:0`` or don't."""
+    for node in (file, group):
+        backend = hdf5.text(node, "backend")
+        if backend is not None:
+            return backend
+    layers = [hdf5.child(group, name) for name in hdf5.names(group, "layer_names")]
+    weights = [name for layer in layers if layer is not None for name in hdf5.names(layer, "weight_names")]
+    return None if not weights else "tensorflow" if weights[0].endswith(":0") else "theano"
 
 
 def _versions(*documents: Any) -> tuple[str, ...]:

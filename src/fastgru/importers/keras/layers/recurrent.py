@@ -12,7 +12,7 @@ from typing import Any
 
 from .... import graph
 from ....graph import Array
-from .. import activations
+from .. import activations, gates
 from ..build import Builder, Value
 from ..config import LayerConfig
 from ..weights import Weights
@@ -134,6 +134,9 @@ def _cell(config: LayerConfig) -> Cell:
         "recurrent_activation": activations.read(config, "recurrent_activation", _recurrent_default(config), gate=True),
     }
 
+    if config.flag("gates_apart"):  # keras1 writes it
+        return Cell(units, options, lambda weights, features: gates.of_keras1(weights, features, units), 9)
+
     def take(weights: Weights, features: int) -> dict[str, Array | None]:
         kernel, recurrent_kernel, bias = weights.take(
             kernel=(features, 3 * units), recurrent_kernel=(units, 3 * units), bias=bias_shape
@@ -156,6 +159,13 @@ def _recurrent_default(config: LayerConfig) -> str:
 @reads("GRU", ignored=IGNORED)
 def gru(config: LayerConfig) -> Part:
     return _part(config, Recurrence((_cell(config),), lambda weights: [weights.child("cell")], **_walk(config)))
+
+
+@reads("CuDNNGRU", ignored=IGNORED)
+def cudnn_gru(config: LayerConfig) -> Part:
+    units = config.size("units")
+    cell = Cell(units, {"reset_after": True}, lambda weights, features: gates.of_cudnn(weights, features, units), 3)
+    return _part(config, Recurrence((cell,), lambda weights: [weights.child("cell")], **_walk(config)))
 
 
 @reads("RNN", ignored=IGNORED, note="of GRUCell, a list of them or StackedRNNCells")
@@ -215,7 +225,7 @@ def bidirectional(config: LayerConfig) -> Part | None:
     if not isinstance(forward.own, Recurrence) or not isinstance(backward.own, Recurrence):
         config.refuse(f"a Bidirectional {forward_config.class_name} is not supported")
         return None
-    halves = _halves(forward.own, backward.own, own_backward is not None)
+    halves = _halves(config, forward.own, backward.own, own_backward is not None)
 
     def call(build: Builder, weights: Weights, x: Any, initial_state: Any = None) -> Result:
         x, states = _inputs(x, initial_state)
@@ -235,9 +245,11 @@ def bidirectional(config: LayerConfig) -> Part | None:
     return Part(call, forward.trainable + backward.trainable, forward.fixed + backward.fixed, ("initial_state",))
 
 
-def _halves(forward: Recurrence, backward: Recurrence, is_own: bool) -> tuple[Recurrence, Recurrence]:
-    """Keras turns the walk of the second half around, and has masked outputs be zero in both."""
-    zero = forward.return_sequences
+def _halves(
+    config: LayerConfig, forward: Recurrence, backward: Recurrence, is_own: bool
+) -> tuple[Recurrence, Recurrence]:
+    """Keras turns the walk of the second half around, and since it is part of TensorFlow zeroes masked outputs in both."""
+    zero = forward.return_sequences and not config.report.multi_backend
     go_backwards = backward.go_backwards if is_own else not forward.go_backwards
     return (
         replace(forward, zero_output_for_mask=zero),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .... import graph
-from .. import activations
+from .. import activations, kernels
 from ..build import Builder, Value
 from ..config import LayerConfig
 from ..weights import Weights
@@ -39,12 +39,11 @@ def conv(config: LayerConfig) -> Part:
     units, size = config.size("filters"), config.several("kernel_size", axes)
     groups, use_bias = config.whole("groups", 1), config.flag("use_bias", True)
     window = _window(config, size, 1)
+    kernels.check_convolution_of_theano(config, size, window["strides"])
     activation = activations.read(config, "activation")
 
     def call(build: Builder, weights: Weights, x: Value) -> Value:
-        kernel, bias = weights.take(
-            kernel=(*size, x.features // max(groups, 1), units), bias=(units,) if use_bias else None
-        )
+        kernel, bias = kernels.take(config, weights, size, x.features // max(groups, 1), units, use_bias)
         options = {"kernel": kernel, "bias": bias, "groups": groups, "activation": activation}
         return build.add(graph.Conv, x, passes_mask=False, **window, **options)
 
@@ -104,6 +103,7 @@ def pooling(config: LayerConfig) -> Part:
     axes = axes_of(config)
     size = config.several("pool_size", axes, 2)
     window = _window(config, size, size)
+    kernels.check_pooling_of_theano(config, size, window["strides"])
     function = "maximum" if config.class_name.startswith("Max") else "average"
     return Part(
         lambda build, weights, x: build.add(
