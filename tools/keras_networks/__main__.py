@@ -37,6 +37,14 @@ from wirings import WIRINGS
 
 POLICIES = {3: ("mixed_float16", "mixed_bfloat16", "float64", "bfloat16", "float16"), 2: ("mixed_float16", "mixed_bfloat16", "float64")}
 TRIES = 30
+#: what has many options, and so more turns than one
+TURNS = {
+    "attention": 4, "multi_head_attention": 4, "conv1d": 4, "conv2d": 3, "pooling1d": 2, "merge": 3, "slice_steps": 4,
+    "function": 5, "operator_scalar": 3, "operator_tensors": 2, "activation_layer": 4, "time_distributed": 3,
+    "time_distributed_rows": 3, "gru": 4, "bidirectional": 4, "rnn_of_cells": 2, "bidirectional_states": 2,
+    "state_of_one_starts_another": 2, "states_as_inputs": 5, "encoder_decoder": 4, "decoder": 2, "dict_outputs": 3,
+    "crnn": 3, "hierarchical": 3, "global_pooling": 2, "sequential": 4, "nested": 3, "shared": 2, "two_inputs": 2,
+}  # fmt: skip
 
 
 def themes(generation: int) -> list[tuple[str | None, str | None]]:
@@ -45,7 +53,9 @@ def themes(generation: int) -> list[tuple[str | None, str | None]]:
     names = {name: None for group in (PIECES, NODES) for rank in group.values() for name in rank}
     pieces = [(None, name) for name in names if name not in PIECES_ONLY[other]]
     wirings = [(name, None) for name in WIRINGS if name not in WIRINGS_ONLY[other]]
-    return [*pieces, *wirings]
+    once = [*pieces, *wirings]
+    more = [theme for turn in range(2, 6) for theme in once if TURNS.get(theme[0] or theme[1] or "", 1) >= turn]
+    return [*once, *more]
 
 
 def build(keras: Any, seed: list[int], wiring: str | None, must: str | None, policy: str) -> tuple[Maker, Any]:
@@ -113,7 +123,7 @@ def main() -> int:
             try:
                 entry = one(keras, [options.seed, number, attempt], theme, kind, policy, stem)
             except Exception as error:  # whatever Keras says to a draw that it does not accept
-                reason = f"{next(filter(None, theme))}: {type(error).__name__}: {str(error).strip().splitlines()[0][:150] if str(error) else ''}"
+                reason = f"{next(filter(None, theme))}: {type(error).__name__}: {' '.join(str(error).split())[:220]}"
                 refused[reason] += 1
                 if options.verbose:
                     traceback.print_exc(limit=-3)

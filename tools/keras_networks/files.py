@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from maker import Maker, reset
+from maker import Maker, reset, tensor_name
 
 #: by generation: what is written, with its share of the networks
 KINDS = {
@@ -55,6 +55,3 @@ def answers(maker: Maker, model: Any) -> tuple[list[str], dict[str, np.ndarray]]
     reset(model)
     return names, arrays
 
-
-def tensor_name(tensor: Any) -> str:
-    return str(tensor.name).split(":")[0]

@@ -148,3 +148,6 @@ def reset(model: Any) -> None:
 
 def _is_float(weight: Any) -> bool:
     return "float" in str(weight.dtype)
+
+def tensor_name(tensor: Any) -> str:
+    return str(tensor.name).split(":")[0]

@@ -28,7 +28,7 @@ BOTH = (
 )  # fmt: skip
 KERAS3 = (
     "celu", "hard_silu", "hard_tanh", "leaky_relu", "log_sigmoid", "relu6", "silu", "squareplus", "tanh_shrink",
-    "soft_shrink", "hard_shrink", "threshold", "sparse_plus", "sparse_sigmoid",
+    "soft_shrink", "hard_shrink", "sparse_plus", "sparse_sigmoid",
 )  # fmt: skip
 ROWWISE = ("softmax", "log_softmax", "sparsemax", "glu")
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import nodes
 import pieces
-from maker import BATCH, Maker
+from maker import BATCH, Maker, tensor_name
 from nodes import NODES, shape_of
 from pieces import IMAGE, PIECES, SEQUENCE, VECTOR
 
@@ -35,7 +35,9 @@ class Chain:
 
     @property
     def shape(self) -> tuple[int | None, ...]:
-        return tuple(self.at.output_shape) if self.is_sequential else shape_of(self.at)
+        if not self.is_sequential:
+            return shape_of(self.at)
+        return tuple(self.at.output_shape) if self.at.layers else shape_of(next(iter(self.maker.tensors.values())))
 
     @property
     def rank(self) -> int:
@@ -152,9 +154,11 @@ def sequential(maker: Maker, must: str | None) -> Any:
     chain.body(must)
     if maker.chance(0.3) and not maker.batch_size:
         maker.say("built by its first call")
-        model = maker.keras.Sequential([maker.keras.layers.deserialize(maker.keras.layers.serialize(l)) for l in model.layers])
+        copies = [maker.keras.layers.deserialize(maker.keras.layers.serialize(layer)) for layer in model.layers]
+        model = maker.keras.Sequential(copies)
         (array,) = maker.arrays.values()
         model(array)
+        maker.arrays = {tensor_name(model.inputs[0]): array}
     return model
 
 
