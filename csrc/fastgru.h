@@ -87,6 +87,7 @@ typedef enum fg_kind {
     FG_SELECT_TIME,    /* the same over time */
     FG_LAST,           /* the last step of a sequence */
     FG_AND_MASKS,      /* a mask that is true where all of `inputs` are; y is the mask */
+    FG_OR_MASKS,       /* a mask that is true where any of `inputs` is; y is the mask */
     FG_APPEND_MASKS,   /* masks one after the other; y is the mask */
     FG_CONV,
     FG_POOL,

@@ -352,6 +352,7 @@ extern const fg_layer_ops fg_reshape_ops;
 extern const fg_layer_ops fg_concatenate_ops;
 extern const fg_layer_ops fg_append_ops;
 extern const fg_layer_ops fg_and_masks_ops;
+extern const fg_layer_ops fg_or_masks_ops;
 extern const fg_layer_ops fg_append_masks_ops;
 extern const fg_layer_ops fg_transpose_ops;
 extern const fg_layer_ops fg_transpose_time_ops;

@@ -1,5 +1,5 @@
-/* Masks out of masks: true where all are, or one after the other. A mask that is absent in a call is all true, and one
- * made of absent ones is absent. */
+/* Masks out of masks: true where all are, or any is, or one after the other. A mask that is absent in a call is all true,
+ * and one made of absent ones is absent. */
 #include <string.h>
 
 #include "layers.h"
@@ -9,7 +9,7 @@ static void release(fg_step *step)
     (void)step;
 }
 
-static fg_status and_add(fg_plan *plan, fg_step *step, const fg_layer *layer)
+static fg_status join_add(fg_plan *plan, fg_step *step, const fg_layer *layer)
 {
     fg_status status = fg_keep_inputs(plan, step, layer, FG_BYTES);
     if (status == FG_OK)
@@ -19,28 +19,41 @@ static fg_status and_add(fg_plan *plan, fg_step *step, const fg_layer *layer)
     return fg_define_mask(plan, layer->y, layer->x, FG_NONE, false);
 }
 
-static void and_share(const fg_step *step, const fg_context *c, int member)
+/* True where all inputs are, or any of them is. */
+static void join(const fg_step *step, const fg_context *c, int member, bool any)
 {
     int64_t first, last;
     if (!fg_slot_of(c, step->y).view.data)
         return;
     fg_share(c, member, c->rows, &first, &last);
     for (int64_t b = c->row + first; b < c->row + last; b++) {
-        int64_t y_time, time;
+        int64_t y_time;
         uint8_t *y = fg_bytes_of(c, step->y, b, &y_time);
         for (int64_t t = 0; t < c->steps; t++)
-            y[t * y_time] = 1;
+            y[t * y_time] = !any;
         for (int32_t i = 0; i < step->n_inputs; i++) {
-            if (!fg_slot_of(c, step->inputs[i]).view.data)
-                continue;
-            const uint8_t *x = fg_bytes_of(c, step->inputs[i], b, &time);
+            int64_t time = 0;
+            const uint8_t absent = 1;
+            const bool is_absent = !fg_slot_of(c, step->inputs[i]).view.data;
+            const uint8_t *x = is_absent ? &absent : fg_bytes_of(c, step->inputs[i], b, &time);
             for (int64_t t = 0; t < c->steps; t++)
-                y[t * y_time] &= x[t * time] != 0;
+                y[t * y_time] = any ? y[t * y_time] || x[t * time] : y[t * y_time] && x[t * time];
         }
     }
 }
 
-const fg_layer_ops fg_and_masks_ops = {.add = and_add, .share = and_share, .release = release};
+static void and_share(const fg_step *step, const fg_context *c, int member)
+{
+    join(step, c, member, false);
+}
+
+static void or_share(const fg_step *step, const fg_context *c, int member)
+{
+    join(step, c, member, true);
+}
+
+const fg_layer_ops fg_and_masks_ops = {.add = join_add, .share = and_share, .release = release};
+const fg_layer_ops fg_or_masks_ops = {.add = join_add, .share = or_share, .release = release};
 
 static fg_status append_add(fg_plan *plan, fg_step *step, const fg_layer *layer)
 {

@@ -267,6 +267,7 @@ static const fg_layer_ops *ops_of(fg_kind kind)
     case FG_SELECT_TIME: return &fg_select_time_ops;
     case FG_LAST: return &fg_last_ops;
     case FG_AND_MASKS: return &fg_and_masks_ops;
+    case FG_OR_MASKS: return &fg_or_masks_ops;
     case FG_APPEND_MASKS: return &fg_append_masks_ops;
     case FG_CONV: return &fg_conv_ops;
     case FG_POOL: return &fg_pool_ops;

@@ -303,7 +303,8 @@ def concatenate(layer: g.Concatenate, at: Run) -> None:
 
 def join_masks(layer: g.JoinMasks, at: Run) -> None:
     masks = [at.values[name] for name in layer.inputs]
-    at.values[layer.name] = np.concatenate(masks, axis=1) if layer.over_time else np.logical_and.reduce(masks)
+    join = np.logical_or if layer.any_of else np.logical_and
+    at.values[layer.name] = np.concatenate(masks, axis=1) if layer.over_time else join.reduce(masks)
 
 
 def transpose(layer: g.Transpose, at: Run) -> None:

@@ -68,7 +68,7 @@ cdef int describe_masking(Plan plan, object layer, fg_layer *c) except -1:
 
 
 cdef int describe_join_masks(Plan plan, object layer, fg_layer *c, list keep) except -1:
-    c.kind = FG_APPEND_MASKS if layer.over_time else FG_AND_MASKS
+    c.kind = FG_APPEND_MASKS if layer.over_time else FG_OR_MASKS if layer.any_of else FG_AND_MASKS
     plan.inputs_of(layer, c, keep)
     return 0
 

@@ -116,12 +116,13 @@ class GRU(Layer):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class JoinMasks(Layer):
-    """A mask made of others, which `inputs` name: true where all of them are or, with `over_time`, one after the other.
+    """A mask made of others, which `inputs` name: true where all of them are or, with `any_of`, where one of them is.
 
-    Defines the mask ``name`` itself: (batch, time) bool.
+    With `over_time` they follow each other. Defines the mask ``name`` itself: (batch, time) bool.
     """
 
     over_time: bool = False
+    any_of: bool = False
 
     kind: ClassVar[str] = "JoinMasks"
     arity: ClassVar[tuple[int, int | None]] = (1, None)
@@ -131,6 +132,8 @@ class JoinMasks(Layer):
         for spec in parts:
             if spec.dtype != "bool":
                 raise self._fail(f"joins masks, but {spec.name!r} is {spec.dtype}")
+        if self.over_time and self.any_of:
+            raise self._fail("masks are joined over time or step by step, not both")
         steps = [spec.shape[1] for spec in parts]
         time = joined_steps(self, steps) if self.over_time else common_steps(self, steps)
         return (TensorSpec(self.name, (None, time), "bool", ("batch", "time")),)

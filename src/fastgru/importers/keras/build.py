@@ -139,7 +139,7 @@ class Builder:
         """The last hidden state of the GRU that made a value."""
         return Value(self._specs[f"{value.name}:state"])
 
-    def join_masks(self, inputs: Sequence[Value], over_time: bool = False) -> Value:
+    def join_masks(self, inputs: Sequence[Value], over_time: bool = False, any_of: bool = False) -> Value:
         """The mask of what is made of several values, as a carrier of `mask`, `is_masked` and `given`."""
         masked = [value for value in inputs if value.mask is not None]
         if not masked or (over_time and len(masked) < len(inputs)):
@@ -149,7 +149,7 @@ class Builder:
         if len(set(names)) == 1 and not over_time:
             return replace(masked[0], is_masked=is_masked)
         name = self._unique(f"{self.name}.mask")
-        layer = JoinMasks(name=name, inputs=tuple(names), over_time=over_time)
+        layer = JoinMasks(name=name, inputs=tuple(names), over_time=over_time, any_of=any_of)
         self._define(layer.infer(self._specs))
         self.layers.append(layer)
         return replace(masked[0], mask=name, is_masked=is_masked)

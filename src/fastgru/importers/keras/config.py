@@ -104,6 +104,8 @@ class LayerConfig:
     @property
     def is_operation(self) -> bool:
         """Whether it is a node of an operation such as ``x + y``, not a layer."""
+        if self._module is None and self.report.generation == 3 and "trainable" not in self._values:
+            return self.class_name != "InputLayer"  # legacy HDF5 files of Keras 3 name no modules
         return ".ops." in f"{self._module}." or self.class_name in ("TFOpLambda", "SlicingOpLambda")
 
     @property

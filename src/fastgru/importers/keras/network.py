@@ -7,10 +7,10 @@ from typing import Any
 
 from ...errors import BadModelFile, UnsupportedModel
 from ...graph import TensorSpec, tensor_spec
-from . import layers, outline
+from . import layers, masks, outline
 from .build import Builder, Value
 from .config import LayerConfig, Report
-from .outline import Entry, Node, Outline, Ref
+from .outline import Entry, Node, Outline, Ref, refs_of
 from .weights import Source, Weights
 
 #: arguments of a call that say nothing at inference
@@ -31,6 +31,13 @@ class Member:
     @property
     def owner(self) -> str:
         return self.entry.config.owner
+
+    def forgets_mask(self, node: Node) -> bool:
+        """Keras 3 finds the mask of a layer's only tensor argument: not that of x where initial_state is another."""
+        if self.entry.config.report.generation != 3 or "uses_mask" not in self.part.options:
+            return False
+        arguments = [*node.args, *(value for key, value in node.kwargs.items() if key not in masks.ARGUMENTS)]
+        return node.kwargs.get("mask") is None and sum(any(refs_of(value)) for value in arguments) > 1
 
     @property
     def trainable(self) -> int:
@@ -195,7 +202,7 @@ def _check_calls(entry: Entry, part: layers.Part) -> None:
         for key, value in node.kwargs.items():
             if key == "training" and value not in (None, False, 0):
                 entry.config.refuse("is called with training=True")
-            elif key not in part.options and key not in _TRAINING and value is not None:
+            elif key not in (*part.options, *masks.ARGUMENTS) and key not in _TRAINING and value is not None:
                 entry.config.refuse(f"is called with {key}=, which is not supported")
 
 
@@ -213,7 +220,11 @@ def _call(
     if any(ref.tensor == -1 and len(values[ref.layer, ref.node]) > 1 for ref in node.refs):
         why = "follows a layer with return_state=True; only the last layer of a Sequential network may have that"
         raise UnsupportedModel(f"{member.owner}: {why}")
-    kwargs = {key: _bound(value, values) for key, value in node.kwargs.items() if key in member.part.options}
+    taken = (*member.part.options, *masks.ARGUMENTS)
+    kwargs = {key: _bound(value, values) for key, value in node.kwargs.items() if key in taken}
+    if member.forgets_mask(node):
+        kwargs["uses_mask"] = False
+    args, kwargs = masks.apply(build, args, kwargs)
     return member.part.call(build, weights, *args, **{k: v for k, v in kwargs.items() if v is not None})
 
 

@@ -245,6 +245,8 @@ def _keras2(value: Any) -> Any:
             return value[2] if value[0] == "_CONSTANT_VALUE" else _ref(value)
         return [_keras2(item) for item in value]
     if isinstance(value, Mapping):
+        if value.get("class_name") == "__ellipsis__":
+            return Ellipsis
         if set(value) == {"start", "stop", "step"}:
             return slice(*(_keras2(value[key]) for key in ("start", "stop", "step")))
         return {str(key): _keras2(item) for key, item in value.items()}

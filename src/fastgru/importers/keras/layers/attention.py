@@ -64,6 +64,7 @@ def multi_head_attention(config: LayerConfig) -> Part:
     written = config.take("output_shape", None)
     shape = [written] if isinstance(written, int) else list(sequence(written) or [])
     window = config.take("sliding_window", None)
+    config.only("softmax_robust_masking", False, None, why="it weighs steps otherwise where all are masked")
     config.only("use_gate", False, None, why="it multiplies the output by a gate")
     axes = config.take("attention_axes", None)
     if list(sequence(axes) or [axes]) not in ([None], [1]):

@@ -25,14 +25,23 @@ OPERATIONS = {
 @reads(*OPERATIONS)
 def merge(config: LayerConfig) -> Part:
     operation = OPERATIONS[config.class_name]
-    return Part(lambda build, weights, inputs: combined(build, operation, list(inputs)))
+    any_of = config.report.generation == 3  # where Keras 2 joins masks by "and"
+
+    def call(build: Builder, weights: Weights, *inputs: Any) -> Value:
+        values = list(inputs[0]) if len(inputs) == 1 else list(inputs)
+        return combined(build, operation, values, any_of=any_of)
+
+    return Part(call)
 
 
-def combined(build: Builder, operation: str, inputs: list[Value], part: str = "") -> Value:
+def combined(
+    build: Builder, operation: str, inputs: list[Value], part: str = "", any_of: bool = False
+) -> Value:
     """Values of equal rank, or lower ones that spread over the steps of the others, with their masks joined."""
     if len(inputs) == 1:
         return build.add(graph.Identity, inputs[0], part=part)
-    mask = build.join_masks(inputs)
+    bare = any_of and not all(value.is_masked for value in inputs)
+    mask = build.join_masks([replace(v, mask=v.given, is_masked=False) for v in inputs] if bare else inputs, any_of=any_of and not bare)
     value = build.add(graph.Combine, *inputs, part=part, operation=operation)
     return with_mask(value, mask)
 

@@ -16,6 +16,7 @@ from .... import graph
 from ....graph import Activation
 from ..build import Builder, Value
 from ..config import LayerConfig, sequence
+from ..masks import Mask, differs, joined, or_mask, over_features
 from ..weights import Weights
 from . import merge
 from .table import Part, Result, operation
@@ -143,6 +144,59 @@ def _spread(array: np.ndarray) -> np.ndarray:
 
 def _activate(build: Builder, x: Value, activation: Activation, part: str = "") -> Value:
     return build.add(graph.Activate, x, part=part, passes_mask=False, activation=activation)
+
+
+# ---- masks -----------------------------------------------------------------------------------------------------------
+
+
+@operation("NotEqual", "tf.math.not_equal", "tf.__operators__.ne")
+def not_equal(config: LayerConfig) -> Part:
+    def call(build: Builder, x: Value, y: Any = None, x2: Any = None) -> Mask:
+        return differs(build, x, _one_number(config, _constant(config, y if x2 is None else x2)))
+
+    return _part(config, ("y", "x2"), call)  # type: ignore[arg-type]
+
+
+def _reads_join(any_of: bool, pairs: Sequence[str], over: Sequence[str]) -> None:
+    @operation(*pairs)
+    def pair(config: LayerConfig) -> Part:
+        def call(build: Builder, x: Any, y: Any = None, x2: Any = None) -> Mask:
+            masks = [mask for mask in (x, y if x2 is None else x2) if isinstance(mask, Mask)]
+            if len(masks) < 2:
+                config.refuse("joins values that are no masks")
+            # a mask or zeros of the shape of a value is how Keras 3 spreads it over features
+            return masks[0] if ZEROS in masks else joined(build, masks, any_of)
+
+        return _part(config, ("y", "x2"), call)  # type: ignore[arg-type]
+
+    @operation(*over)
+    def reduction(config: LayerConfig) -> Part:
+        def call(build: Builder, x: Any, axis: Any = None, keepdims: bool = False) -> Mask:
+            if not isinstance(x, Mask) or axis not in (-1, 2) or keepdims:
+                config.refuse(f"is supported of masks along the features, not along axis={axis}")
+                return Mask()
+            return over_features(build, x, any_of)
+
+        return _part(config, ("axis", "keepdims"), call)  # type: ignore[arg-type]
+
+
+#: a mask that is nowhere true
+ZEROS = Mask(axis=-1)
+_reads_join(True, ("LogicalOr", "tf.math.logical_or"), ("Any", "tf.math.reduce_any"))
+_reads_join(False, ("LogicalAnd", "tf.math.logical_and"), ("All", "tf.math.reduce_all"))
+
+
+@operation("ZerosLike", "OnesLike", "tf.zeros_like", "tf.ones_like", ignored={"dtype"})
+def constants_like(config: LayerConfig) -> Part:
+    if config.take("dtype", None) not in ("bool", None):
+        config.refuse("makes numbers, not a mask")
+    mask = ZEROS if "eros" in config.class_name else Mask()
+    return _part(config, ("dtype",), lambda build, x: mask)  # type: ignore[arg-type, return-value]
+
+
+@operation("ConvertToTensor", ignored={"dtype", "sparse", "ragged"})
+def convert_to_tensor(config: LayerConfig) -> Part:
+    return _part(config, (), or_mask(lambda build, mask: mask, lambda build, x: build.add(graph.Identity, x)))
 
 
 # ---- functions -------------------------------------------------------------------------------------------------------
@@ -347,7 +401,7 @@ def expand_dims(config: LayerConfig) -> Part:
         sizes.insert(place, 1)
         return to_shape(build, config, x, sizes[1:])
 
-    return _part(config, ("axis",), call)
+    return _part(config, ("axis",), or_mask(lambda build, mask, axis=-1: mask, call))
 
 
 @operation("Squeeze", "tf.squeeze", "tf.compat.v1.squeeze")
@@ -405,7 +459,10 @@ def concatenate(config: LayerConfig) -> Part:
     def call(build: Builder, values: Sequence[Value], axis: int = 0) -> Value:
         return merge.concatenated(build, [value.unmasked() for value in values], axis)
 
-    return _part(config, ("axis",), call)
+    def of_masks(build: Builder, values: Sequence[Mask], axis: int = 0) -> Mask:
+        return Mask(parts=tuple(values), axis=axis % 3)  # steps and features: rank 3
+
+    return _part(config, ("axis",), or_mask(of_masks, call))
 
 
 @operation("Stack", "tf.stack")

@@ -23,6 +23,8 @@ from .table import Part, Result, read, reads
 IGNORED = frozenset({
     "dropout", "recurrent_dropout", "implementation", "unroll", "stateful", "seed", "use_cudnn", "rng_type",
 })  # fmt: skip
+#: `uses_mask`: whether Keras lets the layer have the mask of x
+CALL_OPTIONS = ("initial_state", "uses_mask")
 
 
 @dataclass(frozen=True)
@@ -85,15 +87,16 @@ class Recurrence:
 
 
 def _part(config: LayerConfig, recurrence: Recurrence) -> Part:
-    def call(build: Builder, weights: Weights, x: Any, initial_state: Any = None) -> Result:
+    def call(build: Builder, weights: Weights, x: Any, initial_state: Any = None, uses_mask: bool = True) -> Result:
         x, states = _inputs(x, initial_state)
         if states and len(states) != len(recurrence.cells):
             config.refuse(f"is called with {len(states)} initial states for {len(recurrence.cells)} cells")
-        y, finals = recurrence.run(build, weights, x, states)
+        y, finals = recurrence.run(build, weights, x if uses_mask else x.unmasked(), states)
+        y = merge.with_mask(y, x)  # Keras passes it on, used or not
         return (y, *finals) if recurrence.return_state else y
 
     return Part(
-        call, trainable=sum(cell.arrays for cell in recurrence.cells), options=("initial_state",), own=recurrence
+        call, trainable=sum(cell.arrays for cell in recurrence.cells), options=CALL_OPTIONS, own=recurrence
     )
 
 
@@ -227,14 +230,15 @@ def bidirectional(config: LayerConfig) -> Part | None:
         return None
     halves = _halves(config, forward.own, backward.own, own_backward is not None)
 
-    def call(build: Builder, weights: Weights, x: Any, initial_state: Any = None) -> Result:
+    def call(build: Builder, weights: Weights, x: Any, initial_state: Any = None, uses_mask: bool = True) -> Result:
         x, states = _inputs(x, initial_state)
+        source = x if uses_mask else x.unmasked()
         results, finals = [], []
         count = len(states) // 2
         for number, (name, half) in enumerate(zip(("forward", "backward"), halves, strict=True)):
             own = states[number * count : (number + 1) * count]
             in_time = number == 1 and half.go_backwards
-            y, final = half.run(build, weights.child(f"{name}_layer"), x, own, name, in_time)
+            y, final = half.run(build, weights.child(f"{name}_layer"), source, own, name, in_time)
             if number == 1 and half.return_sequences and not half.go_backwards:
                 y = build.add(graph.Slice, y, part="turned", axis=1, step=-1)  # Keras turns the second half's outputs
             results.append(merge.with_mask(y, x))
@@ -242,7 +246,7 @@ def bidirectional(config: LayerConfig) -> Part | None:
         merged = _merged(build, mode, results)
         return (*merged, *finals) if halves[0].return_state else merged if mode is None else merged[0]
 
-    return Part(call, forward.trainable + backward.trainable, forward.fixed + backward.fixed, ("initial_state",))
+    return Part(call, forward.trainable + backward.trainable, forward.fixed + backward.fixed, CALL_OPTIONS)
 
 
 def _halves(
