@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 
 import oracle
 from fastgru import importers, passes
-from fastgru.errors import UnsupportedModel
 from fastgru.graph import Graph
 from tolerances import check
 

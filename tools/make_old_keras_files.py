@@ -222,7 +222,7 @@ def write(make, rng, pairs):
         weights(layer if hasattr(layer, "layers") else type("One", (), {"layers": [layer]}), rng)
     x = [array.astype(np.float32) for array in inputs(name, rng)]
     y = network.predict(x if len(x) > 1 else x[0])
-    path = FOLDER / "{}-{}.h5".format(name, keras.__version__)
+    path = FOLDER / f"{name}-{keras.__version__}.h5"
     network.save(str(path))
     if name == "cudnn":
         make_cudnn(path)
@@ -230,7 +230,7 @@ def write(make, rng, pairs):
         network.save_weights(str(path.with_suffix(".weights.h5")))
         path.with_suffix(".json").write_text(network.to_json())
     for key, arrays in (("x", x), ("y", y if isinstance(y, list) else [y])):
-        pairs.update({"{}_{}{}".format(name, key, index): array for index, array in enumerate(arrays)})
+        pairs.update({f"{name}_{key}{index}": array for index, array in enumerate(arrays)})
 
 
 def main():
@@ -238,7 +238,7 @@ def main():
     rng, pairs = np.random.RandomState(1), {}
     for make in networks():
         write(make, rng, pairs)
-    np.savez_compressed(str(FOLDER / "pairs-{}.npz".format(keras.__version__)), **pairs)
+    np.savez_compressed(str(FOLDER / f"pairs-{keras.__version__}.npz"), **pairs)
 
 
 if __name__ == "__main__":

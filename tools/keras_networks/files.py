@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from maker import Maker, reset, tensor_name
 
 #: by generation: what is written, with its share of the networks

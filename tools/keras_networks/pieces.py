@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-
 from maker import BATCH, Maker
 
 Shape = tuple[Any, ...]
