@@ -334,16 +334,37 @@ def load(
     return Model(passes.apply(graph), dtype=dtype, threads=threads, matmul=matmul)
 
 
-def from_keras(model: Any, *, dtype: str = "float32", threads: int | None = None, matmul: str = "auto") -> Model:
+def from_keras(
+    model: Any,
+    *,
+    dtype: str = "float32",
+    threads: int | None = None,
+    matmul: str = "auto",
+    custom_layers: Mapping[str, Any] | None = None,
+) -> Model:
     """Take over a live Keras model (Keras 3 or tf_keras) without writing a file.
+
+    Parameters
+    ----------
+    model : keras.Sequential or a functional keras.Model
+        Built; its weights are copied.
+    dtype, threads, matmul
+        See `Model`.
+    custom_layers : dict of str to reader, optional
+        Readers of classes of your own, as in `load`; see docs/adding.md.
+
+    Returns
+    -------
+    Model
 
     Raises
     ------
-    UnsupportedModel, BadModelFile
+    UnsupportedModel, BadModelFile, BadInput
     """
     from .importers import keras
 
-    return Model(passes.apply(keras.from_keras(model)), dtype=dtype, threads=threads, matmul=matmul)
+    graph = keras.from_keras(model, custom_layers)
+    return Model(passes.apply(graph), dtype=dtype, threads=threads, matmul=matmul)
 
 
 def demo_path() -> Path:

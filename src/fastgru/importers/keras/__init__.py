@@ -119,12 +119,12 @@ def from_keras(keras_model: Any, custom_layers: Mapping[str, Any] | None = None)
 
 
 def _live_layers(keras_layers: Iterable[Any]) -> Iterator[tuple[str, list[Tensor]]]:
-    for layer in keras_layers:
-        yield layer.name, [_live_tensor(array) for array in layer.get_weights()]
+    for layer in keras_layers:  # as legacy files list them, which `get_weights` of Keras 3 does not
+        yield layer.name, [_live_tensor(v) for v in (*layer.trainable_weights, *layer.non_trainable_weights)]
 
 
-def _live_tensor(array: Any) -> Tensor:
-    array = np.asarray(array)
+def _live_tensor(variable: Any) -> Tensor:
+    array = np.asarray(variable.numpy())
     return Tensor(array.shape, lambda: np.array(array, np.float32, order="C"))
 
 
