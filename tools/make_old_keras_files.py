@@ -1,7 +1,8 @@
 """Write tests/data/old_keras: small networks as Keras 1 and the first Kerases 2 saved them, with inputs and outputs.
 
-Needs Python 3.8, ``numpy<1.20 scipy<1.6 h5py<3 theano==1.0.5 pyyaml six`` and one of ``keras==1.2.2``, ``keras==2.0.9`` and
-``keras==2.2.4 keras_applications==1.0.6 keras_preprocessing==1.0.5``, each in an environment of its own; run it in each::
+Needs Python 3.8, ``numpy<1.20 scipy<1.6 h5py<3 theano==1.0.5 pyyaml six`` and one of ``keras==1.2.2``,
+``keras==2.0.9`` and ``keras==2.2.4 keras_applications==1.0.6 keras_preprocessing==1.0.5``, each in an environment of its
+own, and a C compiler and a BLAS that Theano can link (``blas.ldflags``); run it in each::
 
     KERAS_BACKEND=theano THEANO_FLAGS=floatX=float32 python tools/make_old_keras_files.py
 """
@@ -164,7 +165,7 @@ def make_cudnn(path):
             names = [name.decode() for name in group.attrs["weight_names"]]
             for at in range(0, len(names) - len(names) % 3, 3):
                 arrays = saving._convert_rnn_weights(target, [group[name][()] for name in names[at : at + 3]])
-                for name, array in zip(names[at : at + 3], arrays):
+                for name, array in zip(names[at : at + 3], arrays):  # noqa: B905  no strict in Python 3.8
                     del group[name]
                     group[name] = array
 
@@ -222,7 +223,7 @@ def write(make, rng, pairs):
         weights(layer if hasattr(layer, "layers") else type("One", (), {"layers": [layer]}), rng)
     x = [array.astype(np.float32) for array in inputs(name, rng)]
     y = network.predict(x if len(x) > 1 else x[0])
-    path = FOLDER / "{}-{}.h5".format(name, keras.__version__)
+    path = FOLDER / f"{name}-{keras.__version__}.h5"
     network.save(str(path))
     if name == "cudnn":
         make_cudnn(path)
@@ -230,7 +231,7 @@ def write(make, rng, pairs):
         network.save_weights(str(path.with_suffix(".weights.h5")))
         path.with_suffix(".json").write_text(network.to_json())
     for key, arrays in (("x", x), ("y", y if isinstance(y, list) else [y])):
-        pairs.update({"{}_{}{}".format(name, key, index): array for index, array in enumerate(arrays)})
+        pairs.update({f"{name}_{key}{index}": array for index, array in enumerate(arrays)})
 
 
 def main():
@@ -238,7 +239,7 @@ def main():
     rng, pairs = np.random.RandomState(1), {}
     for make in networks():
         write(make, rng, pairs)
-    np.savez_compressed(str(FOLDER / "pairs-{}.npz".format(keras.__version__)), **pairs)
+    np.savez_compressed(str(FOLDER / f"pairs-{keras.__version__}.npz"), **pairs)
 
 
 if __name__ == "__main__":

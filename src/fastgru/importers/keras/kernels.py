@@ -1,7 +1,7 @@
 """Kernels of convolutions, by the Keras and the backend that wrote them.
 
-With Theano a convolution is the mathematician's: its kernel is turned around along every axis that it walks. Theano also
-pads for ``same`` on both sides alike, where everyone else, if the numbers do not divide evenly, pads the end more.
+With Theano a convolution is the mathematician's: its kernel is turned around along every axis that it walks. Theano
+also pads for ``same`` on both sides alike, where everyone else, if the numbers do not divide evenly, pads the end more.
 """
 
 from __future__ import annotations
