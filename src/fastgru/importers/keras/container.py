@@ -180,7 +180,7 @@ def _version_of(file: Any) -> tuple[str, ...]:
 
 
 def _backend(file: Any, group: Any) -> str | None:
-    """What Keras computed with: since Keras 2 the file says it, before that TensorFlow's names of weights end in ``:0``."""
+    """What Keras computed with: files say it since Keras 2, and in Keras 1 the names of the weights do."""
     for node in (file, group):
         backend = hdf5.text(node, "backend")
         if backend is not None:

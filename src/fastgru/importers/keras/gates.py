@@ -14,7 +14,8 @@ def of_keras1(weights: Weights, features: int, units: int) -> dict[str, Array | 
     """Keras 1: W (features, units), U (units, units) and b (units,) for each gate, in the order z, r, h."""
     shapes = {"W": (features, units), "U": (units, units), "b": (units,)}
     taken = weights.take(**{f"{key}_{gate}": shape for gate in "zrh" for key, shape in shapes.items()})
-    kernel, recurrent_kernel, bias = (np.concatenate(taken[first::3], axis=-1) for first in range(3))  # type: ignore[arg-type]
+    arrays = [array for array in taken if array is not None]
+    kernel, recurrent_kernel, bias = [np.concatenate(arrays[first::3], axis=-1) for first in range(3)]
     return {"kernel": kernel, "recurrent_kernel": recurrent_kernel, "bias": bias, "recurrent_bias": None}
 
 

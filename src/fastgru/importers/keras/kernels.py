@@ -51,6 +51,12 @@ def check_pooling_of_theano(config: LayerConfig, size: Sequence[int], strides: S
         _check(config)
 
 
+def refuse_theano(config: LayerConfig) -> None:
+    """Refuse a convolution of which Keras itself does not know how Theano's kernel becomes another's."""
+    if config.report.backend == THEANO:
+        config.refuse("is not supported in a network of Keras with Theano")
+
+
 def _check(config: LayerConfig) -> None:
     if config.report.backend == THEANO and config.take("padding", "valid") == "same":
         config.refuse(
