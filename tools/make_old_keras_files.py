@@ -1,7 +1,8 @@
 """Write tests/data/old_keras: small networks as Keras 1 and the first Kerases 2 saved them, with inputs and outputs.
 
-Needs Python 3.8, ``numpy<1.20 scipy<1.6 h5py<3 theano==1.0.5 pyyaml six`` and one of ``keras==1.2.2``, ``keras==2.0.9`` and
-``keras==2.2.4 keras_applications==1.0.6 keras_preprocessing==1.0.5``, each in an environment of its own; run it in each::
+Needs Python 3.8, ``numpy<1.20 scipy<1.6 h5py<3 theano==1.0.5 pyyaml six`` and one of ``keras==1.2.2``,
+``keras==2.0.9`` and ``keras==2.2.4 keras_applications==1.0.6 keras_preprocessing==1.0.5``, each in an environment of
+its own, and a C compiler and a BLAS that Theano can link (``blas.ldflags``); run it in each::
 
     KERAS_BACKEND=theano THEANO_FLAGS=floatX=float32 python tools/make_old_keras_files.py
 """
@@ -164,7 +165,7 @@ def make_cudnn(path):
             names = [name.decode() for name in group.attrs["weight_names"]]
             for at in range(0, len(names) - len(names) % 3, 3):
                 arrays = saving._convert_rnn_weights(target, [group[name][()] for name in names[at : at + 3]])
-                for name, array in zip(names[at : at + 3], arrays):
+                for name, array in zip(names[at : at + 3], arrays):  # noqa: B905  no strict in Python 3.8
                     del group[name]
                     group[name] = array
 

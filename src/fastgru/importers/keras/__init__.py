@@ -41,7 +41,7 @@ def read(
     keras_version: str | None = None,
     custom_layers: Mapping[str, Any] | None = None,
 ) -> Graph:
-    """Read a file written by Keras: ``.h5``, ``.hdf5``, ``.keras`` or ``.weights.h5``, by Keras 2 or 3.
+    """Read a file written by Keras: ``.h5``, ``.hdf5``, ``.keras`` or ``.weights.h5``, by Keras 1, 2 or 3.
 
     Parameters
     ----------

@@ -16,6 +16,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ from .weights import FlatSource, Source, TreeSource
 
 CONFIG, METADATA, WEIGHTS, NPZ = "config.json", "metadata.json", "model.weights.h5", "model.weights.npz"
 MAX_JSON = 1 << 26
+#: names that Keras 1 gave to weights, as Theano leaves them
+KERAS1_THEANO = re.compile(r"_(W|U|b)(_[zrh])?$")
 
 Config = Mapping[str, Any] | str | os.PathLike[str]
 
@@ -177,14 +180,14 @@ def _version_of(file: Any) -> tuple[str, ...]:
 
 
 def _backend(file: Any, group: Any) -> str | None:
-    """What Keras computed with: since Keras 2 the file says it, before the names of weights end in ``:0`` or don't."""
+    """What Keras computed with: files say it since Keras 2, and in Keras 1 the names of the weights do."""
     for node in (file, group):
         backend = hdf5.text(node, "backend")
         if backend is not None:
             return backend
     layers = [hdf5.child(group, name) for name in hdf5.names(group, "layer_names")]
     weights = [name for layer in layers if layer is not None for name in hdf5.names(layer, "weight_names")]
-    return None if not weights else "tensorflow" if weights[0].endswith(":0") else "theano"
+    return "theano" if any(KERAS1_THEANO.search(name) for name in weights) else None
 
 
 def _versions(*documents: Any) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The arrays of a GRU as other layers than Keras 2's and 3's `GRU` store them, in the canonical form of `fastgru.graph`."""
+"""The arrays of a GRU as Keras 1 and CuDNNGRU store them, in the canonical form of `fastgru.graph`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ def of_keras1(weights: Weights, features: int, units: int) -> dict[str, Array | 
     """Keras 1: W (features, units), U (units, units) and b (units,) for each gate, in the order z, r, h."""
     shapes = {"W": (features, units), "U": (units, units), "b": (units,)}
     taken = weights.take(**{f"{key}_{gate}": shape for gate in "zrh" for key, shape in shapes.items()})
-    kernel, recurrent_kernel, bias = (np.concatenate(taken[first::3], axis=-1) for first in range(3))  # type: ignore[arg-type]
+    arrays = [array for array in taken if array is not None]
+    kernel, recurrent_kernel, bias = [np.concatenate(arrays[first::3], axis=-1) for first in range(3)]
     return {"kernel": kernel, "recurrent_kernel": recurrent_kernel, "bias": bias, "recurrent_bias": None}
 
 
@@ -28,7 +29,9 @@ def of_cudnn(weights: Weights, features: int, units: int) -> dict[str, Array | N
     kernel, recurrent_kernel, bias = weights.take(
         kernel=(features, GATES * units), recurrent_kernel=(units, GATES * units), bias=(2 * GATES * units,)
     )
-    assert kernel is not None and recurrent_kernel is not None and bias is not None
+    assert kernel is not None
+    assert recurrent_kernel is not None
+    assert bias is not None
     input_bias, recurrent_bias = np.split(bias, 2)
     return {
         "kernel": _plain(kernel), "recurrent_kernel": _plain(recurrent_kernel), "bias": input_bias,

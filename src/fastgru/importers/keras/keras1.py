@@ -1,9 +1,9 @@
 """Architectures written by Keras 1, in the spelling of Keras 2 that the readers know.
 
-Keras 1 called most things by other names (``output_dim``, ``inner_activation``, ``border_mode``), joined branches with one
-layer `Merge`, and let a Sequential network begin with a Merge of others. What is named here is translated; what is not
-stays as it was written, and the readers refuse it by name. Where an option cannot be said in Keras 2's words, that goes
-to the report.
+Keras 1 called most things by other names (``output_dim``, ``inner_activation``, ``border_mode``), joined branches with
+one layer `Merge`, and let a Sequential network begin with a Merge of others. What is named here is translated; what is
+not stays as it was written, and the readers refuse it by name. Where an option cannot be said in Keras 2's words, that
+goes to the report.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Kernels of convolutions, by the Keras and the backend that wrote them.
 
-With Theano a convolution is the mathematician's: its kernel is turned around along every axis that it walks. Theano also
-pads for ``same`` on both sides alike, where everyone else, if the numbers do not divide evenly, pads the end more.
+With Theano a convolution is the mathematician's: its kernel is turned around along every axis that it walks. Theano
+also pads for ``same`` on both sides alike, where everyone else, if the numbers do not divide evenly, pads the end more.
 """
 
 from __future__ import annotations
@@ -49,6 +49,12 @@ def check_pooling_of_theano(config: LayerConfig, size: Sequence[int], strides: S
         (length, stride) not in ((1, 1), (3, 1)) for length, stride in zip(size, strides, strict=True)
     ):
         _check(config)
+
+
+def refuse_theano(config: LayerConfig) -> None:
+    """Refuse a convolution of which Keras itself does not know how Theano's kernel becomes another's."""
+    if config.report.backend == THEANO:
+        config.refuse("is not supported in a network of Keras with Theano")
 
 
 def _check(config: LayerConfig) -> None:

@@ -252,7 +252,7 @@ def bidirectional(config: LayerConfig) -> Part | None:
 def _halves(
     config: LayerConfig, forward: Recurrence, backward: Recurrence, is_own: bool
 ) -> tuple[Recurrence, Recurrence]:
-    """Keras turns the walk of the second half around, and since it is part of TensorFlow zeroes masked outputs in both."""
+    """Keras turns the walk of the second half around; since it is TensorFlow's, it zeroes masked outputs in both."""
     zero = forward.return_sequences and not config.report.multi_backend
     go_backwards = backward.go_backwards if is_own else not forward.go_backwards
     return (

@@ -55,6 +55,7 @@ def depthwise_conv(config: LayerConfig) -> Part:
     channels_last(config)
     axes = axes_of(config)
     size, multiplier = config.several("kernel_size", axes), config.whole("depth_multiplier", 1)
+    kernels.refuse_theano(config)
     use_bias = config.flag("use_bias", True)
     window = _window(config, size, 1)
     activation = activations.read(config, "activation")
@@ -81,6 +82,7 @@ def separable_conv(config: LayerConfig) -> Part:
     axes = axes_of(config)
     units, size = config.size("filters"), config.several("kernel_size", axes)
     multiplier, use_bias = config.whole("depth_multiplier", 1), config.flag("use_bias", True)
+    kernels.refuse_theano(config)
     window = _window(config, size, 1)
     activation = activations.read(config, "activation")
 
