@@ -178,8 +178,7 @@ TILE void product_tile(const fg_product *p, const int rows, const int panels, co
         for (int r = 0; r < rows; r++)
 #pragma GCC unroll 12
             for (int i = 0; i < panels * vectors; i++)
-                acc[r * panels * vectors + i] =
-                    v_relu(acc[r * panels * vectors + i], p->f.p[0], p->f.p[1], p->f.p[2]);
+                acc[r * panels * vectors + i] = v_relu(acc[r * panels * vectors + i], p->f.p[0], p->f.p[1], p->f.p[2]);
     const int64_t end = column + panels * vectors * L;
     const int64_t room = p->columns - column; /* true columns from here on */
     if (end <= p->columns) {
