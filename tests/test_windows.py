@@ -10,6 +10,7 @@ import pytest
 import fastgru
 import oracle
 from building import VECTOR_ISAS, chain, dense, floats, gru, uniform
+from fastgru import _core
 from fastgru.errors import BadInput, BadModelFile, UnsupportedModel
 from fastgru.graph import Activation, Concatenate, Conv, Graph, Layer, Pool, Reduce, Reshape, TensorSpec, tensor_spec
 from fastgru.model import layer_cost
@@ -204,6 +205,28 @@ def test_more_threads_after_fewer() -> None:
     x = values(images(20, 16), 3, 60)
     assert same(model(x, threads=2), model(x, threads=1))
     assert same(model(x, threads=1), model(x, threads=2))
+
+
+def test_scratch_does_not_grow_with_time() -> None:
+    """Input and output are the caller's: what is left is 32 KB for a member's strip and a few hundred bytes."""
+    plan = _core.Plan(chain(images(20, 16), conv(16, 64, (3, 3), padding="same")))
+    for steps in (10, 1000):
+        runner = _core.Runner(plan)
+        runner._run((values(images(20, 16), 1, steps),), None, None, 1, None, False)
+        assert 32_768 < runner.nbytes < 33_768
+
+
+def test_a_profile_counts_the_products() -> None:
+    for layer, expected in (
+        (conv(4, 6, (3, 2), padding="same"), 5 * 8 * 24 * 6),
+        (conv(4, 6, (3, 2), padding="same", groups=2), 5 * 8 * 12 * 6),
+        (conv(4, 4, (3, 2), padding="same", groups=4), 5 * 8 * 6 * 4),
+    ):
+        runner = _core.Runner(_core.Plan(chain(images(8, 4), layer)))
+        runner._start_profile()
+        runner._run((values(images(8, 4), 2, 5),), None, None, 1, None, False)
+        (found,) = runner._stop_profile()
+        assert found["input"]["multiply_adds"] == 2 * expected
 
 
 # ---- numbers of steps ----------------------------------------------------------------------------------------------

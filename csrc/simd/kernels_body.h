@@ -33,6 +33,23 @@
 #define BESIDE_ROWS 0
 #endif
 
+/* acc[r][p][v] += x[r][k] · w[p][v] */
+TILE void accumulate_term(vec *acc, const int rows, const int panels, const int vectors, const float *const *x,
+                          int64_t k, const float *w, int64_t panel_stride)
+{
+    vec weight[4 * PANEL];
+#pragma GCC unroll 12
+    for (int i = 0; i < panels * vectors; i++)
+        weight[i] = v_load(w + (i / vectors) * panel_stride + (i % vectors) * L);
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++) {
+        vec value = v_set(x[r][k]);
+#pragma GCC unroll 12
+        for (int i = 0; i < panels * vectors; i++)
+            acc[r * panels * vectors + i] = v_fma(value, weight[i], acc[r * panels * vectors + i]);
+    }
+}
+
 /* acc[r][p][v] += Σk x[r][k] · w[p][k][v], one chain per element, k ascending. */
 TILE void accumulate(vec *acc, const int rows, const int panels, const int vectors, const float *const *x,
                      int64_t depth, const float *w, int64_t panel_stride)
@@ -40,20 +57,14 @@ TILE void accumulate(vec *acc, const int rows, const int panels, const int vecto
     const float *row[FG_MAX_ROWS];
     for (int r = 0; r < rows; r++)
         row[r] = x[r];
-    for (int64_t k = 0; k < depth; k++) {
-        vec weight[4 * PANEL];
-#pragma GCC unroll 12
-        for (int i = 0; i < panels * vectors; i++)
-            weight[i] = v_load(w + (i / vectors) * panel_stride + (i % vectors) * L);
-#pragma GCC unroll 8
-        for (int r = 0; r < rows; r++) {
-            vec value = v_set(row[r][k]);
-#pragma GCC unroll 12
-            for (int i = 0; i < panels * vectors; i++)
-                acc[r * panels * vectors + i] = v_fma(value, weight[i], acc[r * panels * vectors + i]);
-        }
-        w += vectors * L;
+    if (panels * vectors <= 2) { /* few sums: four terms share the work of finding the rows */
+#pragma GCC unroll 4
+        for (int64_t k = 0; k < depth; k++, w += vectors * L)
+            accumulate_term(acc, rows, panels, vectors, row, k, w, panel_stride);
+        return;
     }
+    for (int64_t k = 0; k < depth; k++, w += vectors * L)
+        accumulate_term(acc, rows, panels, vectors, row, k, w, panel_stride);
 }
 
 #if BESIDE_ROWS
@@ -167,8 +178,7 @@ TILE void product_tile(const fg_product *p, const int rows, const int panels, co
         for (int r = 0; r < rows; r++)
 #pragma GCC unroll 12
             for (int i = 0; i < panels * vectors; i++)
-                acc[r * panels * vectors + i] =
-                    v_relu(acc[r * panels * vectors + i], p->f.p[0], p->f.p[1], p->f.p[2]);
+                acc[r * panels * vectors + i] = v_relu(acc[r * panels * vectors + i], p->f.p[0], p->f.p[1], p->f.p[2]);
     const int64_t end = column + panels * vectors * L;
     const int64_t room = p->columns - column; /* true columns from here on */
     if (end <= p->columns) {
