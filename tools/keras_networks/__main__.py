@@ -84,7 +84,7 @@ def one(keras: Any, seed: list[int], theme: tuple[str | None, str | None], kind:
     if maker.chance(0.2):
         model.compile("adam", "mse")
     names, arrays = answers(maker, twin)
-    finite = all(np.abs(array).max(initial=0) < 1e4 for key, array in arrays.items() if not np.isnan(array).any())
+    finite = all(np.isfinite(array).all() and np.abs(array).max(initial=0) < 1e4 for array in arrays.values())
     if not finite:
         raise ValueError("the answer explodes")
     files = write(maker, model, kind, stem)
