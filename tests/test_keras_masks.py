@@ -63,8 +63,15 @@ def test_a_stateful_network_is_a_stream(case: str, tmp_path: Path, isa: str) -> 
     x = inputs["x"]
     check(model(x), answers["y"][0], "keras")
     stream = model.stream(batch_size=len(x))
-    for turn in ("y", "again"):
-        check(stream.run(x), answers[turn][0], "keras")
+    first = stream.run(x)
+    check(first, answers["y"][0], "keras")
+    second = stream.run(x)
+    # Keras begins each call with an output of zero, until the first step that is not masked. A stream goes on as one
+    # call with all steps would: there the last output is repeated
+    begun = np.logical_or.accumulate((x != 0).any(axis=2), axis=1)
+    check(second[begun], answers["again"][0][begun], "keras")
+    repeated = np.broadcast_to(first[:, -1:], first.shape)
+    np.testing.assert_array_equal(second[~begun], repeated[~begun])
     stream.reset()
     check(stream.run(x), answers["reset"][0], "keras")
     np.testing.assert_array_equal(model(x), model(x))  # a plain call starts from a fresh state
