@@ -35,7 +35,7 @@ from pieces import PIECES
 from wirings import ONLY as WIRINGS_ONLY
 from wirings import WIRINGS
 
-POLICIES = {3: ("mixed_float16", "mixed_bfloat16", "float64", "bfloat16", "float16"), 2: ("mixed_float16", "mixed_bfloat16", "float64")}
+POLICIES = {3: ("mixed_float16", "mixed_bfloat16", "float64", "float16"), 2: ("mixed_float16", "mixed_bfloat16", "float64")}
 TRIES = 30
 #: what has many options, and so more turns than one
 TURNS = {
@@ -78,6 +78,10 @@ def one(keras: Any, seed: list[int], theme: tuple[str | None, str | None], kind:
             to.assign(np.asarray(source))
         for to, source in zip(model.weights, twin.weights, strict=True):
             source.assign(np.asarray(to).astype(np.float32))
+        for network in (model, twin):  # a Normalization computes with what it made of its statistics
+            for layer in network._flatten_layers():
+                if hasattr(layer, "finalize_state"):
+                    layer.finalize_state()
     else:
         twin = model
         randomize(maker, model)
