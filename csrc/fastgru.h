@@ -78,6 +78,7 @@ typedef enum fg_kind {
     FG_PRELU,
     FG_NORMALIZE,
     FG_COMBINE,
+    FG_WHERE, /* inputs: x and, if there is one, what stands where `mask` is false */
     FG_RESHAPE,
     FG_CONCATENATE,
     FG_APPEND,         /* sequences one after the other */
@@ -140,6 +141,9 @@ typedef struct fg_layer {
         struct {
             float mask_value;
         } masking;
+        struct {
+            float value; /* where there is no other input */
+        } where;
         struct {
             int64_t units;
             const float *kernel, *recurrent_kernel, *bias, *recurrent_bias, *initial_state; /* layouts: graph.py */

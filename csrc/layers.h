@@ -348,6 +348,7 @@ extern const fg_layer_ops fg_activate_ops;
 extern const fg_layer_ops fg_scale_ops;
 extern const fg_layer_ops fg_normalize_ops;
 extern const fg_layer_ops fg_combine_ops;
+extern const fg_layer_ops fg_where_ops;
 extern const fg_layer_ops fg_reshape_ops;
 extern const fg_layer_ops fg_concatenate_ops;
 extern const fg_layer_ops fg_append_ops;

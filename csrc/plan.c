@@ -258,6 +258,7 @@ static const fg_layer_ops *ops_of(fg_kind kind)
     case FG_PRELU: return &fg_scale_ops;
     case FG_NORMALIZE: return &fg_normalize_ops;
     case FG_COMBINE: return &fg_combine_ops;
+    case FG_WHERE: return &fg_where_ops;
     case FG_RESHAPE: return &fg_reshape_ops;
     case FG_CONCATENATE: return &fg_concatenate_ops;
     case FG_APPEND: return &fg_append_ops;

@@ -285,6 +285,12 @@ def combine(layer: g.Combine, at: Run) -> None:
     at.values[layer.name] = y / len(parts) if layer.operation == "average" else y
 
 
+def where(layer: g.Where, at: Run) -> None:
+    x, *other = (at.values[name] for name in layer.inputs)
+    mask = at.values[layer.mask].reshape(x.shape[:2] + (1,) * (x.ndim - 2))
+    at.values[layer.name] = np.where(mask, x, other[0] if other else layer.value)
+
+
 def activation_layer(layer: g.Activate, at: Run) -> None:
     at.values[layer.name] = activate(layer.activation, at.values[layer.inputs[0]])
 
@@ -467,6 +473,7 @@ LAYERS: dict[type[g.Layer], Callable[..., None]] = {
     g.PReLU: prelu,
     g.Normalize: normalize,
     g.Combine: combine,
+    g.Where: where,
     g.Reshape: reshape,
     g.Concatenate: concatenate,
     g.JoinMasks: join_masks,

@@ -47,6 +47,7 @@ from fastgru.graph import (
     Slice,
     TimeDistributed,
     Transpose,
+    Where,
     tensor_spec,
 )
 
@@ -84,6 +85,7 @@ def every_kind() -> Graph:
         Normalize(
             name="normal", inputs=("kinked",), function="layer", epsilon=1e-3, scale=weights(8), offset=weights(8)
         ),
+        Where(name="where", inputs=("m",), mask="m:mask", value=1.5),
         Combine(name="combined", inputs=("kinked", "normal", "c"), operation="multiply"),
         Conv(
             name="convolved", inputs=("combined",), kernel=weights(3, 4, 6), bias=weights(6), strides=(2,),

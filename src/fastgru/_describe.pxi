@@ -27,6 +27,8 @@ cdef int describe(Plan plan, object layer, fg_layer *c, list keep) except -1:
         return describe_normalize(plan, layer, c, keep)
     if kind == "Combine":
         return describe_combine(plan, layer, c, keep)
+    if kind == "Where":
+        return describe_where(plan, layer, c, keep)
     if kind == "Reshape":
         return describe_reshape(plan, layer, c)
     if kind == "Concatenate":
@@ -158,6 +160,13 @@ cdef int describe_combine(Plan plan, object layer, fg_layer *c, list keep) excep
     c.combine.counts = <const int64_t *>cnp.PyArray_DATA(counts)
     c.combine.strides = <const int64_t *>cnp.PyArray_DATA(strides)
     c.combine.one_step = <const uint8_t *>cnp.PyArray_DATA(one_step)
+    plan.inputs_of(layer, c, keep)
+    return 0
+
+
+cdef int describe_where(Plan plan, object layer, fg_layer *c, list keep) except -1:
+    c.kind = FG_WHERE
+    c.where.value = layer.value
     plan.inputs_of(layer, c, keep)
     return 0
 

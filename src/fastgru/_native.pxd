@@ -9,7 +9,7 @@ cdef extern from "fastgru.h" nogil:
         FG_LINEAR, FG_SOFTMAX, FG_FUNCTIONS
     ctypedef enum fg_kind:
         FG_INPUT, FG_TOKENS, FG_MASK, FG_EMBEDDING, FG_MASKING, FG_GRU, FG_DENSE, FG_ACTIVATE, FG_SCALE,
-        FG_PRELU, FG_NORMALIZE, FG_COMBINE, FG_RESHAPE, FG_CONCATENATE, FG_APPEND, FG_AND_MASKS,
+        FG_PRELU, FG_NORMALIZE, FG_COMBINE, FG_WHERE, FG_RESHAPE, FG_CONCATENATE, FG_APPEND, FG_AND_MASKS,
         FG_OR_MASKS, FG_APPEND_MASKS, FG_TRANSPOSE, FG_TRANSPOSE_TIME, FG_SELECT, FG_SELECT_TIME, FG_LAST, FG_CONV,
         FG_POOL, FG_REDUCE, FG_REDUCE_TIME,
         FG_ATTENTION, FG_MATMUL, FG_TIME_DISTRIBUTED
@@ -45,6 +45,8 @@ cdef extern from "fastgru.h" nogil:
         int64_t vocabulary
         int64_t features
         bint mask_zero
+    ctypedef struct _where:
+        float value
     ctypedef struct _masking:
         float mask_value
     ctypedef struct _gru:
@@ -164,6 +166,7 @@ cdef extern from "fastgru.h" nogil:
         _input input
         _embedding embedding
         _masking masking
+        _where where
         _gru gru
         _dense dense
         _activate activate

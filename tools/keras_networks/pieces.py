@@ -91,7 +91,9 @@ def loop_options(maker: Maker, shape: Shape, sequences: bool | None = None) -> d
         if maker.chance(share):
             options[key] = True
             maker.say(key)
-    if shape[1] is not None and maker.chance(0.2):
+    # unrolled, TensorFlow's Keras of both generations has a backward walk's zeros at the steps counted from the end
+    turned = options.get("go_backwards") and options.get("zero_output_for_mask")
+    if shape[1] is not None and maker.chance(0.2) and not turned:
         options["unroll"] = True
         maker.say("unroll")
     if maker.batch_size and maker.chance(0.5):
@@ -134,6 +136,8 @@ def directions(maker: Maker, shape: Shape, sequences: bool | None = None, **more
     common = gru_options(maker)
     loop = loop_options(maker, shape, sequences) | more
     loop.pop("go_backwards", None)
+    if loop["return_sequences"]:
+        loop.pop("unroll", None)  # a Bidirectional has zeros for masked steps: see loop_options
     kind = maker.pick("gru", "gru", "gru", "cell", "cells")
     if kind == "gru":
         forward = L.GRU(**common, **loop)

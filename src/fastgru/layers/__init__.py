@@ -6,7 +6,7 @@
 from .attention import Attention, MatMul
 from .base import ELEMENTWISE, LINEAR, ROWWISE, Activation, Array, Layer, TensorSpec, tensor_spec
 from .nested import TimeDistributed
-from .pointwise import Activate, Combine, Dense, Identity, Normalize, PReLU, Scale
+from .pointwise import Activate, Combine, Dense, Identity, Normalize, PReLU, Scale, Where
 from .recurrent import GRU, Embedding, JoinMasks, Masking
 from .shaping import Concatenate, Pad, Repeat, Reshape, Slice, Transpose
 from .windows import Conv, Pool, Reduce
@@ -15,7 +15,7 @@ from .windows import Conv, Pool, Reduce
 LAYERS: dict[str, type[Layer]] = {
     cls.kind: cls
     for cls in (
-        Identity, Embedding, Masking, JoinMasks, GRU, Dense, Activate, Scale, PReLU, Normalize, Combine,
+        Identity, Embedding, Masking, JoinMasks, GRU, Dense, Activate, Scale, PReLU, Normalize, Combine, Where,
         Reshape, Concatenate, Transpose, Slice, Pad, Repeat, Conv, Pool, Reduce, Attention, MatMul, TimeDistributed,
     )
 }  # fmt: skip
@@ -24,5 +24,5 @@ __all__ = [
     "ELEMENTWISE", "LAYERS", "LINEAR", "ROWWISE", "GRU", "Activate", "Activation", "Array", "Attention", "Combine",
     "Concatenate", "Conv", "Dense", "Embedding", "Identity", "JoinMasks", "Layer", "Masking", "MatMul", "Normalize",
     "PReLU", "Pad", "Pool", "Reduce", "Repeat", "Reshape", "Scale", "Slice", "TensorSpec", "TimeDistributed",
-    "Transpose", "tensor_spec",
+    "Transpose", "Where", "tensor_spec",
 ]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -181,6 +182,29 @@ class Combine(Layer):
         single = tuple(spec.is_sequence and spec.shape[1] == 1 for spec in parts)
         several = any(spec.is_sequence and spec.shape[1] != 1 for spec in parts)
         return tuple(several and is_single for is_single in single)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Where(Layer):
+    """The steps of a sequence where `mask` is true, elsewhere those of another one or `value`.
+
+    ``inputs`` is (x,) or (x, other), of one shape. It defines no mask.
+    """
+
+    mask: str
+    value: float = 0.0
+
+    kind: ClassVar[str] = "Where"
+    arity: ClassVar[tuple[int, int | None]] = (1, 2)
+
+    def infer(self, specs: Mapping[str, TensorSpec]) -> tuple[TensorSpec, ...]:
+        spec = self._sequence(specs)
+        other = self._source(specs, len(self.inputs) - 1)
+        if not other.is_sequence or spec.inner != other.inner:
+            raise self._fail(f"{spec.name!r} {spec.shape} and {other.name!r} {other.shape} should have one shape")
+        if not math.isfinite(self.value):
+            raise self._fail(f"value should be finite, is {self.value}")
+        return (tensor_spec(self.name, common_steps(self, [spec.shape[1], other.shape[1]]), spec.inner),)
 
 
 def check_spreads(layer: Layer, key: str, spec: TensorSpec) -> None:

@@ -104,9 +104,12 @@ class LayerConfig:
     @property
     def is_operation(self) -> bool:
         """Whether it is a node of an operation such as ``x + y``, not a layer."""
-        if self._module is None and self.report.generation == 3 and "trainable" not in self._values:
-            return self.class_name != "InputLayer"  # legacy HDF5 files of Keras 3 name no modules
         return ".ops." in f"{self._module}." or self.class_name in ("TFOpLambda", "SlicingOpLambda")
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether it names neither its module, as in legacy HDF5 files, nor what any layer of Keras 3 has."""
+        return self._module is None and self.report.generation == 3 and not {"trainable", "dtype"} & set(self._values)
 
     @property
     def is_trainable(self) -> bool:

@@ -22,9 +22,9 @@ def attention(config: LayerConfig) -> Part:
 
     def call(build: Builder, weights: Weights, inputs: list[Value], **options: Any) -> Result:
         scale, outer = weights.take(scale=() if use_scale else None, concat_score_weight=() if additive else None)
-        factors = {"scale": 1.0 if scale is None else float(scale)}
+        factors = {"scale": 1.0 if scale is None else scale.item()}
         if additive:
-            factors = {"inner_scale": factors["scale"], "scale": 1.0 if outer is None else float(outer)}
+            factors = {"inner_scale": factors["scale"], "scale": 1.0 if outer is None else outer.item()}
         function = "additive" if additive else "dot"
         return _attend(build, inputs, causal, options, function=function, **factors)
 

@@ -29,6 +29,8 @@ def merge(config: LayerConfig) -> Part:
 
     def call(build: Builder, weights: Weights, *inputs: Any) -> Value:
         values = list(inputs[0]) if len(inputs) == 1 else list(inputs)
+        if any_of and operation in FILLS and any(value.is_masked for value in values):
+            return FILLS[operation](config, build, operation, values)
         return combined(build, operation, values, any_of=any_of)
 
     return Part(call)
@@ -40,10 +42,50 @@ def combined(
     """Values of equal rank, or lower ones that spread over the steps of the others, with their masks joined."""
     if len(inputs) == 1:
         return build.add(graph.Identity, inputs[0], part=part)
-    bare = any_of and not all(value.is_masked for value in inputs)
-    mask = build.join_masks([replace(v, mask=v.given, is_masked=False) for v in inputs] if bare else inputs, any_of=any_of and not bare)
+    mask = _joined(build, inputs, any_of)
     value = build.add(graph.Combine, *inputs, part=part, operation=operation)
     return with_mask(value, mask)
+
+
+def _joined(build: Builder, inputs: list[Value], any_of: bool) -> Value:
+    """A carrier of the mask of a merged value: by "or", one of a network needs masks of all inputs."""
+    if any_of and not all(value.is_masked for value in inputs):
+        return build.join_masks([replace(value, mask=value.given, is_masked=False) for value in inputs])
+    return build.join_masks(inputs, any_of=any_of)
+
+
+def _multiplied(config: LayerConfig, build: Builder, operation: str, inputs: list[Value]) -> Value:
+    """Keras 3.5 and later: a masked step counts as ones, and gives zeros where all values are masked."""
+    factors = [
+        build.add(graph.Where, x, part=f"factor{i}", mask=x.mask, value=1.0) if x.is_masked else x
+        for i, x in enumerate(inputs)
+    ]
+    mask = _joined(build, inputs, True)
+    if not all(value.is_masked for value in inputs):
+        return with_mask(build.add(graph.Combine, *factors, operation=operation), mask)
+    product = build.add(graph.Combine, *factors, part="product", operation=operation)
+    return with_mask(build.add(graph.Where, product, mask=mask.mask, value=0.0), mask)
+
+
+def _chosen(config: LayerConfig, build: Builder, operation: str, inputs: list[Value]) -> Value:
+    """Keras 3.4 and later, maximum and minimum: a masked step takes no part unless all values are masked."""
+    y = inputs[0]
+    for i, x in enumerate(inputs[1:], 1):
+        if x.spec.inner != y.spec.inner or x.spec.is_sequence != y.spec.is_sequence:
+            config.refuse(f"joins masked values of shapes {y.spec.shape} and {x.spec.shape}")
+            return y
+        mask = _joined(build, [y, x], True)
+        if x.is_masked:
+            x = replace(build.add(graph.Where, x, y, part=f"value{i}", mask=x.mask), is_masked=True)
+        if y.is_masked:
+            y = build.add(graph.Where, y, x, part=f"other{i}", mask=y.mask)
+        part = "" if i == len(inputs) - 1 else f"of{i}"
+        y = with_mask(build.add(graph.Combine, y, x, part=part, operation=operation), mask)
+    return y
+
+
+#: operations whose masked values Keras 3 replaces
+FILLS = {"multiply": _multiplied, "maximum": _chosen, "minimum": _chosen}
 
 
 def with_mask(value: Value, mask: Value) -> Value:

@@ -147,7 +147,8 @@ def normalization(config: LayerConfig) -> Part:
         deviation = np.maximum(np.sqrt(found[1]), 1e-7)  # as Keras' backend has epsilon
         scale = deviation if invert else 1.0 / deviation
         offset = found[0] if invert else -found[0] * scale
-        return build.add(graph.Scale, x, scale=_narrow(scale, shape), offset=_narrow(offset, shape))
+        options = {"scale": _narrow(scale, shape), "offset": _narrow(offset, shape)}
+        return build.add(graph.Scale, x, passes_mask=config.report.generation != 2, **options)
 
     return Part(call, fixed=0 if in_config else 3)
 
@@ -164,6 +165,8 @@ def rescaling(config: LayerConfig) -> Part:
     scale, offset = (np.asarray(_numbers(config.take(key, 0.0)), np.float32) for key in ("scale", "offset"))
 
     def call(build: Builder, weights: Weights, x: Value) -> Value:
-        return build.add(graph.Scale, x, scale=np.atleast_1d(scale), offset=np.atleast_1d(offset))
+        options = {"scale": np.atleast_1d(scale), "offset": np.atleast_1d(offset)}
+        # Keras 2's does not say that it supports masks, so a mask ends there; Keras 3's does
+        return build.add(graph.Scale, x, passes_mask=config.report.generation != 2 or build.per_step, **options)
 
     return Part(call)

@@ -191,7 +191,7 @@ def constants_like(config: LayerConfig) -> Part:
     if config.take("dtype", None) not in ("bool", None):
         config.refuse("makes numbers, not a mask")
     mask = ZEROS if "eros" in config.class_name else Mask()
-    return _part(config, ("dtype",), lambda build, x: mask)  # type: ignore[arg-type, return-value]
+    return _part(config, ("dtype",), lambda build, x, dtype=None: mask)  # type: ignore[arg-type, return-value]
 
 
 @operation("ConvertToTensor", ignored={"dtype", "sparse", "ragged"})
@@ -297,9 +297,12 @@ def power(config: LayerConfig) -> Part:
 
 @operation("Cast", "tf.cast", ignored={"dtype"})
 def cast(config: LayerConfig) -> Part:
-    if "int" in str(config.take("dtype", "")):
-        config.refuse("casts to whole numbers")
-    return _part(config, ("x", "dtype"), lambda build, x: build.add(graph.Identity, x, passes_mask=False))
+    def call(build: Builder, x: Value, dtype: Any = None) -> Value:
+        if "int" in str(dtype) and x.spec.dtype != "int32":
+            config.refuse("casts to whole numbers")
+        return x.unmasked()
+
+    return _part(config, ("x", "dtype"), or_mask(lambda build, mask, dtype=None: mask, call))
 
 
 @operation("Matmul", "tf.linalg.matmul")

@@ -125,9 +125,14 @@ def reader_of(config: LayerConfig) -> Reader | None:
     for name in (config.registered, config.class_name):
         if name in config.report.custom:
             return Reader(config.report.custom[name], frozenset(), False, "")
-    if config.is_operation:
+    if _is_operation(config):
         return OPERATIONS.get(_function_of(config))
     return None if config.is_custom else READERS.get(config.class_name)
+
+
+def _is_operation(config: LayerConfig) -> bool:
+    only_operation = config.class_name in OPERATIONS and config.class_name not in READERS
+    return config.is_operation or only_operation or (config.is_bare and config.class_name in OPERATIONS)
 
 
 def _function_of(config: LayerConfig) -> str:
@@ -143,14 +148,17 @@ def read(config: LayerConfig) -> Part | None:
         config.refuse(_why_refused(config))
         return None
     part = reader.read(config)
-    config.finish(reader.ignored)
+    if _is_operation(config):
+        config.finish({*reader.ignored, "dtype"}, any_dtype=True)
+    else:
+        config.finish(reader.ignored)
     if part is not None and not config.is_trainable:
         part = replace(part, trainable=0, fixed=part.trainable + part.fixed)
     return part
 
 
 def _why_refused(config: LayerConfig) -> str:
-    if config.is_operation:
+    if _is_operation(config):
         return f"the operation {_function_of(config)} is not supported"
     if config.is_custom:
         return "is a custom layer, whose code is not in the file; custom_layers= can map it to layers of fastgru"
