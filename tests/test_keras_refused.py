@@ -45,7 +45,7 @@ def test_every_reason_at_once(document: dict) -> None:
 
 CHANGES = {
     "unknown option": ({"novelty": 1}, "option novelty=1 is not known"),
-    "time_major": ({"time_major": True}, "time_major=True is not supported"),
+    "time_major": ({"time_major": True}, "takes (batch, time, features) where other layers"),
     "quantized": ({"quantization_config": {"mode": "int8"}}, "quantization_config"),
     "int8 policy": ({"dtype": {"class_name": "QuantizedDTypePolicy", "config": {"mode": "int8"}}}, "its dtype"),
     "lambda": ({"activation": {"class_name": "__lambda__", "config": {"value": "4wEA"}}}, "never run"),

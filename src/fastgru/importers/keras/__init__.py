@@ -144,7 +144,9 @@ def _build(architecture: Any, weights: Source, report: Report) -> Graph:
             )
         architecture = keras1.translated(architecture, report)
     network = read_network(architecture, report)
-    if network is None:
+    if network is not None:
+        network.check_time_major()
+    if network is None or report.reasons:
         raise UnsupportedModel(report.reasons)
     build = Builder()
     inputs = [build.source(spec) for spec in network.sources(weights)]

@@ -39,6 +39,8 @@ class Report:
         Names of the layers by their dtype policy, where it isn't float32.
     notes : list of str
         What the user should know.
+    time_major : list of str
+        Names of the recurrent layers that take (time, batch, features).
     custom : dict of str to reader
         The caller's readers of custom layers, by class name or registered name.
     """
@@ -49,6 +51,7 @@ class Report:
     reasons: list[str] = field(default_factory=list)
     policies: dict[str, list[str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    time_major: list[str] = field(default_factory=list)
     custom: Mapping[str, Any] = field(default_factory=dict)
 
 

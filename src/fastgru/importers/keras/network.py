@@ -13,6 +13,14 @@ from .config import LayerConfig, Report
 from .outline import Entry, Node, Outline, Ref, refs_of
 from .weights import Source, Weights
 
+#: layers that walk a sequence
+RECURRENT = frozenset({"GRU", "CuDNNGRU", "RNN", "Bidirectional"})
+#: layers to which it is all the same whether time or batch is the first axis
+EITHER_MAJOR = frozenset({
+    "Embedding", "Masking", "Dense", "Activation", "Dropout", "GaussianNoise", "GaussianDropout", "AlphaDropout",
+    "ActivityRegularization", "ReLU", "LeakyReLU", "ELU", "Softmax", "LayerNormalization", "Add", "Multiply",
+    "Subtract", "Average", "Maximum", "Minimum",
+})  # fmt: skip
 #: arguments of a call that say nothing at inference
 _TRAINING = frozenset({"training", "name"})
 
@@ -93,8 +101,25 @@ class Network:
         found = []
         for (key, ref), is_ids in zip(self.outline.inputs, self.takes_ids, strict=True):
             entry = entries[ref.layer]
-            found.append(self._source(key or entry.config.name, entry.shape, is_ids, weights))
+            known = entry.shape
+            if entry.config.report.time_major and known is not None and len(known) + is_ids > 2:
+                known = (None, known[0], *known[2:])
+            found.append(self._source(key or entry.config.name, known, is_ids, weights))
         return found
+
+    def check_time_major(self) -> None:
+        """Let networks over (time, batch, features) be those over (batch, time, features), if no layer minds."""
+        report = self.outline.entries[0].config.report
+        if not report.time_major:
+            return
+        for member in self.members.values():
+            config = member.entry.config
+            is_recurrent = member.class_name in RECURRENT
+            if is_recurrent and config.name not in report.time_major:
+                config.refuse("takes (batch, time, features) where other layers take (time, batch, features)")
+            elif not is_recurrent and member.class_name not in EITHER_MAJOR:
+                config.refuse("is not supported beside layers with time_major=True")
+        report.notes.append("Keras ran it over (time, batch, features); here sequences are (batch, time, features)")
 
     def _source(self, name: str, known: tuple[int | None, ...] | None, is_ids: bool, weights: Source) -> TensorSpec:
         if is_ids:

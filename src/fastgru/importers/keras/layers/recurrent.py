@@ -118,7 +118,7 @@ def _flat(value: Any) -> list[Value]:
 
 def _walk(config: LayerConfig) -> dict[str, bool]:
     if config.flag("time_major"):
-        config.refuse("time_major=True is not supported: sequences should be (batch, time, features)")
+        config.report.time_major.append(config.name)
     keys = ("return_sequences", "return_state", "go_backwards", "zero_output_for_mask")
     return {key: config.flag(key) for key in keys}
 
