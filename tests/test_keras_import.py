@@ -318,3 +318,41 @@ def test_unbuilt_live_model(keras, L) -> None:
     own = type("Tagger", (keras.Model,), {"call": lambda self, x: x})()
     with pytest.raises(UnsupportedModel, match="Tagger"):
         from_keras(own)
+
+
+def test_time_major_networks_become_batch_major(document_of_two: dict, tmp_path: Path) -> None:
+    """Numbers are those of the same network over (batch, time, features); a note says that axes changed."""
+    arrays = {name: list(tensors) for name, tensors in document_of_two["arrays"].items()}
+    graphs = []
+    for time_major in (False, True):
+        document = document_of_two["of"](time_major)
+        write_legacy(tmp_path / "m.h5", document, arrays, "2.9.0")
+        graphs.append(importers.read(tmp_path / "m.h5"))
+    x = np.random.default_rng(1).normal(size=(3, 7, 5)).astype(np.float32)
+    assert np.array_equal(run(graphs[0], x), run(graphs[1], x))
+    assert not graphs[0].notes
+    assert "(batch, time, features)" in graphs[1].notes[0]
+
+
+@pytest.fixture
+def document_of_two() -> dict:
+    """Two GRUs and a Dense in Keras 2's words, and their arrays."""
+    rng = np.random.default_rng(0)
+
+    def of(time_major: bool) -> dict:
+        shape = [7, 3, 5] if time_major else [3, 7, 5]
+        gru = {"activation": "tanh", "recurrent_activation": "sigmoid", "reset_after": True, "time_major": time_major}
+        layers = [
+            {"name": "one", "units": 4, "return_sequences": True, "batch_input_shape": shape, **gru},
+            {"name": "two", "units": 2, "go_backwards": True, **gru},
+        ]
+        return {
+            "class_name": "Sequential",
+            "config": {"name": "net", "layers": [{"class_name": "GRU", "config": config} for config in layers]},
+        }
+
+    arrays = {
+        "one": [rng.normal(size=(5, 12)), rng.normal(size=(4, 12)), rng.normal(size=(2, 12))],
+        "two": [rng.normal(size=(4, 6)), rng.normal(size=(2, 6)), rng.normal(size=(2, 6))],
+    }
+    return {"of": of, "arrays": arrays}

@@ -45,7 +45,6 @@ def test_every_reason_at_once(document: dict) -> None:
 
 CHANGES = {
     "unknown option": ({"novelty": 1}, "option novelty=1 is not known"),
-    "time_major": ({"time_major": True}, "takes (batch, time, features) where other layers"),
     "quantized": ({"quantization_config": {"mode": "int8"}}, "quantization_config"),
     "int8 policy": ({"dtype": {"class_name": "QuantizedDTypePolicy", "config": {"mode": "int8"}}}, "its dtype"),
     "lambda": ({"activation": {"class_name": "__lambda__", "config": {"value": "4wEA"}}}, "never run"),
@@ -68,6 +67,16 @@ def test_refused_options(document: dict, change: str) -> None:
         read(document)
     (reason,) = caught.value.reasons
     assert reason.startswith("layer 'gru' (GRU")
+
+
+def test_time_major_beside_layers_that_mind(document: dict) -> None:
+    layer(document, 2)["config"]["time_major"] = True
+    with pytest.raises(UnsupportedModel) as caught:
+        read(document)
+    dropout, gru, wrapper = caught.value.reasons
+    assert "'spatial_dropout1d'" in dropout
+    assert "'gru_1' (GRU): takes (batch, time, features) where other layers" in gru
+    assert "'time_distributed'" in wrapper
 
 
 def test_custom_layers_are_refused_even_if_named_like_kerases(document: dict) -> None:
