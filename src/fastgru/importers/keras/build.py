@@ -30,12 +30,15 @@ class Value:
         The network itself has masked it, whether or not the caller gives a mask.
     given : str or None
         Name of the mask that the caller may have given for the input that it comes from.
+    time_first : bool
+        In Keras it is (time, batch, …), which TensorFlow's transpose made of it; `spec` has the batch first all the same.
     """
 
     spec: TensorSpec
     mask: str | None = None
     is_masked: bool = False
     given: str | None = None
+    time_first: bool = False
 
     @property
     def name(self) -> str:

@@ -41,6 +41,8 @@ class Report:
         What the user should know.
     time_major : list of str
         Names of the recurrent layers that take (time, batch, features).
+    is_turned : bool
+        All of the network does, its inputs included: it is read as one over (batch, time, features).
     custom : dict of str to reader
         The caller's readers of custom layers, by class name or registered name.
     """
@@ -52,6 +54,7 @@ class Report:
     policies: dict[str, list[str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     time_major: list[str] = field(default_factory=list)
+    is_turned: bool = False
     custom: Mapping[str, Any] = field(default_factory=dict)
 
 

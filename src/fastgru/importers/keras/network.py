@@ -48,6 +48,11 @@ class Member:
         return node.kwargs.get("mask") is None and sum(any(refs_of(value)) for value in arguments) > 1
 
     @property
+    def takes_time_first(self) -> bool:
+        """Whether it may read what has time before the batch."""
+        return self.class_name in ("GRU", "RNN", "Bidirectional", "Dense", "Dropout") or "perm" in self.part.options
+
+    @property
     def trainable(self) -> int:
         return self.part.trainable
 
@@ -102,7 +107,7 @@ class Network:
         for (key, ref), is_ids in zip(self.outline.inputs, self.takes_ids, strict=True):
             entry = entries[ref.layer]
             known = entry.shape
-            if entry.config.report.time_major and known is not None and len(known) + is_ids > 2:
+            if entry.config.report.is_turned and known is not None and len(known) + is_ids > 2:
                 known = (None, known[0], *known[2:])
             found.append(self._source(key or entry.config.name, known, is_ids, weights))
         return found
@@ -110,8 +115,10 @@ class Network:
     def check_time_major(self) -> None:
         """Let networks over (time, batch, features) be those over (batch, time, features), if no layer minds."""
         report = self.outline.entries[0].config.report
-        if not report.time_major:
+        turns = (member for member in self.members.values() if "perm" in member.part.options)
+        if not report.time_major or any(True for _ in turns):  # by transpositions, which `build` keeps track of
             return
+        report.is_turned = True
         for member in self.members.values():
             config = member.entry.config
             is_recurrent = member.class_name in RECURRENT
@@ -170,7 +177,11 @@ class Network:
         for key, share in shares.items():
             if key in called:
                 share.finish()
-        return [value for _, ref in self.outline.outputs for value in _outputs(ref, values)]
+        results = [value for _, ref in self.outline.outputs for value in _outputs(ref, values)]
+        for (_, ref), value in zip(self.outline.outputs, results, strict=False):
+            if value.time_first:
+                raise UnsupportedModel(f"layer {ref.layer!r}: an output (time, batch, features) is not supported")
+        return results
 
     def _order(self, known: set[tuple[str, int]]) -> list[tuple[str, int]]:
         """The calls that outputs need, each behind those that it reads."""
@@ -250,6 +261,9 @@ def _call(
     if member.forgets_mask(node):
         kwargs["uses_mask"] = False
     args, kwargs = masks.apply(build, args, kwargs)
+    turned = [value for value in (*args, *kwargs.values()) if isinstance(value, Value) and value.time_first]
+    if turned and not member.takes_time_first:
+        raise UnsupportedModel(f"{member.owner}: reads (time, batch, features), which only time_major layers do")
     return member.part.call(build, weights, *args, **{k: v for k, v in kwargs.items() if v is not None})
 
 

@@ -8,6 +8,7 @@ no layers, so a mask ends at each of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -425,12 +426,14 @@ def squeeze(config: LayerConfig) -> Part:
 def transpose(config: LayerConfig) -> Part:
     def call(build: Builder, x: Value, axes: Any = None, perm: Any = None) -> Value:
         order = list(sequence(axes if perm is None else perm) or ())
+        if order == [1, 0, *range(2, x.rank)] and x.spec.is_sequence:
+            return replace(x.unmasked(), time_first=not x.time_first)  # only what time_major layers read
         if sorted(order) != list(range(x.rank)) or order[0] != 0:
             config.refuse(f"the order {order} of axes does not leave the batch axis where it is")
             return x
         return build.add(graph.Transpose, x, passes_mask=False, order=tuple(order[1:]))
 
-    return _part(config, ("axes", "perm"), call)
+    return _part(config, ("axes", "perm", "conjugate"), lambda build, x, conjugate=False, **o: call(build, x, **o))
 
 
 @operation("Flip", "tf.reverse")

@@ -21,7 +21,7 @@ from .table import Part, Result, read, reads
 
 #: stateful only says that steps were meant to be fed one after the other: what a Stream does
 IGNORED = frozenset({
-    "dropout", "recurrent_dropout", "implementation", "unroll", "stateful", "seed", "use_cudnn", "rng_type",
+    "dropout", "recurrent_dropout", "implementation", "stateful", "seed", "use_cudnn", "rng_type",
 })  # fmt: skip
 #: `uses_mask`: whether Keras lets the layer have the mask of x
 CALL_OPTIONS = ("initial_state", "uses_mask")
@@ -61,6 +61,16 @@ class Recurrence:
     return_state: bool
     go_backwards: bool
     zero_output_for_mask: bool
+    unroll: bool = False
+    time_major: bool = False
+
+    def check(self, config: LayerConfig, x: Value) -> None:
+        """Refuse a sequence that the layer does not walk as `run` would."""
+        if x.time_first != (self.time_major and not config.report.is_turned):
+            config.refuse(f"time_major={self.time_major} where steps are the {'first' if x.time_first else 'second'} axis")
+        sets_zeros = self.go_backwards and self.zero_output_for_mask and self.return_sequences
+        if self.unroll and sets_zeros and x.is_masked:
+            config.refuse("unroll=True backwards with a mask: Keras gives zeros at other steps than those masked")
 
     def run(
         self, build: Builder, weights: Weights, x: Value, states: list[Value], part: str = "", in_time: bool = False
@@ -70,6 +80,7 @@ class Recurrence:
         `in_time` puts the outputs of a backward walk in the order of time, where Keras leaves them as they came.
         """
         finals = []
+        time_first = x.time_first and self.return_sequences
         for number, (cell, own) in enumerate(zip(self.cells, self.weights(weights), strict=True)):
             is_last = number == len(self.cells) - 1
             name = part if is_last else ".".join(filter(None, (part, f"cell{number}")))
@@ -83,7 +94,7 @@ class Recurrence:
                 mask=x.mask,
             )  # fmt: skip
             finals.append(build.state_of(x))
-        return x, finals
+        return replace(x, time_first=time_first), finals
 
 
 def _part(config: LayerConfig, recurrence: Recurrence) -> Part:
@@ -91,6 +102,7 @@ def _part(config: LayerConfig, recurrence: Recurrence) -> Part:
         x, states = _inputs(x, initial_state)
         if states and len(states) != len(recurrence.cells):
             config.refuse(f"is called with {len(states)} initial states for {len(recurrence.cells)} cells")
+        recurrence.check(config, x)
         y, finals = recurrence.run(build, weights, x if uses_mask else x.unmasked(), states)
         y = merge.with_mask(y, x)  # Keras passes it on, used or not
         return (y, *finals) if recurrence.return_state else y
@@ -119,7 +131,7 @@ def _flat(value: Any) -> list[Value]:
 def _walk(config: LayerConfig) -> dict[str, bool]:
     if config.flag("time_major"):
         config.report.time_major.append(config.name)
-    keys = ("return_sequences", "return_state", "go_backwards", "zero_output_for_mask")
+    keys = ("return_sequences", "return_state", "go_backwards", "zero_output_for_mask", "unroll", "time_major")
     return {key: config.flag(key) for key in keys}
 
 
@@ -238,6 +250,7 @@ def bidirectional(config: LayerConfig) -> Part | None:
         for number, (name, half) in enumerate(zip(("forward", "backward"), halves, strict=True)):
             own = states[number * count : (number + 1) * count]
             in_time = number == 1 and half.go_backwards
+            half.check(config, source)
             y, final = half.run(build, weights.child(f"{name}_layer"), source, own, name, in_time)
             if number == 1 and half.return_sequences and not half.go_backwards:
                 y = build.add(graph.Slice, y, part="turned", axis=1, step=-1)  # Keras turns the second half's outputs
