@@ -78,6 +78,9 @@ def test_a_stateful_network_is_a_stream(case: str, tmp_path: Path, isa: str) -> 
 
 
 def test_both_generations_and_every_case() -> None:
-    names = {generation: {case.split("/")[1] for case in CASES if case.startswith(generation)} for generation in ("keras2", "keras3")}
+    names = {
+        generation: {case.split("/")[1] for case in CASES if case.startswith(generation)}
+        for generation in ("keras2", "keras3")
+    }
     assert names["keras2"] == {name for name in names["keras3"] if not name.endswith("_explicit_mask")}
     assert len(CASES) > 100

@@ -56,7 +56,9 @@ def check(folder: Path, entry: dict[str, Any], **options: Any) -> tuple[str, str
             return "fails", f"outputs {names}, Keras has {entry['outputs']}", np.nan
         given = tuple(given[names.index(name)] for name in entry["outputs"])
     errors = [error(mine, answer) for mine, answer in zip(given, answers, strict=True)]
-    shapes = [(mine.shape, answer.shape) for mine, answer in zip(given, answers, strict=True) if mine.shape != answer.shape]
+    shapes = [
+        (mine.shape, answer.shape) for mine, answer in zip(given, answers, strict=True) if mine.shape != answer.shape
+    ]
     words = f"shapes {shapes}" if shapes else "outputs " + ", ".join(f"{value:.1e}" for value in errors)
     return "agrees" if max(errors) <= BOUND else "disagrees", words, max(errors)
 
@@ -73,11 +75,17 @@ def main() -> int:
             verdict, why, largest = check(folder, entry)
             rows.append((f"Keras {manifest['keras']}", entry["kind"], verdict, largest))
             if verdict != "agrees":
-                print(f"{folder.name} {entry['number']} {entry['theme']} [{entry['kind']}, {entry['policy']}] {verdict}: {why}")
+                print(
+                    f"{folder.name} {entry['number']} {entry['theme']} [{entry['kind']}, {entry['policy']}] {verdict}: {why}"
+                )
                 if not options.brief:
                     print(f"    holds {', '.join(entry['holds'])}")
     verdicts = ("agrees", "disagrees", "refused", "fails")
-    print(f"\n{'Keras':12}  {'kind of file':15}" + "".join(f"{verdict:>11}" for verdict in verdicts) + f"{'largest error':>16}")
+    print(
+        f"\n{'Keras':12}  {'kind of file':15}"
+        + "".join(f"{verdict:>11}" for verdict in verdicts)
+        + f"{'largest error':>16}"
+    )
     for keras, kind in sorted({row[:2] for row in rows}):
         chosen = [row for row in rows if row[:2] == (keras, kind)]
         counts = collections.Counter(row[2] for row in chosen)

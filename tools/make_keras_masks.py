@@ -19,13 +19,14 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-warnings.filterwarnings("ignore")
 sys.path.insert(0, str(Path(__file__).parent / "keras_networks"))
 
 import keras
 import numpy as np
 import tf_keras
 from maker import Maker, randomize, reset
+
+warnings.filterwarnings("ignore")
 
 PACK = Path(__file__).parent.parent / "tests" / "data" / "keras_masks.zip"
 #: rows of steps: all there, padded to the right, to the left, with holes, with holes at both ends, nothing there at all
@@ -87,7 +88,9 @@ def networks(K: Any) -> dict[str, Callable[[], Any]]:
             cases[name] = lambda m=mode, s=sequences: chain(L.Bidirectional(gru(return_sequences=s), merge_mode=m))
     cases["bidirectional_states"] = lambda: chain(L.Bidirectional(gru(return_sequences=True, return_state=True)))
     cases["bidirectional_own_backward"] = lambda: chain(
-        L.Bidirectional(gru(return_sequences=True), backward_layer=gru(return_sequences=True, go_backwards=True, activation="relu"))
+        L.Bidirectional(
+            gru(return_sequences=True), backward_layer=gru(return_sequences=True, go_backwards=True, activation="relu")
+        )
     )
     for explicit in (False, True):
         end = "_explicit_mask" if explicit else ""
@@ -98,7 +101,9 @@ def networks(K: Any) -> dict[str, Callable[[], Any]]:
             "initial_zero": {"return_sequences": True, "zero_output_for_mask": True},
         }.items():  # fmt: skip
             cases[name + end] = lambda o=options, e=explicit: with_state(gru(**o), e)
-        cases["initial_bidirectional" + end] = lambda e=explicit: with_state(L.Bidirectional(gru(return_sequences=True)), e, 2)
+        cases["initial_bidirectional" + end] = lambda e=explicit: with_state(
+            L.Bidirectional(gru(return_sequences=True)), e, 2
+        )
     cases["initial_bidirectional_states"] = lambda: with_state(
         L.Bidirectional(gru(return_sequences=True, return_state=True)), False, 2
     )
@@ -147,7 +152,9 @@ def main() -> None:
             for name, builder in builders.items():
                 K.backend.clear_session()
                 model = builder()
-                model(inputs(maker.rng, model) if len(model.inputs) > 1 else next(iter(inputs(maker.rng, model).values())))
+                model(
+                    inputs(maker.rng, model) if len(model.inputs) > 1 else next(iter(inputs(maker.rng, model).values()))
+                )
                 randomize(maker, model)
                 x = inputs(maker.rng, model)
                 arrays = {f"x:{key}": value for key, value in x.items()}

@@ -24,7 +24,6 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
-warnings.filterwarnings("ignore")
 
 import numpy as np
 from files import KINDS, answers, write
@@ -35,8 +34,15 @@ from pieces import PIECES
 from wirings import ONLY as WIRINGS_ONLY
 from wirings import WIRINGS
 
-POLICIES = {3: ("mixed_float16", "mixed_bfloat16", "float64", "float16"), 2: ("mixed_float16", "mixed_bfloat16", "float64")}
+warnings.filterwarnings("ignore")
+
+POLICIES = {
+    3: ("mixed_float16", "mixed_bfloat16", "float64", "float16"),
+    2: ("mixed_float16", "mixed_bfloat16", "float64"),
+}
 TRIES = 30
+#: how far Keras' own answers in float32 and float64 may be apart, so that a bound of 1e-5 says something
+ROUNDING = 2e-6
 #: what has many options, and so more turns than one
 TURNS = {
     "attention": 4, "multi_head_attention": 4, "conv1d": 4, "conv2d": 3, "pooling1d": 2, "merge": 3, "slice_steps": 4,
@@ -74,14 +80,8 @@ def one(keras: Any, seed: list[int], theme: tuple[str | None, str | None], kind:
         _, twin = build(keras, seed, *theme, "float32")
         maker.rng.bit_generator.state = state
         randomize(maker, twin)
-        for to, source in zip(model.weights, twin.weights, strict=True):
-            to.assign(np.asarray(source))
-        for to, source in zip(model.weights, twin.weights, strict=True):
-            source.assign(np.asarray(to).astype(np.float32))
-        for network in (model, twin):  # a Normalization computes with what it made of its statistics
-            for layer in network._flatten_layers():
-                if hasattr(layer, "finalize_state"):
-                    layer.finalize_state()
+        copy_weights(model, twin)
+        copy_weights(twin, model)  # as rounded
     else:
         twin = model
         randomize(maker, model)
@@ -91,9 +91,27 @@ def one(keras: Any, seed: list[int], theme: tuple[str | None, str | None], kind:
     finite = all(np.isfinite(array).all() and np.abs(array).max(initial=0) < 1e4 for array in arrays.values())
     if not finite:
         raise ValueError("the answer explodes")
+    _, exact = build(keras, seed, *theme, "float64")
+    copy_weights(exact, twin)
+    wide = answers(maker, exact)[1]
+    if any(error(arrays[key], wide[key]) > ROUNDING for key in arrays if not key.startswith("x:")):
+        raise ValueError("the answer hangs on the rounding of single steps")
     files = write(maker, model, kind, stem)
     np.savez_compressed(stem.with_suffix(".npz"), **arrays)
     return {**files, "arrays": f"{stem.name}.npz", "outputs": names, "holds": maker.said}
+
+
+def copy_weights(to: Any, source: Any) -> None:
+    for mine, other in zip(to.weights, source.weights, strict=True):
+        mine.assign(np.asarray(other).astype(np.asarray(mine).dtype))
+    for layer in to._flatten_layers():  # a Normalization computes with what it made of its statistics
+        if hasattr(layer, "finalize_state"):
+            layer.finalize_state()
+
+
+def error(y: np.ndarray, expected: np.ndarray) -> float:
+    """The largest difference, relative to max(1, max|expected|)."""
+    return float(np.abs(y - expected).max(initial=0) / max(1.0, np.abs(expected).max(initial=0)))
 
 
 def main() -> int:
@@ -135,7 +153,9 @@ def main() -> int:
                     left.unlink()
                 continue
             theme_name = "/".join(filter(None, theme))
-            entries.append({"number": number, "attempt": attempt, "theme": theme_name, "kind": kind, "policy": policy, **entry})
+            entries.append(
+                {"number": number, "attempt": attempt, "theme": theme_name, "kind": kind, "policy": policy, **entry}
+            )
             break
         else:
             print(f"{number}: no network with {theme} in {TRIES} tries", flush=True)

@@ -53,4 +53,3 @@ def answers(maker: Maker, model: Any) -> tuple[list[str], dict[str, np.ndarray]]
             arrays[f"{name}:{index}"] = np.asarray(value).astype(np.float32)
     reset(model)
     return names, arrays
-

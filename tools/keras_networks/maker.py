@@ -149,6 +149,7 @@ def reset(model: Any) -> None:
 def _is_float(weight: Any) -> bool:
     return "float" in str(weight.dtype)
 
+
 def tensor_name(tensor: Any) -> str:
     """The name of an input layer by its tensor, which in Keras 3 may have another one."""
     if hasattr(tensor, "_keras_history") and hasattr(tensor._keras_history, "operation"):

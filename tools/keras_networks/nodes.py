@@ -71,10 +71,14 @@ def concatenate(maker: Maker, x: Any) -> Any:
 def branches(maker: Maker, x: Any) -> Any:
     """Convolutions of several sizes side by side, as text networks have them."""
     maker.say("branches")
-    parts = [maker.L.Conv1D(maker.size(1, 3), size, padding="same", **pieces.activation(maker))(x) for size in (1, 2, 3)]
+    parts = [
+        maker.L.Conv1D(maker.size(1, 3), size, padding="same", **pieces.activation(maker))(x) for size in (1, 2, 3)
+    ]
     if maker.chance(0.5):
         return maker.L.Concatenate()(parts)
-    return maker.L.Concatenate()([maker.pick(maker.L.GlobalMaxPooling1D, maker.L.GlobalAveragePooling1D)()(p) for p in parts])
+    return maker.L.Concatenate()(
+        [maker.pick(maker.L.GlobalMaxPooling1D, maker.L.GlobalAveragePooling1D)()(p) for p in parts]
+    )
 
 
 # ---- operators -------------------------------------------------------------------------------------------------------
@@ -144,7 +148,9 @@ def function(maker: Maker, x: Any) -> Any:
                           "subtract", "divide")  # fmt: skip
         maker.say(f"ops.{name}")
         if name in ("maximum", "minimum", "add", "multiply", "subtract", "divide"):
-            other = maker.L.Dense(x.shape[-1], activation="softplus")(x) if maker.chance(0.5) else maker.number(0.2, 1.5)
+            other = (
+                maker.L.Dense(x.shape[-1], activation="softplus")(x) if maker.chance(0.5) else maker.number(0.2, 1.5)
+            )
             return getattr(ops, name)(x, other)
         return getattr(ops, name)(x)
     import tensorflow as tf
@@ -259,7 +265,9 @@ def state_by_dense(maker: Maker, x: Any) -> Any:
     options = pieces.gru_options(maker) | {"units": units}
     if maker.chance(0.3):
         options.pop("implementation", None)
-        return maker.L.RNN(maker.L.GRUCell(**options), **pieces.loop_options(maker, shape_of(x)))(x, initial_state=[state])
+        return maker.L.RNN(maker.L.GRUCell(**options), **pieces.loop_options(maker, shape_of(x)))(
+            x, initial_state=[state]
+        )
     return maker.L.GRU(**options, **pieces.loop_options(maker, shape_of(x)))(x, initial_state=state)
 
 

@@ -1,6 +1,6 @@
 """Choose networks that together hold whatever the folders hold, and pack them for the tests::
 
-    python tools/keras_networks/pack.py networks3 networks2
+python tools/keras_networks/pack.py networks3 networks2
 """
 
 from __future__ import annotations

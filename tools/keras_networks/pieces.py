@@ -214,7 +214,10 @@ def conv2d(maker: Maker, shape: Shape) -> Any:
 @piece(IMAGE)
 def pooling2d(maker: Maker, shape: Shape) -> Any:
     name = maker.pick("MaxPooling2D", "AveragePooling2D")
-    options: dict[str, Any] = {"pool_size": maker.pick(2, (1, 2), (2, 1), (2, 3)), "padding": maker.pick("same", "valid")}
+    options: dict[str, Any] = {
+        "pool_size": maker.pick(2, (1, 2), (2, 1), (2, 3)),
+        "padding": maker.pick("same", "valid"),
+    }
     options |= maker.some(0.4, strides=maker.pick(1, 2, (1, 2)))
     maker.say(f"{name} {options['padding']}")
     return getattr(maker.L, name)(**options)

@@ -77,7 +77,9 @@ class Chain:
                 done = True
                 met = met or must in RECURRENT
             elif self.rank == IMAGE:
-                self.add(maker.pick("conv2d", "pooling2d", "batch_normalization", "relu_layer", "zero_padding2d", "noise"))
+                self.add(
+                    maker.pick("conv2d", "pooling2d", "batch_normalization", "relu_layer", "zero_padding2d", "noise")
+                )
                 if done or must not in (*PIECES[IMAGE], *NODES[IMAGE]):
                     self.add(maker.pick("flatten_steps", "flatten_steps", "time_distributed_rows"))
             elif self.rank == SEQUENCE and not met:
@@ -279,7 +281,9 @@ def encoder_decoder(maker: Maker, must: str | None) -> Any:
         y, forward, backward = L.Bidirectional(L.GRU(units, return_sequences=True, return_state=True))(encoded)
         state, units = L.Concatenate()([forward, backward]), 2 * units
     else:
-        y, state = L.GRU(**(pieces.gru_options(maker) | {"units": units}), return_sequences=True, return_state=True)(encoded)
+        y, state = L.GRU(**(pieces.gru_options(maker) | {"units": units}), return_sequences=True, return_state=True)(
+            encoded
+        )
     options = pieces.gru_options(maker) | {"units": units}
     decoded, _ = L.GRU(**options, return_sequences=True, return_state=True)(
         embedding(maker, words)(target), initial_state=state
@@ -289,7 +293,9 @@ def encoder_decoder(maker: Maker, must: str | None) -> Any:
         maker.say(f"{name} over the source")
         decoded = L.Concatenate()([decoded, getattr(L, name)()([decoded, y])])
     dense = L.Dense(words, activation="softmax")
-    return maker.keras.Model([source, target], L.TimeDistributed(dense)(decoded) if maker.chance(0.4) else dense(decoded))
+    return maker.keras.Model(
+        [source, target], L.TimeDistributed(dense)(decoded) if maker.chance(0.4) else dense(decoded)
+    )
 
 
 @wiring

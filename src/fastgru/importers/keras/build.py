@@ -31,7 +31,8 @@ class Value:
     given : str or None
         Name of the mask that the caller may have given for the input that it comes from.
     time_first : bool
-        In Keras it is (time, batch, …), which TensorFlow's transpose made of it; `spec` has the batch first all the same.
+        In Keras it is (time, batch, …), which TensorFlow's transpose made of it; `spec` has the batch first all the
+        same.
     """
 
     spec: TensorSpec

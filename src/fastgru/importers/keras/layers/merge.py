@@ -36,9 +36,7 @@ def merge(config: LayerConfig) -> Part:
     return Part(call)
 
 
-def combined(
-    build: Builder, operation: str, inputs: list[Value], part: str = "", any_of: bool = False
-) -> Value:
+def combined(build: Builder, operation: str, inputs: list[Value], part: str = "", any_of: bool = False) -> Value:
     """Values of equal rank, or lower ones that spread over the steps of the others, with their masks joined."""
     if len(inputs) == 1:
         return build.add(graph.Identity, inputs[0], part=part)

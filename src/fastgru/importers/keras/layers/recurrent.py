@@ -67,7 +67,8 @@ class Recurrence:
     def check(self, config: LayerConfig, x: Value) -> None:
         """Refuse a sequence that the layer does not walk as `run` would."""
         if x.time_first != (self.time_major and not config.report.is_turned):
-            config.refuse(f"time_major={self.time_major} where steps are the {'first' if x.time_first else 'second'} axis")
+            place = "first" if x.time_first else "second"
+            config.refuse(f"time_major={self.time_major} where steps are the {place} axis")
         sets_zeros = self.go_backwards and self.zero_output_for_mask and self.return_sequences
         if self.unroll and sets_zeros and x.is_masked:
             config.refuse("unroll=True backwards with a mask: Keras gives zeros at other steps than those masked")
