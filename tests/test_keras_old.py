@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
 import oracle
 from fastgru import graph as g
 from fastgru import importers, passes
+from fastgru.errors import UnsupportedModel
 from fastgru.graph import Graph
 from keras_files import write_legacy
 from tolerances import check
