@@ -15,6 +15,7 @@ from safetensors.numpy import save_file
 
 import fastgru
 from building import chain, dense, embedding, floats, gru, tokens
+from fastgru.importers.keras import layers, text
 
 ROOT = Path(__file__).parents[1]
 DOCS, EXAMPLES = ROOT / "docs", ROOT / "examples"
@@ -61,10 +62,12 @@ def test_python_blocks_run(
 
 def test_tables_of_layers_are_the_importers_own() -> None:
     tables = run(ROOT / "tools" / "list_supported.py")
-    assert "| `GRU` |" in tables
-    text = (DOCS / "formats.md").read_text(encoding="utf-8")
+    for names in (layers.READERS, layers.OPERATIONS, layers.REFUSED, text.CLASSES, text.REFUSED):
+        assert {name for name in names if f"`{name}`" not in tables} == set()
+    assert "| `CuDNNGRU` | of Keras 2," in tables, "with the reader's note"
+    page = (DOCS / "formats.md").read_text(encoding="utf-8")
     mark = "<!-- {}: tools/list_supported.py -->\n".format
-    assert mark("begin") + tables + mark("end") in text, "run: python tools/list_supported.py --write"
+    assert mark("begin") + tables + mark("end") in page, "run: python tools/list_supported.py --write"
 
 
 def test_the_file_shown_loads(tmp_path: Path) -> None:
