@@ -122,8 +122,9 @@ def compare(
     names = [spec.name for spec in graph.inputs]
     if set(given) != set(names):
         raise BadInput(f"expected inputs named {', '.join(names)}; got {', '.join(given) or 'none'}")
-    keras, network = _keras_network(path, config)
     arrays = [np.asarray(given[name]) for name in names]
+    Model(graph)(*arrays)  # what does not fit is BadInput here, and anything in Keras
+    keras, network = _keras_network(path, config)
     theirs, values = _run_keras(keras, network, arrays)
     layers = [name for name in values if name in graph.specs and graph.specs[name].dtype == "float32"]
     probe = Model(Graph(graph.inputs, graph.layers, (*graph.outputs, *layers), text=None))
