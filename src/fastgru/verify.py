@@ -40,7 +40,7 @@ class Difference:
     largest : float
         Of the absolute differences; NaN where one of the two has a NaN, an infinity or a shape of its own.
     magnitude : float
-        Of the framework's own numbers.
+        Of the framework's own numbers, the finite ones.
     """
 
     name: str
@@ -140,7 +140,7 @@ def compare(
 
 def _difference(name: str, ours: np.ndarray, theirs: np.ndarray) -> Difference:
     theirs = np.asarray(theirs, np.float32)
-    magnitude = float(np.abs(theirs).max(initial=0.0))
+    magnitude = float(np.abs(theirs[np.isfinite(theirs)]).max(initial=0.0))
     if ours.shape != theirs.shape:
         return Difference(name, theirs.shape, float("nan"), magnitude)
     same_nan = np.isnan(ours) & np.isnan(theirs)
