@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from fastgru.cli._app import app
 DEMO = fastgru.demo_path()
 GOLDEN = Path(__file__).parent / "data" / "golden"
 FEATURES, UNITS, VOCABULARY = 3, 5, 11
-COMMANDS = ("demo", "inspect", "convert", "run", "bench")
+COMMANDS = ("demo", "inspect", "convert", "run", "verify", "bench")
 
 
 def command(*args: object):
@@ -440,6 +441,78 @@ def test_bench_profile_tables(folder):
     assert "profile" not in succeed("bench", folder / "steps.safetensors", *QUICK)
 
 
+# ---- verify ----------------------------------------------------------------------------------------------------------
+
+TAGGING = GOLDEN / "tagging.keras"
+
+
+@pytest.fixture
+def live_keras():
+    """Keras 3 with a backend; skips where there is none."""
+    from keras_live import keras
+
+    return keras
+
+
+def test_verify_agrees(live_keras):
+    shown = succeed("verify", TAGGING, "--against", "keras")
+    assert f"beside keras {live_keras.__version__}" in shown
+    assert "(3, 100, 10)" in shown
+    assert "agrees" in shown
+    assert "(2, 100, 10)" in succeed("verify", TAGGING, "--rows", "2", "--seed", "1")
+
+
+def test_verify_names_the_first_layer_beyond_the_tolerance(live_keras):
+    result = command("verify", TAGGING, "--tolerance", "0")
+    assert result.exit_code == 1
+    assert "differs" in result.stdout
+    assert "they part at layer 'gru" in result.stdout
+
+
+def test_verify_finds_a_layer_that_computes_otherwise(live_keras, monkeypatch):
+    """As if the importer had misread one bias of the second of two GRUs."""
+    from fastgru import importers
+
+    def misread(path, **options):
+        graph = original(path, **options)
+        at = [index for index, layer in enumerate(graph.layers) if layer.kind == "GRU"][1]
+        changed = dataclasses.replace(graph.layers[at], bias=graph.layers[at].bias + np.float32(0.01))
+        return dataclasses.replace(graph, layers=(*graph.layers[:at], changed, *graph.layers[at + 1 :]))
+
+    original = importers.read
+    second = [layer.name for layer in original(TAGGING).layers if layer.kind == "GRU"][1]
+    monkeypatch.setattr(importers, "read", misread)
+    result = command("verify", TAGGING)
+    assert result.exit_code == 1
+    assert f"they part at layer {second!r}" in result.stdout
+
+
+def test_verify_weights_with_config_on_given_inputs(live_keras, tmp_path):
+    weights = (GOLDEN / "characters.weights.h5", "--config", GOLDEN / "characters.json")
+    spec = fastgru.load(weights[0], config=weights[2]).inputs[0]
+    x = np.load(GOLDEN / "characters.npz")["x"]
+    np.savez(tmp_path / "x.npz", **{spec.name: x})
+    np.save(tmp_path / "x.npy", x)
+    by_name = succeed("verify", *weights, "--input", tmp_path / "x.npz")
+    assert f"({len(x)}, " in by_name
+    assert succeed("verify", *weights, "--input", tmp_path / "x.npy") == by_name
+
+
+def test_verify_refuses_bad_inputs(live_keras, tmp_path):
+    np.savez(tmp_path / "other.npz", other=np.zeros((1, 100)))
+    assert "got other" in fail("verify", TAGGING, "--input", tmp_path / "other.npz")
+    np.save(tmp_path / "short.npy", np.zeros((1, 7, 2)))
+    assert "got shape (1, 7, 2)" in fail("verify", TAGGING, "--input", tmp_path / "short.npy")
+    for name in ("bad.npz", "bad.npy"):
+        (tmp_path / name).write_bytes(b"no arrays")
+        assert name in fail("verify", TAGGING, "--input", tmp_path / name)
+    assert "nowhere.npz" in fail("verify", TAGGING, "--input", tmp_path / "nowhere.npz")
+
+
+def test_verify_takes_keras_files_alone():
+    assert "demo.safetensors is no Keras file" in fail("verify", DEMO)
+
+
 # ---- as a program ----------------------------------------------------------------------------------------------------
 
 
@@ -464,6 +537,13 @@ def test_program_without_its_extra(package):
     assert result.returncode == 2
     assert result.stderr.strip().endswith("pip install 'fastgru[cli]'")
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_verify_without_keras():
+    hidden = "from importlib import util as u; f = u.find_spec; u.find_spec = lambda n: None if 'keras' in n else f(n)"
+    result = program("verify", TAGGING, prelude=hidden)
+    assert result.returncode == 2
+    assert result.stderr.strip().endswith("comparing with Keras needs the package 'keras': pip install keras")
 
 
 def test_help_imports_nothing_heavy():

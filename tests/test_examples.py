@@ -15,6 +15,8 @@ from safetensors.numpy import save_file
 
 import fastgru
 from building import chain, dense, embedding, floats, gru, tokens
+from fastgru.importers.keras import layers, text
+from keras_files import write_legacy
 
 ROOT = Path(__file__).parents[1]
 DOCS, EXAMPLES = ROOT / "docs", ROOT / "examples"
@@ -59,12 +61,48 @@ def test_python_blocks_run(
         assert words.removeprefix("… ") in printed
 
 
+def write_ocr(path: Path, squeeze: dict[str, object]) -> None:
+    """A file as Keras 2 writes it: Conv2D over all of the second axis, the layer that drops it, GRU(5)."""
+    rng = np.random.default_rng(0)
+    source = {"batch_input_shape": [None, None, 2, 3], "name": "x", "dtype": "float32"}
+    written = [
+        ("InputLayer", source, []),
+        ("Conv2D", {"name": "conv", "filters": 4, "kernel_size": [3, 2]}, [(3, 2, 3, 4), (4,)]),
+        (squeeze["class_name"], squeeze["config"], []),
+        ("GRU", {"name": "gru", "units": 5, "recurrent_activation": "sigmoid"}, [(4, 15), (5, 15), (15,)]),
+    ]
+    layers = [{"class_name": class_name, "config": config} for class_name, config, _ in written]
+    arrays = {str(config["name"]): [rng.normal(size=shape) for shape in shapes] for _, config, shapes in written}
+    write_legacy(path, {"class_name": "Sequential", "config": {"name": "ocr", "layers": layers}}, arrays, "2.15.0")
+
+
+def test_a_class_of_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_ocr(tmp_path / "ocr.h5", {"class_name": "SqueezeLayer", "config": {"name": "squeeze", "axis": 2}})
+    source = fenced("adding.md", "python")
+    namespace: dict[str, object] = {"__name__": "adding.md"}
+    exec(compile(source, str(DOCS / "adding.md"), "exec"), namespace)
+    (shown,) = re.findall(r"print\(error\) +# (.+)", source)
+    assert capsys.readouterr().out.strip() == shown
+    reshape = {"class_name": "Reshape", "config": {"name": "squeeze", "target_shape": [-1, 4]}}
+    write_ocr(tmp_path / "plain.h5", reshape)
+    x = np.random.default_rng(1).normal(size=(3, 7, 2, 3)).astype(np.float32)
+    assert (namespace["model"](x) == fastgru.load(tmp_path / "plain.h5")(x)).all()
+    write_ocr(tmp_path / "wrong.h5", {"class_name": "SqueezeLayer", "config": {"name": "s", "axis": 1, "mode": "x"}})
+    with pytest.raises(fastgru.UnsupportedModel, match="the option mode='x' is not known"):
+        fastgru.load(tmp_path / "wrong.h5", custom_layers={"SqueezeLayer": namespace["squeeze"]})
+
+
 def test_tables_of_layers_are_the_importers_own() -> None:
     tables = run(ROOT / "tools" / "list_supported.py")
-    assert "| `GRU` |" in tables
-    text = (DOCS / "formats.md").read_text(encoding="utf-8")
+    for names in (layers.READERS, layers.OPERATIONS, layers.REFUSED, text.CLASSES, text.REFUSED):
+        assert {name for name in names if f"`{name}`" not in tables} == set()
+    assert "| `CuDNNGRU` | of Keras 2," in tables, "with the reader's note"
+    page = (DOCS / "formats.md").read_text(encoding="utf-8")
     mark = "<!-- {}: tools/list_supported.py -->\n".format
-    assert mark("begin") + tables + mark("end") in text, "run: python tools/list_supported.py --write"
+    assert mark("begin") + tables + mark("end") in page, "run: python tools/list_supported.py --write"
 
 
 def test_the_file_shown_loads(tmp_path: Path) -> None:

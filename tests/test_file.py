@@ -102,8 +102,8 @@ def every_kind() -> Graph:
         Repeat(name="repeated", inputs=("padded",), axis=2, times=2),
         JoinMasks(name="joined", inputs=("ids:mask", "m:mask"), over_time=True),
         Attention(
-            name="attended", inputs=("g", "g", "g"), function="additive", scale=0.5, inner_scale=2.0, causal=True, window=3,
-            mask="m:mask", query_mask="ids:mask", weight=weights(3),
+            name="attended", inputs=("g", "g", "g"), function="additive", scale=0.5, inner_scale=2.0, causal=True,
+            window=3, mask="m:mask", query_mask="ids:mask", weight=weights(3),
         ),
         MatMul(name="product", inputs=("attended", "g")),
         Reduce(name="reduced", inputs=("product",), function="mean", axis=1, mask="joined"),

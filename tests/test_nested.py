@@ -87,7 +87,7 @@ def of_images() -> Graph:
     kernel = uniform(rng(), 3, 3, 2, 4, scale=0.3)
     relu = Activation.of("relu")
     layers = (
-        Conv(name="conv", inputs=("i",), kernel=kernel, strides=(1, 1), dilation=(1, 1), padding="same", activation=relu),
+        Conv(name="conv", inputs=("i",), kernel=kernel, padding="same", activation=relu),
         Pool(name="pool", inputs=("conv",), function="maximum", size=(2, 2), strides=(2, 2)),
         Reshape(name="flat", inputs=("pool",), target=(24,)),
         dense(rng(), 24, 5, name="d", source="flat", function="tanh"),

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import argparse
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from fastgru.graph import ELEMENTWISE, ROWWISE, Activation
-from fastgru.importers.keras import activations, layers
+from fastgru.importers.keras import activations, layers, text
 
 PAGE = Path(__file__).parents[1] / "docs" / "formats.md"
+#: modules of the importer's layers, as the page has them
+ROOMS = ("recurrent", "wrappers", "basic", "windows", "shaping", "normalize", "merge", "attention")
 BEGIN, END = "<!-- begin: tools/list_supported.py -->\n", "<!-- end: tools/list_supported.py -->\n"
 
 
@@ -36,19 +39,36 @@ def formula(activation: Activation) -> str:
 
 
 def readers() -> Iterator[tuple[str, ...]]:
-    """One row for the classes that share a reader."""
-    shared: dict[layers.Reader, list[str]] = defaultdict(list)
-    for class_name, reader in layers.READERS.items():
-        shared[reader].append(class_name)
-    for reader, class_names in shared.items():
-        yield code(class_names), "yes" if reader.per_step else "no", code(sorted(reader.ignored)) or "–"
+    """One row for the classes that share a reader, room by room."""
+    found = sorted(shared(layers.READERS), key=lambda entry: ROOMS.index(entry[0].read.__module__.rpartition(".")[2]))
+    for reader, class_names in found:
+        yield code(class_names), reader.note or "–", code(sorted(reader.ignored)) or "–"
+    yield code(text.CLASSES), "directly behind an input: see [below](#what-keras-means-by-its-text-layers)", "–"
+
+
+def operations() -> Iterator[tuple[str, ...]]:
+    """One row for the operations of which the same is to be said."""
+    by_note: dict[str, list[str]] = defaultdict(list)
+    for name, reader in layers.OPERATIONS.items():
+        by_note[reader.note].append(name)
+    for note, found in by_note.items():
+        generations = ([name for name in found if name.startswith("tf.") == is_keras2] for is_keras2 in (False, True))
+        yield *(code(group) or "–" for group in generations), note or "–"
+
+
+def shared(table: Mapping[str, Hashable]) -> list[tuple[Any, list[str]]]:
+    """The values of a table, each with the names that it stands under."""
+    found: dict[Hashable, list[str]] = defaultdict(list)
+    for name, value in table.items():
+        found[value].append(name)
+    return list(found.items())
 
 
 def functions() -> dict[str, list[Activation]]:
-    """By the name that Keras writes: the one function, or (hard_sigmoid) those of Keras 2 and Keras 3."""
+    """By the name that Keras writes: the one function, or (hard_sigmoid) that of Keras 1 and 2 and that of Keras 3."""
     found = {name: [activation] for name, activation in activations.FUNCTIONS.items()}
-    eras = sorted(activations.HARD_SIGMOID)[-2:]  # Keras 1 is refused as a whole
-    found["hard_sigmoid"] = [Activation.of("hard_sigmoid", slope=activations.HARD_SIGMOID[era]) for era in eras]
+    slopes = dict.fromkeys(activations.HARD_SIGMOID.values())
+    found["hard_sigmoid"] = [Activation.of("hard_sigmoid", slope=slope) for slope in slopes]
     return dict(sorted(found.items()))
 
 
@@ -60,23 +80,24 @@ def names() -> Iterator[tuple[str, ...]]:
 def renamed() -> Iterator[tuple[str, ...]]:
     """Where Keras' name is not that of the function here, or says more than one thing."""
     for name, found in functions().items():
-        words = " in Keras 2, ".join(map(formula, found)) + (" in Keras 3" if len(found) > 1 else "")
+        words = " in Keras 1 and 2, ".join(map(formula, found)) + (" in Keras 3" if len(found) > 1 else "")
         if words != name:
             yield f"`{name}`", words
 
 
 def refused() -> Iterator[tuple[str, ...]]:
-    shared: dict[str, list[str]] = defaultdict(list)
-    for class_name, why in layers.REFUSED.items():
-        shared[why].append(class_name)
-    return ((code(class_names), why) for why, class_names in shared.items())
+    reasons = {**layers.REFUSED, **text.REFUSED}
+    for why, class_names in shared({name: why for name, why in reasons.items() if name not in text.CLASSES}):
+        yield code(class_names), why
 
 
 def page() -> str:
     """All tables, each under a line that says what it lists."""
     parts = [
         "Layers:",
-        rows(("Keras class", "inside TimeDistributed", "options without effect at inference"), readers()),
+        rows(("Keras class", "notes", "options without effect at inference"), readers()),
+        "Operations between layers, such as `x + y` and `x[:, -1]`:",
+        rows(("Keras 3: `keras.ops`", "Keras 2: functions", "notes"), operations()),
         "Activations by name; an `activation` may also be one of the layers " + code(activations.LAYERS) + ":",
         rows(("in a GRU", "Keras names"), names()),
         "Not computed under the same name with default parameters:",

@@ -40,7 +40,7 @@ class Difference:
     largest : float
         Of the absolute differences; NaN where one of the two has a NaN, an infinity or a shape of its own.
     magnitude : float
-        Of the framework's own numbers.
+        Of the framework's own numbers, the finite ones.
     """
 
     name: str
@@ -122,8 +122,9 @@ def compare(
     names = [spec.name for spec in graph.inputs]
     if set(given) != set(names):
         raise BadInput(f"expected inputs named {', '.join(names)}; got {', '.join(given) or 'none'}")
-    keras, network = _keras_network(path, config)
     arrays = [np.asarray(given[name]) for name in names]
+    Model(graph)(*arrays)  # what does not fit is BadInput here, and anything in Keras
+    keras, network = _keras_network(path, config)
     theirs, values = _run_keras(keras, network, arrays)
     layers = [name for name in values if name in graph.specs and graph.specs[name].dtype == "float32"]
     probe = Model(Graph(graph.inputs, graph.layers, (*graph.outputs, *layers), text=None))
@@ -139,7 +140,7 @@ def compare(
 
 def _difference(name: str, ours: np.ndarray, theirs: np.ndarray) -> Difference:
     theirs = np.asarray(theirs, np.float32)
-    magnitude = float(np.abs(theirs).max(initial=0.0))
+    magnitude = float(np.abs(theirs[np.isfinite(theirs)]).max(initial=0.0))
     if ours.shape != theirs.shape:
         return Difference(name, theirs.shape, float("nan"), magnitude)
     same_nan = np.isnan(ours) & np.isnan(theirs)

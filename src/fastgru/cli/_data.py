@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
@@ -78,6 +79,15 @@ def load_npy(path: Path) -> np.ndarray:
         return np.load(path, allow_pickle=False)
     except (ValueError, EOFError) as error:
         raise BadInput(f"{path}: not a .npy file of numbers ({error})") from None
+
+
+def load_npz(path: Path) -> dict[str, np.ndarray]:
+    """The arrays in a .npz file by their names; BadInput where it is none."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except (ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
+        raise BadInput(f"{path}: not a .npz file of numbers ({error})") from None
 
 
 def _read_npy(path: Path, spec: TensorSpec) -> Data:

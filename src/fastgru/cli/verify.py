@@ -61,14 +61,11 @@ def verify(
 
 def _read(model_file: Path, path: Path, config: Path | None) -> dict[str, Any]:
     """Arrays by input name, from a .npz file, or from a .npy for a network of one input."""
-    import numpy as np
-
     from .. import importers
-    from ._data import load_npy
+    from ._data import load_npy, load_npz
 
     if path.suffix == ".npz":
-        with np.load(path, allow_pickle=False) as arrays:
-            return dict(arrays)
+        return load_npz(path)
     names = [spec.name for spec in importers.read(model_file, config=config).inputs]
     if len(names) != 1:
         raise BadInput(f"the network takes {len(names)} inputs: --input should be a .npz with {', '.join(names)}")

@@ -14,7 +14,7 @@ from .table import Part, Result, reads
 CALL_OPTIONS = ("return_attention_scores", "use_causal_mask")
 
 
-@reads("Attention", ignored={"dropout", "seed"})
+@reads("Attention", ignored={"dropout", "seed"}, note="masks, causal, both score modes, scores as an output")
 def attention(config: LayerConfig) -> Part:
     use_scale = config.flag("use_scale")
     additive = config.text("score_mode", "dot", "dot", "concat") == "concat"
@@ -31,7 +31,7 @@ def attention(config: LayerConfig) -> Part:
     return Part(call, trainable=use_scale + additive, options=CALL_OPTIONS)
 
 
-@reads("AdditiveAttention", ignored={"dropout", "seed", "score_mode"})
+@reads("AdditiveAttention", ignored={"dropout", "seed", "score_mode"}, note="masks, causal, scores as an output")
 def additive_attention(config: LayerConfig) -> Part:
     use_scale = config.flag("use_scale", True)
     causal = config.flag("causal")
@@ -56,7 +56,10 @@ def _attend(build: Builder, inputs: list[Value], causal: bool, options: dict[str
     return (y, Value(build.spec(f"{y.name}:scores"))) if with_scores else y
 
 
-@reads("MultiHeadAttention", ignored={"seed", "flash_attention"})
+@reads(
+    "MultiHeadAttention", ignored={"seed", "flash_attention"},
+    note="over time, masks, causal, `sliding_window`; no scores",
+)
 def multi_head_attention(config: LayerConfig) -> Part:
     heads, key_size = config.size("num_heads"), config.size("key_dim")
     value_size = config.whole("value_dim", key_size)

@@ -33,14 +33,14 @@ def identity(config: LayerConfig) -> Part:
     return Part(call)
 
 
-@reads("InputLayer", ignored={"sparse", "ragged", "optional"}, note="dense arrays")
+@reads("InputLayer", ignored={"sparse", "ragged", "optional"}, note="dense arrays; a fixed batch size is freed")
 def input_layer(config: LayerConfig) -> Part | None:
     """An input layer is no layer of a network's; one in another place is refused."""
     config.refuse("an input layer cannot stand here")
     return None
 
 
-@reads("Embedding", ignored={"input_length"})
+@reads("Embedding", ignored={"input_length"}, note="`mask_zero`")
 def embedding(config: LayerConfig) -> Part:
     rows, features, mask_zero = config.size("input_dim"), config.size("output_dim"), config.flag("mask_zero")
 
@@ -55,7 +55,7 @@ def embedding(config: LayerConfig) -> Part:
     return Part(call, trainable=1, takes_ids=True)
 
 
-@reads("Masking")
+@reads("Masking", note="any `mask_value`")
 def masking(config: LayerConfig) -> Part:
     mask_value = config.number("mask_value", 0.0)
 
@@ -67,7 +67,7 @@ def masking(config: LayerConfig) -> Part:
     return Part(call)
 
 
-@reads("Dense", per_step=True)
+@reads("Dense", per_step=True, note="on the last axis")
 def dense(config: LayerConfig) -> Part:
     units, use_bias = config.size("units"), config.flag("use_bias", True)
     activation = activations.read(config, "activation")
@@ -86,7 +86,7 @@ def activation_by_name(config: LayerConfig) -> Part:
     return Part(lambda build, weights, x: build.add(graph.Activate, x, activation=activation))
 
 
-@reads(*activations.LAYERS, ignored=activations.IGNORED, per_step=True)
+@reads(*activations.LAYERS, ignored=activations.IGNORED, per_step=True, note="Softmax: along the last axis")
 def activation_layer(config: LayerConfig) -> Part:
     activation = activations.LAYERS[config.class_name](config)
 
@@ -98,7 +98,7 @@ def activation_layer(config: LayerConfig) -> Part:
     return Part(call)
 
 
-@reads("PReLU")
+@reads("PReLU", note="`shared_axes`")
 def prelu(config: LayerConfig) -> Part:
     shared = config.take("shared_axes", None) or []
 

@@ -22,7 +22,7 @@ OPERATIONS = {
 }
 
 
-@reads(*OPERATIONS)
+@reads(*OPERATIONS, note="of values that spread over each other")
 def merge(config: LayerConfig) -> Part:
     operation = OPERATIONS[config.class_name]
     any_of = config.report.generation == 3  # where Keras 2 joins masks by "and"
@@ -93,7 +93,7 @@ def with_mask(value: Value, mask: Value) -> Value:
     return replace(value, mask=mask.mask, is_masked=mask.is_masked, given=mask.given)
 
 
-@reads("Concatenate")
+@reads("Concatenate", note="along any axis but the batch")
 def concatenate(config: LayerConfig) -> Part:
     axis = config.whole("axis", -1)
     return Part(lambda build, weights, inputs: concatenated(build, list(inputs), axis))
@@ -109,7 +109,7 @@ def concatenated(build: Builder, inputs: list[Value], axis: int, part: str = "")
     return with_mask(value, mask)
 
 
-@reads("Dot")
+@reads("Dot", note="of vectors, or of sequences along features or steps")
 def dot(config: LayerConfig) -> Part:
     written = config.take("axes")
     items = sequence(written)

@@ -76,14 +76,14 @@ def _narrow(array: Array, shape: tuple[int, ...]) -> Array:
     return np.ascontiguousarray(array, np.float32).reshape(shape)
 
 
-@reads("LayerNormalization")
+@reads("LayerNormalization", note="over the last axes, without time")
 def layer_normalization(config: LayerConfig) -> Part:
     has_scale, has_offset = config.flag("scale", True), config.flag("center", True)
     config.only("rms_scaling", False, None, why="it divides by the deviation from a mean that it leaves in")
     return _normalization(config, "layer", 1e-3, has_scale, has_offset)
 
 
-@reads("RMSNormalization")
+@reads("RMSNormalization", note="over the last axes, without time")
 def rms_normalization(config: LayerConfig) -> Part:
     return _normalization(config, "rms", 1e-6, True, False)
 
@@ -113,7 +113,7 @@ def _last_axes(config: LayerConfig, x: Value, axes: list[Any]) -> int:
     return count
 
 
-@reads("UnitNormalization")
+@reads("UnitNormalization", note="over the last axes, without time")
 def unit_normalization(config: LayerConfig) -> Part:
     written = config.take("axis", -1)
     axes = list(sequence(written) or [written])
@@ -126,7 +126,7 @@ def unit_normalization(config: LayerConfig) -> Part:
     return Part(call)
 
 
-@reads("Normalization", ignored={"input_mean", "input_variance"})
+@reads("Normalization", ignored={"input_mean", "input_variance"}, note="along one axis or none; `invert`")
 def normalization(config: LayerConfig) -> Part:
     written = config.take("axis", -1)
     axes = [] if written is None else list(sequence(written) or [written])

@@ -44,12 +44,12 @@ def _part(config: LayerConfig, keys: Sequence[str], call: Callable[..., Result],
 # ---- arithmetic ------------------------------------------------------------------------------------------------------
 
 
-@operation("Add", "tf.__operators__.add", "tf.math.add")
+@operation("Add", "tf.__operators__.add", "tf.math.add", note="of two values, or of one and a constant")
 def add(config: LayerConfig) -> Part:
     return _binary(config, "add", lambda build, x, c: _scale(build, x, offset=c))
 
 
-@operation("Subtract", "tf.math.subtract", "tf.__operators__.sub")
+@operation("Subtract", "tf.math.subtract", "tf.__operators__.sub", note="of two values, or of one and a constant")
 def subtract(config: LayerConfig) -> Part:
     def flipped(build: Builder, x: Value, c: Any) -> Value:
         return _scale(build, x, scale=np.float32(-1), offset=c)
@@ -57,12 +57,15 @@ def subtract(config: LayerConfig) -> Part:
     return _binary(config, "subtract", lambda build, x, c: _scale(build, x, offset=-c), flipped)
 
 
-@operation("Multiply", "tf.math.multiply", "tf.__operators__.mul")
+@operation("Multiply", "tf.math.multiply", "tf.__operators__.mul", note="of two values, or of one and a constant")
 def multiply(config: LayerConfig) -> Part:
     return _binary(config, "multiply", lambda build, x, c: _scale(build, x, scale=c))
 
 
-@operation("TrueDivide", "Divide", "tf.math.truediv", "tf.math.divide", "tf.__operators__.truediv")
+@operation(
+    "TrueDivide", "Divide", "tf.math.truediv", "tf.math.divide", "tf.__operators__.truediv",
+    note="of two values, or of one and a constant",
+)
 def divide(config: LayerConfig) -> Part:
     def flipped(build: Builder, x: Value, c: Any) -> Value:
         one_over = _activate(build, x, Activation.of("reciprocal"), "reciprocal")
@@ -75,7 +78,7 @@ def divide(config: LayerConfig) -> Part:
     return _binary(config, "divide", by_constant, flipped)
 
 
-@operation("Maximum", "tf.math.maximum")
+@operation("Maximum", "tf.math.maximum", note="of two values, or of one and a number")
 def maximum(config: LayerConfig) -> Part:
     def with_constant(build: Builder, x: Value, c: Any) -> Value:
         number = _one_number(config, c)
@@ -84,7 +87,7 @@ def maximum(config: LayerConfig) -> Part:
     return _binary(config, "maximum", with_constant)
 
 
-@operation("Minimum", "tf.math.minimum")
+@operation("Minimum", "tf.math.minimum", note="of two values, or of one and a number")
 def minimum(config: LayerConfig) -> Part:
     def with_constant(build: Builder, x: Value, c: Any) -> Value:
         return _activate(build, x, Activation.of("relu", max_value=_one_number(config, c), negative_slope=1.0))
@@ -150,7 +153,7 @@ def _activate(build: Builder, x: Value, activation: Activation, part: str = "") 
 # ---- masks -----------------------------------------------------------------------------------------------------------
 
 
-@operation("NotEqual", "tf.math.not_equal", "tf.__operators__.ne")
+@operation("NotEqual", "tf.math.not_equal", "tf.__operators__.ne", note="makes masks, as Embedding and Masking do")
 def not_equal(config: LayerConfig) -> Part:
     def call(build: Builder, x: Value, y: Any = None, x2: Any = None) -> Mask:
         return differs(build, x, _one_number(config, _constant(config, y if x2 is None else x2)))
@@ -159,7 +162,7 @@ def not_equal(config: LayerConfig) -> Part:
 
 
 def _reads_join(any_of: bool, pairs: Sequence[str], over: Sequence[str]) -> None:
-    @operation(*pairs)
+    @operation(*pairs, note="of masks")
     def pair(config: LayerConfig) -> Part:
         def call(build: Builder, x: Any, y: Any = None, x2: Any = None) -> Mask:
             masks = [mask for mask in (x, y if x2 is None else x2) if isinstance(mask, Mask)]
@@ -170,7 +173,7 @@ def _reads_join(any_of: bool, pairs: Sequence[str], over: Sequence[str]) -> None
 
         return _part(config, ("y", "x2"), call)  # type: ignore[arg-type]
 
-    @operation(*over)
+    @operation(*over, note="of masks, along the features")
     def reduction(config: LayerConfig) -> Part:
         def call(build: Builder, x: Any, axis: Any = None, keepdims: bool = False) -> Mask:
             if not isinstance(x, Mask) or axis not in (-1, 2) or keepdims:
@@ -187,7 +190,7 @@ _reads_join(True, ("LogicalOr", "tf.math.logical_or"), ("Any", "tf.math.reduce_a
 _reads_join(False, ("LogicalAnd", "tf.math.logical_and"), ("All", "tf.math.reduce_all"))
 
 
-@operation("ZerosLike", "OnesLike", "tf.zeros_like", "tf.ones_like", ignored={"dtype"})
+@operation("ZerosLike", "OnesLike", "tf.zeros_like", "tf.ones_like", ignored={"dtype"}, note="of masks")
 def constants_like(config: LayerConfig) -> Part:
     if config.take("dtype", None) not in ("bool", None):
         config.refuse("makes numbers, not a mask")
@@ -270,7 +273,7 @@ def gelu(config: LayerConfig) -> Part:
     return _part(config, ("approximate",), call)
 
 
-@operation("Softmax", "tf.nn.softmax")
+@operation("Softmax", "tf.nn.softmax", note="along the last axis")
 def softmax(config: LayerConfig) -> Part:
     def call(build: Builder, x: Value, axis: int | None = -1) -> Value:
         place = -1 if axis is None else axis
@@ -281,7 +284,7 @@ def softmax(config: LayerConfig) -> Part:
     return _part(config, ("axis",), call)
 
 
-@operation("Power", "tf.math.pow", "tf.__operators__.pow")
+@operation("Power", "tf.math.pow", "tf.__operators__.pow", note="to 2, 1, 0.5, -0.5 or -1")
 def power(config: LayerConfig) -> Part:
     powers = {2.0: "square", 0.5: "sqrt", -1.0: "reciprocal", 1.0: "linear", -0.5: "rsqrt"}
 
@@ -296,7 +299,7 @@ def power(config: LayerConfig) -> Part:
     return _part(config, ("y", "x2"), call)
 
 
-@operation("Cast", "tf.cast", ignored={"dtype"})
+@operation("Cast", "tf.cast", ignored={"dtype"}, note="to floats or masks")
 def cast(config: LayerConfig) -> Part:
     def call(build: Builder, x: Value, dtype: Any = None) -> Value:
         if "int" in str(dtype) and x.spec.dtype != "int32":
@@ -306,7 +309,7 @@ def cast(config: LayerConfig) -> Part:
     return _part(config, ("x", "dtype"), or_mask(lambda build, mask, dtype=None: mask, call))
 
 
-@operation("Matmul", "tf.linalg.matmul")
+@operation("Matmul", "tf.linalg.matmul", note="of two sequences; `transpose_b`")
 def matmul(config: LayerConfig) -> Part:
     def call(build: Builder, a: Value, b: Any = None, **turned: Any) -> Value:
         unknown = [key for key, value in turned.items() if value and key not in ("transpose_b", "x2")]
@@ -319,7 +322,7 @@ def matmul(config: LayerConfig) -> Part:
     return _part(config, ("b", "x2", "transpose_a", "transpose_b", "adjoint_a", "adjoint_b"), call)
 
 
-@operation("OneHot", "tf.one_hot", ignored={"dtype", "sparse"})
+@operation("OneHot", "tf.one_hot", ignored={"dtype", "sparse"}, note="of token ids, along the last axis")
 def one_hot(config: LayerConfig) -> Part:
     def call(build: Builder, x: Value, num_classes: int = 0, depth: int = 0, axis: int | None = -1) -> Value:
         count = num_classes or depth
@@ -335,7 +338,7 @@ def one_hot(config: LayerConfig) -> Part:
 
 
 def _reads_reduction(function: str, *names: str) -> None:
-    @operation(*names)
+    @operation(*names, note="along named axes but the batch")
     def reduction(config: LayerConfig) -> Part:
         def call(build: Builder, x: Value, axis: Any = None, keepdims: bool = False, initial: Any = None) -> Value:
             items = sequence(axis)
@@ -380,7 +383,7 @@ def to_shape(build: Builder, config: LayerConfig, x: Value, sizes: Sequence[int 
     return build.add(graph.Reshape, x, part=part, passes_mask=False, target=target)
 
 
-@operation("Reshape", "tf.reshape")
+@operation("Reshape", "tf.reshape", note="all sizes but the batch said")
 def reshape(config: LayerConfig) -> Part:
     def call(build: Builder, x: Value, newshape: Any = None, shape: Any = None) -> Value:
         written = list(sequence(newshape if shape is None else shape) or ())
@@ -436,7 +439,7 @@ def transpose(config: LayerConfig) -> Part:
     return _part(config, ("axes", "perm", "conjugate"), lambda build, x, conjugate=False, **o: call(build, x, **o))
 
 
-@operation("Flip", "tf.reverse")
+@operation("Flip", "tf.reverse", note="along one axis")
 def flip(config: LayerConfig) -> Part:
     def call(build: Builder, x: Value, axis: Any = None) -> Value:
         items = sequence(axis)
@@ -449,7 +452,7 @@ def flip(config: LayerConfig) -> Part:
     return _part(config, ("axis",), call)
 
 
-@operation("Repeat", "tf.repeat")
+@operation("Repeat", "tf.repeat", note="one number of times")
 def repeat(config: LayerConfig) -> Part:
     def call(build: Builder, x: Value, repeats: Any = None, axis: Any = None) -> Value:
         if type(repeats) is not int or type(axis) is not int or axis % x.rank == 0:
@@ -488,7 +491,7 @@ def stack(config: LayerConfig) -> Part:
     return _part(config, ("axis",), call)
 
 
-@operation("Split", "tf.split")
+@operation("Split", "tf.split", note="of a known size")
 def split(config: LayerConfig) -> Part:
     def call(
         build: Builder, x: Value, indices_or_sections: Any = None, num_or_size_splits: Any = None, axis: int = 0
@@ -512,7 +515,7 @@ def split(config: LayerConfig) -> Part:
     return _part(config, ("indices_or_sections", "num_or_size_splits", "axis", "num"), call)
 
 
-@operation("GetItem", "tf.__operators__.getitem")
+@operation("GetItem", "tf.__operators__.getitem", note="numbers and slices of axes but the batch")
 def get_item(config: LayerConfig) -> Part:
     def call(build: Builder, x: Value, key: Any = None, slice_spec: Any = None) -> Value:
         written = key if slice_spec is None else slice_spec

@@ -172,12 +172,12 @@ def _recurrent_default(config: LayerConfig) -> str:
     return "hard_sigmoid" if config.report.generation == 1 else "sigmoid"
 
 
-@reads("GRU", ignored=IGNORED)
+@reads("GRU", ignored=IGNORED, note="both variants, masks, states in and out, `go_backwards`; not `time_major`")
 def gru(config: LayerConfig) -> Part:
     return _part(config, Recurrence((_cell(config),), lambda weights: [weights.child("cell")], **_walk(config)))
 
 
-@reads("CuDNNGRU", ignored=IGNORED)
+@reads("CuDNNGRU", ignored=IGNORED, note="of Keras 2, which Keras 3 does not load")
 def cudnn_gru(config: LayerConfig) -> Part:
     units = config.size("units")
     cell = Cell(units, {"reset_after": True}, lambda weights, features: gates.of_cudnn(weights, features, units), 3)
@@ -227,7 +227,10 @@ class _CellOwner:
 MERGES = {"sum": "add", "mul": "multiply", "ave": "average", "concat": "", None: ""}
 
 
-@reads("Bidirectional", ignored=IGNORED | {"return_sequences", "return_state"})
+@reads(
+    "Bidirectional", ignored=IGNORED | {"return_sequences", "return_state"},
+    note="of GRU, CuDNNGRU, RNN; every `merge_mode`, `backward_layer`, masks, states",
+)
 def bidirectional(config: LayerConfig) -> Part | None:
     mode = config.take("merge_mode", "concat")
     if mode not in MERGES:

@@ -11,13 +11,13 @@ from ..weights import Weights
 from .table import Part, reads
 
 
-@reads("Flatten", per_step=True)
+@reads("Flatten", per_step=True, note="of a known number of steps")
 def flatten(config: LayerConfig) -> Part:
     config.only("data_format", "channels_last", None, why="it moves an axis")
     return _reshape(config, (-1,))
 
 
-@reads("Reshape", per_step=True)
+@reads("Reshape", per_step=True, note="of a known number of steps, or to one that is free")
 def reshape(config: LayerConfig) -> Part:
     return _reshape(config, config.sizes("target_shape"))
 
@@ -86,7 +86,7 @@ def _per_axis(kind: type[graph.Layer], x: Value, build: Builder, changes: Sequen
     return x
 
 
-@reads("ZeroPadding1D", "ZeroPadding2D")
+@reads("ZeroPadding1D", "ZeroPadding2D", note="channels last")
 def zero_padding(config: LayerConfig) -> Part:
     channels_last(config)
     both = pairs(config, "padding", axes_of(config))
@@ -94,7 +94,7 @@ def zero_padding(config: LayerConfig) -> Part:
     return Part(lambda build, weights, x: _per_axis(graph.Pad, x, build, changes))
 
 
-@reads("Cropping1D", "Cropping2D")
+@reads("Cropping1D", "Cropping2D", note="channels last")
 def cropping(config: LayerConfig) -> Part:
     channels_last(config)
     both = pairs(config, "cropping", axes_of(config))
@@ -102,7 +102,7 @@ def cropping(config: LayerConfig) -> Part:
     return Part(lambda build, weights, x: _per_axis(graph.Slice, x, build, changes))
 
 
-@reads("UpSampling1D", "UpSampling2D")
+@reads("UpSampling1D", "UpSampling2D", note="channels last; nearest neighbours")
 def upsampling(config: LayerConfig) -> Part:
     channels_last(config)
     config.only("interpolation", "nearest", why="only nearest neighbours are")

@@ -32,7 +32,7 @@ def _window(config: LayerConfig, size: tuple[int, ...], strides_default: int | t
     }
 
 
-@reads(*CONV)
+@reads(*CONV, note="channels last; every padding, `strides`, `dilation_rate`, `groups`")
 def conv(config: LayerConfig) -> Part:
     channels_last(config)
     axes = axes_of(config)
@@ -50,7 +50,7 @@ def conv(config: LayerConfig) -> Part:
     return Part(call, trainable=1 + use_bias)
 
 
-@reads("DepthwiseConv1D", "DepthwiseConv2D", ignored={"filters", "groups"})
+@reads("DepthwiseConv1D", "DepthwiseConv2D", ignored={"filters", "groups"}, note="channels last")
 def depthwise_conv(config: LayerConfig) -> Part:
     channels_last(config)
     axes = axes_of(config)
@@ -76,7 +76,7 @@ def _depthwise(build: Builder, x: Value, kernel: Any, window: dict[str, Any], **
     return build.add(graph.Conv, x, passes_mask=False, kernel=kernel, groups=channels, **window, **options)
 
 
-@reads("SeparableConv1D", "SeparableConv2D", ignored={"groups"})
+@reads("SeparableConv1D", "SeparableConv2D", ignored={"groups"}, note="channels last")
 def separable_conv(config: LayerConfig) -> Part:
     channels_last(config)
     axes = axes_of(config)
@@ -98,8 +98,10 @@ def separable_conv(config: LayerConfig) -> Part:
     return Part(call, trainable=2 + use_bias)
 
 
-@reads("MaxPooling1D", "MaxPooling2D", "AveragePooling1D", "AveragePooling2D", "MaxPool1D", "MaxPool2D", "AvgPool1D",
-       "AvgPool2D")  # fmt: skip
+@reads(
+    "MaxPooling1D", "MaxPooling2D", "AveragePooling1D", "AveragePooling2D", "MaxPool1D", "MaxPool2D", "AvgPool1D",
+    "AvgPool2D", note="channels last",
+)  # fmt: skip
 def pooling(config: LayerConfig) -> Part:
     channels_last(config)
     axes = axes_of(config)
@@ -114,8 +116,11 @@ def pooling(config: LayerConfig) -> Part:
     )
 
 
-@reads("GlobalMaxPooling1D", "GlobalAveragePooling1D", "GlobalMaxPooling2D", "GlobalAveragePooling2D",
-       "GlobalMaxPool1D", "GlobalAvgPool1D", "GlobalMaxPool2D", "GlobalAvgPool2D")  # fmt: skip
+@reads(
+    "GlobalMaxPooling1D", "GlobalAveragePooling1D", "GlobalMaxPooling2D", "GlobalAveragePooling2D",
+    "GlobalMaxPool1D", "GlobalAvgPool1D", "GlobalMaxPool2D", "GlobalAvgPool2D",
+    note="channels last; the average over time leaves masked steps out",
+)  # fmt: skip
 def global_pooling(config: LayerConfig) -> Part:
     channels_last(config)
     keepdims = config.flag("keepdims")

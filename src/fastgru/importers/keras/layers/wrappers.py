@@ -12,7 +12,7 @@ from ..weights import Weights
 from .table import Part, Result, read, reader_of, reads
 
 
-@reads("TimeDistributed")
+@reads("TimeDistributed", note="of any of these layers or a network, with one output")
 def time_distributed(config: LayerConfig) -> Part | None:
     inner = config.part("layer")
     part = read(inner)
