@@ -22,6 +22,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
+from .. import text
 from ..build import Value
 from ..config import LayerConfig
 
@@ -95,6 +96,8 @@ REFUSED: dict[str, str] = {
     "LSTMCell": _OUT_OF_SCOPE,
     "SimpleRNNCell": _OUT_OF_SCOPE,
     "Lambda": "holds Python code, which is never run",
+    **dict.fromkeys(text.CLASSES, "is supported directly behind an input of the network alone"),
+    **text.REFUSED,
 }
 
 
