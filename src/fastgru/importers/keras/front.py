@@ -18,7 +18,7 @@ from . import text
 from .build import Builder, Value
 from .config import LayerConfig
 from .layers import reader_of
-from .outline import Entry, Node, Outline
+from .outline import Entry, Node, Outline, refs_of
 from .weights import Source
 
 #: (path, name) of a layer → the vocabulary that it learned, None where none is kept; see `text.stored_paths`
@@ -34,7 +34,9 @@ class Front:
     Attributes
     ----------
     name : str
-        The last of the layers.
+        Of the last of the layers.
+    call : Call
+        Its call, which the rest of the network reads.
     encoder : Encoder or None
         None: numbers are the ids already.
     steps : int or None
@@ -44,9 +46,14 @@ class Front:
     """
 
     name: str
+    call: Call
     encoder: Encoder | None
     steps: int | None = None
     table: Array | None = None
+
+    @property
+    def gives_ids(self) -> bool:
+        return self.encoder is not None and self.encoder.output == "ids" and self.table is None
 
     def spec(self, name: str) -> TensorSpec:
         """The input, by its name."""
@@ -94,20 +101,24 @@ def read(network: Outline, weights: Source | None, vocabularies: Vocabularies | 
     names = [entry.config.class_name for entry in network.entries]
     paths = dict(zip((e.config.key for e in network.entries), text.stored_paths(names), strict=True))
     # taken out once, though a layer may stand at several inputs
-    idf = {key: weights.take_idf(paths[key], entry.config.name) for key, entry in entries.items()}
+    idf = {
+        key: weights.take_idf(paths[key], entry.config.name)
+        for key, entry in entries.items()
+        if text.has_idf(entry.config)
+    }
     fronts = {}
     for source in network.entries:
-        encoder, name, call = None, "", following.get((source.config.key, 0)) if source.is_input else None
-        while call is not None:
+        encoder, call = None, (source.config.key, 0)
+        while source.is_input and call in following:
+            call = following[call]
             config = entries[call[0]].config
             has_own = config.class_name == "CategoryEncoding" or config.take("vocabulary", None) is not None
             stored = None if has_own else vocabularies(paths[call[0]], config.name)
-            encoder = text.read(config, _shape(source, config), stored, idf[call[0]], encoder)
+            encoder = text.read(config, _shape(source, config), stored, idf.get(call[0]), encoder)
             if encoder is None:
                 break
-            name, call = config.name, following.get(call)
         if encoder is not None:
-            fronts[source.config.key] = _front(name, encoder)
+            fronts[source.config.key] = _front(config.name, call, encoder)
     return fronts
 
 
@@ -125,7 +136,7 @@ def _following(network: Outline, entries: dict[str, Entry], inputs: set[str]) ->
     for key, entry in entries.items():
         for number, node in enumerate(entry.nodes):
             why = _misplaced(node, {*inputs, *entries}, readers)
-            if None in readers[key, number]:
+            if not why and None in readers[key, number]:
                 why = "is an output of the network; outputs are computed values"
             if why:
                 entry.config.refuse(why)
@@ -136,15 +147,13 @@ def _following(network: Outline, entries: dict[str, Entry], inputs: set[str]) ->
 
 
 def _misplaced(node: Node, known: set[str], readers: dict[Call, list[Call | None]]) -> str:
-    """What is wrong with what a call reads; "" if nothing is."""
-    if node.kwargs.get("count_weights") is not None:
-        return "is called with count_weights=, which is not supported"
-    refs = node.refs
+    """What is wrong with what a call reads; "" if nothing is. Arguments beside that are refused as any layer's are."""
+    refs = list(refs_of(node.args))
     if len(refs) != 1 or refs[0].layer not in known:
         return "is supported directly behind one input of the network, or behind another such layer there"
-    others = [reader for reader in readers[refs[0].layer, refs[0].node] if reader is not None]
-    if len(others) > 1:
-        names = ", ".join(sorted({repr(reader[0]) for reader in others}))
+    calls = {reader for reader in readers[refs[0].layer, refs[0].node] if reader is not None}
+    if len(calls) > 1:
+        names = ", ".join(sorted({repr(key) for key, _ in calls}))
         return f"should be alone in reading {refs[0].layer!r}, which is read by {names}"
     return ""
 
@@ -157,9 +166,9 @@ def _shape(source: Entry, config: LayerConfig) -> text.Shape:
     raise BadModelFile(f"{config.owner}: its input's shape is nowhere to be found; build the network before saving it")
 
 
-def _front(name: str, encoder: Encoder) -> Front:
+def _front(name: str, call: Call, encoder: Encoder) -> Front:
     made = text.as_table(encoder)
     if made is None:
-        return Front(name, encoder)
+        return Front(name, call, encoder)
     ids, table = made
-    return Front(name, ids, encoder.shape[0], table)
+    return Front(name, call, ids, encoder.shape[0], table)

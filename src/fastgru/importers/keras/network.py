@@ -196,14 +196,17 @@ def read_network(
     members: dict[str, Member] = {}
     count = len(report.reasons)
     fronts = front.read(found, weights, vocabularies)
+    encoders = [entry for entry in found.entries if front.is_one(entry.config)]
+    encoded = {ref.layer for entry in encoders for node in entry.nodes for ref in node.refs}
     for entry in found.entries:
         if entry.is_input:
-            _check_input(entry.config, entry.config.key in fronts)
+            _check_input(entry.config, entry.config.key in encoded)
             continue
         part = layers.Part(_passed_on) if front.is_one(entry.config) else layers.read(entry.config)
         if part is not None:
             members[entry.config.key] = Member(entry, part)
             _check_calls(entry, part)
+    _check_ids(members, fronts)
     return Network(found, members, fronts) if len(report.reasons) == count else None
 
 
@@ -229,6 +232,16 @@ def _check_calls(entry: Entry, part: layers.Part) -> None:
                 entry.config.refuse("is called with training=True")
             elif key not in (*part.options, *masks.ARGUMENTS) and key not in _TRAINING and value is not None:
                 entry.config.refuse(f"is called with {key}=, which is not supported")
+
+
+def _check_ids(members: dict[str, Member], fronts: dict[str, Front]) -> None:
+    """Refuse what reads the ids of a text layer as numbers; operations may make masks of them."""
+    ids = {one.call for one in fronts.values() if one.gives_ids}
+    for member in members.values():
+        config = member.entry.config
+        wanted = [pair for node in member.entry.nodes for pair in _wanted(member.part, node)]
+        if not config.is_operation and any((ref.layer, ref.node) in ids and not takes for ref, takes in wanted):
+            config.refuse("reads the ids of a text layer as numbers; only an Embedding may read them")
 
 
 def _wanted(part: layers.Part, node: Node) -> list[tuple[Ref, bool]]:

@@ -102,6 +102,11 @@ def live_idf(layer: Any) -> np.ndarray | None:
     return None if weights is None else np.asarray(weights)
 
 
+def has_idf(config: LayerConfig) -> bool:
+    """Whether a layer has idf weights."""
+    return config.take("output_mode", None) in ("tf_idf", "tf-idf")
+
+
 def read(
     config: LayerConfig,
     shape: Shape,

@@ -164,7 +164,12 @@ class FlatSource(Source):
 
     def take_idf(self, path: str, name: str) -> Array | None:
         place = next((place for place, (own, _) in enumerate(self._layers) if own == name), None)
-        return None if place is None else self._layers.pop(place)[1][0].array
+        if place is None:
+            return None
+        tensors = self._layers.pop(place)[1]
+        if len(tensors) != 1:
+            raise BadModelFile(f"{name!r} should have its idf weights alone, the file holds {len(tensors)} arrays")
+        return tensors[0].array
 
     def shares(self, layers: Sequence[Owner]) -> list[Weights]:
         queue = deque(self._layers)
@@ -316,7 +321,7 @@ def _idf_of(key: str, tensors: Mapping[str, Tensor]) -> Array:
     """A layer's idf weights, which a TextVectorization keeps twice: of its own, and of the lookup in it."""
     unknown = sorted(set(tensors) - {IDF, f"_lookup_layer/{IDF}"})
     if unknown or IDF not in tensors:
-        raise BadModelFile(f"{key} should hold {IDF!r} alone, holds {', '.join(sorted(tensors))}")
+        raise BadModelFile(f"{key!r} should hold {IDF} alone, holds {', '.join(sorted(tensors))}")
     return tensors[IDF].array
 
 

@@ -96,7 +96,6 @@ REFUSED: dict[str, str] = {
     "LSTMCell": _OUT_OF_SCOPE,
     "SimpleRNNCell": _OUT_OF_SCOPE,
     "Lambda": "holds Python code, which is never run",
-    **dict.fromkeys(text.CLASSES, "is supported directly behind an input of the network alone"),
     **text.REFUSED,
 }
 
@@ -157,4 +156,6 @@ def _why_refused(config: LayerConfig) -> str:
         return f"the operation {_function_of(config)} is not supported"
     if config.is_custom:
         return "is a custom layer, whose code is not in the file; custom_layers= can map it to layers of fastgru"
+    if config.class_name in text.CLASSES:
+        return "runs before the core, and so directly behind an input of the network alone"
     return REFUSED.get(config.class_name, "is not supported")
