@@ -13,7 +13,7 @@ import pytest
 
 import fastgru
 from fastgru.errors import BadInput, BadModelFile, UnsupportedModel
-from fastgru.graph import GRU, Dense, Embedding, Graph
+from fastgru.graph import Embedding
 from fastgru.importers.keras import text
 from fastgru.importers.keras.archive import Archive
 from fastgru.importers.keras.config import LayerConfig, Report
@@ -93,45 +93,204 @@ def test_small_one_hot_is_a_table(case, tmp_path):
 # ---- whole networks --------------------------------------------------------------------------------------------------
 
 
-def network(name):
-    """The Graph of a golden file, its layers taken over by hand."""
-    with Archive(DATA / f"{name}.keras") as archive:
-        entries = {entry["name"]: entry for entry in json.loads(archive.read("config.json"))["config"]["layers"]}
-        weights = h5py.File(io.BytesIO(archive.read("model.weights.h5")))
-        stored = text.stored_vocabulary(archive, "layers/text_vectorization")
-
-    def arrays(path):
-        return [np.array(weights[f"layers/{path}/vars/{i}"]) for i in range(len(weights[f"layers/{path}/vars"]))]
-
-    if "text" in entries:
-        source, before = "review", encoder_of(entries["text"], (1,), stored)
-        encoder, (table,), mask = before, arrays("embedding"), "embedding:mask"
-    else:
-        source, before = "tags", encoder_of(entries["lookup"], (None,))
-        made = text.as_table(encoder_of(entries["category"], (None,), before=before))
-        (encoder, table), mask = made, None
-    kernel, recurrent, bias = arrays("gru/cell")
-    layers = (
-        Embedding(name="embedding", inputs=(source,), table=table, mask_zero=mask is not None, mask=f"{source}:mask"),
-        GRU(name="gru", inputs=("embedding",), units=5, kernel=kernel, recurrent_kernel=recurrent, bias=bias[0],
-            recurrent_bias=bias[1], mask=mask),
-        Dense(name="dense", inputs=("gru",), kernel=arrays("dense")[0], bias=arrays("dense")[1]),
-    )  # fmt: skip
-    front = FrontEnd({source: encoder})
-    return Graph((text.spec_of(source, encoder),), layers, ("dense",), name, text=front.to_json())
+def agrees(model, name):
+    rows, expected = NETWORKS[name]["inputs"], np.array(NETWORKS[name]["outputs"], np.float32)
+    np.testing.assert_allclose(model(*rows), expected, rtol=0, atol=1e-5 * max(1, np.abs(expected).max()))
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_network_takes_strings(name, tmp_path):
-    graph, rows = network(name), NETWORKS[name]["inputs"]
-    fastgru.Model(graph).save(tmp_path / "model.safetensors")
+    agrees(fastgru.load(DATA / name), name)
+    fastgru.load(DATA / name).save(tmp_path / "model.safetensors")
     model = fastgru.load(tmp_path / "model.safetensors")
-    expected = np.array(NETWORKS[name]["outputs"], np.float32)
-    np.testing.assert_allclose(model(rows), expected, rtol=0, atol=1e-5 * max(1, np.abs(expected).max()))
-    np.testing.assert_array_equal(model.predict(np.array(rows), batch_size=2), model(rows))
-    (encoder,) = model.front_end.inputs.values()
-    np.testing.assert_array_equal(model(encoder.encode(rows)[0]), model(rows), err_msg="ids are still accepted")
-    assert f"input {graph.inputs[0].name!r} takes" in model.summary()
+    agrees(model, name)
+    rows = NETWORKS[name]["inputs"]
+    arrays = tuple(np.array(given) for given in rows)
+    batches = model.predict(arrays if len(arrays) > 1 else arrays[0], batch_size=2)
+    if "letters" not in name:  # there an unmasked padding would count
+        np.testing.assert_array_equal(batches, model(*rows))
+    encoders = model.front_end.inputs
+    specs = model.graph.inputs
+    encoded = [
+        encoders[spec.name].encode(given)[0] if spec.name in encoders and encoders[spec.name].takes_strings else given
+        for spec, given in zip(specs, rows, strict=True)
+    ]
+    np.testing.assert_array_equal(model(*encoded), model(*rows), err_msg="numbers in the place of strings")
+    for spec in specs:
+        assert (f"input {spec.name!r} takes" in model.summary()) is (spec.name in encoders)
+
+
+def test_network_of_several_inputs():
+    graph = fastgru.load(DATA / "mixed_keras3.keras").graph
+    encoders = FrontEnd.of(graph).inputs
+    assert list(encoders) == ["title", "first", "second", "third", "fourth"], "numbers are the ids of a table"
+    assert encoders["first"] == encoders["second"], "one lookup, shared"
+    assert len({encoders[name].tokens for name in ("first", "third", "fourth")}) == 3, "three lookups by their counters"
+    assert {spec.name: spec.dtype for spec in graph.inputs if spec.name not in encoders} == {
+        "kind": "int32", "x": "float32"
+    }  # fmt: skip
+    (kinds,) = (layer for layer in graph.layers if layer.name == "kinds")
+    assert isinstance(kinds, Embedding)
+
+
+def test_weights_alone(tmp_path):
+    """Vocabularies that stand in the configuration need no file; the weights are found beside the idf weights."""
+    for name in ("mixed_keras3.keras", "mixed_keras2.keras"):
+        with zipfile.ZipFile(DATA / name) as archive:
+            (tmp_path / "m.weights.h5").write_bytes(archive.read("model.weights.h5"))
+            config = json.loads(archive.read("config.json"))
+            for entry in config["config"]["layers"]:
+                for path in PATHS.get(entry["name"], ()):
+                    tokens = archive.read(f"assets/layers/{path}/vocabulary.txt").decode().split("\n")
+                    entry["config"]["vocabulary"] = tokens
+        agrees(fastgru.load(tmp_path / "m.weights.h5", config=config), name)
+
+
+PATHS = {
+    "words": ["text_vectorization"], "ids": ["string_lookup"], "tf_idf": ["string_lookup_1"], "hot": ["string_lookup_2"]
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_live_network(name):
+    pytest.importorskip("tensorflow")
+    if "keras2" in name:
+        package = pytest.importorskip("tf_keras")
+    else:
+        from keras_live import keras as package
+
+        if package.config.backend() != "tensorflow":
+            pytest.skip("Keras' text layers need KERAS_BACKEND=tensorflow")
+    live = package.models.load_model(DATA / name)
+    agrees(fastgru.from_keras(live), name)
+
+
+# ---- networks that are refused ---------------------------------------------------------------------------------------
+
+
+def changed(folder, name, change):
+    """A golden file whose configuration a function has changed, by the layers' names."""
+    path = folder / "changed.keras"
+    with zipfile.ZipFile(DATA / name) as archive, zipfile.ZipFile(path, "w") as copy:
+        for member in archive.namelist():
+            content = archive.read(member)
+            if member == "config.json":
+                config = json.loads(content)
+                change({entry["name"]: entry for entry in config["config"]["layers"]}, config["config"])
+                content = json.dumps(config)
+            copy.writestr(member, content)
+    return path
+
+
+def reads(entry, name, call=0):
+    """Let a call of a layer read another layer."""
+    entry["inbound_nodes"][call]["args"][0]["config"]["keras_history"][0] = name
+
+
+def two_readers(layers, network):
+    reads(layers["hot"], "third")
+
+
+def one_beside_it(layers, network):
+    reads(layers["gru_x"], "kind")
+
+
+def behind_a_layer(layers, network):
+    reads(layers["hot"], "gru_x")
+
+
+def counts_weights(layers, network):
+    layers["kinds"]["inbound_nodes"][0]["kwargs"]["count_weights"] = [[1, 2, 3]]
+
+
+def hashed(layers, network):
+    layers["hot"]["class_name"] = "Hashing"
+
+
+def an_output(layers, network):
+    network["output_layers"] = [network["output_layers"], ["hot", 0, 0]]
+
+
+def ids_as_numbers(layers, network):
+    layers["table"]["class_name"] = "Dense"
+    layers["table"]["config"] = {"name": "table", "units": 3}
+
+
+def inside_another(layers, network):
+    inner = {"class_name": "Functional", "name": "inner", "config": {"name": "inner", **network}, "inbound_nodes": []}
+    inner["config"] = json.loads(json.dumps(inner["config"]))
+    inner["inbound_nodes"] = [{"args": [[]], "kwargs": {}}]
+    sources = [json.loads(json.dumps(layers[name[0]])) for name in network["input_layers"]]
+    inner["inbound_nodes"][0]["args"][0] = [
+        {"class_name": "__keras_tensor__", "config": {"keras_history": name}} for name in network["input_layers"]
+    ]
+    network["layers"], network["output_layers"] = [*sources, inner], ["inner", 0, 0]
+
+
+def inside_a_wrapper(layers, network):
+    layer = json.loads(json.dumps(layers["kinds"]))
+    layers["kinds"].update(class_name="TimeDistributed", config={"name": "kinds", "layer": layer})
+
+
+BEHIND = "is supported directly behind one input of the network"
+
+
+@pytest.mark.parametrize(
+    ("change", "reasons"),
+    [
+        (two_readers, ["'tf_idf' (StringLookup): should be alone in reading 'third', which is read by 'hot', 'tf_idf'",
+                       "'hot' (StringLookup): should be alone in reading 'third'",
+                       "'fourth' (InputLayer): takes strings"]),
+        (one_beside_it, ["'kinds' (CategoryEncoding): should be alone in reading 'kind'"]),
+        (behind_a_layer, [f"'hot' (StringLookup): {BEHIND}", "'fourth' (InputLayer): takes strings"]),
+        (counts_weights, ["'kinds' (CategoryEncoding): is called with count_weights="]),
+        (hashed, ["'fourth' (InputLayer): takes strings", "'hot' (Hashing): needs TensorFlow's own hash functions"]),
+        (an_output, ["'hot' (StringLookup): is an output of the network"]),
+        (ids_as_numbers, ["'table' (Dense): reads the ids of a text layer as numbers"]),
+        (inside_a_wrapper, ["'kinds' (TimeDistributed/CategoryEncoding): runs before the core"]),
+    ],
+)  # fmt: skip
+def test_wirings_are_refused_by_name(change, reasons, tmp_path):
+    with pytest.raises(UnsupportedModel) as caught:
+        fastgru.load(changed(tmp_path, "mixed_keras3.keras", change))
+    found = caught.value.reasons
+    assert len(found) == len(reasons), found
+    assert all(reason in line for reason, line in zip(reasons, found, strict=True)), found
+
+
+def test_network_inside_a_network_is_refused(tmp_path):
+    with pytest.raises(UnsupportedModel) as caught:
+        fastgru.load(changed(tmp_path, "mixed_keras3.keras", inside_another))
+    inside = [line for line in caught.value.reasons if "stands in a network inside the network" in line]
+    assert sorted(line.split("'")[1] for line in inside) == ["hot", "ids", "kinds", "tf_idf", "words"]
+
+
+def test_adapted_vocabulary_is_not_in_hdf5(tmp_path):
+    with zipfile.ZipFile(DATA / "reviews_keras3.keras") as archive:
+        (tmp_path / "m.weights.h5").write_bytes(archive.read("model.weights.h5"))
+        config = json.loads(archive.read("config.json"))
+    with pytest.raises(UnsupportedModel, match="its vocabulary is not in the file") as caught:
+        fastgru.load(tmp_path / "m.weights.h5", config=config)
+    assert len(caught.value.reasons) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "dataset", "fault"),
+    [
+        ("layers/string_lookup_1/vars", "0", "'string_lookup_1' should hold vars/idf_weights alone"),
+        ("layers/string_lookup_2/vars", "idf_weights", "holds weights that no layer .* takes: string_lookup_2"),
+    ],
+)
+def test_arrays_that_a_text_layer_does_not_have(path, dataset, fault, tmp_path):
+    with zipfile.ZipFile(DATA / "mixed_keras3.keras") as archive, zipfile.ZipFile(tmp_path / "m.keras", "w") as copy:
+        for member in archive.namelist():
+            stream = io.BytesIO(archive.read(member))
+            if member == "model.weights.h5":
+                with h5py.File(stream, "r+") as file:
+                    file[path][dataset] = np.zeros(3, np.float32)
+            copy.writestr(member, stream.getvalue())
+    with pytest.raises(BadModelFile, match=fault):
+        fastgru.load(tmp_path / "m.keras")
 
 
 # ---- refused ---------------------------------------------------------------------------------------------------------
@@ -237,12 +396,9 @@ def test_vocabulary_member(content, lines, tmp_path):
 
 
 def test_paths_count_every_layer_of_a_class():
-    """As both generations name them: TextVectorization in a network in a network, the second StringLookup."""
-    assert text.stored_paths(["TextVectorization"], "layers/sequential/layers") == [
-        "layers/sequential/layers/text_vectorization"
-    ]
-    assert text.stored_paths(["StringLookup", "GRU", "StringLookup", "StringLookup"])[2:] == [
-        "layers/string_lookup_1", "layers/string_lookup_2"
+    """As both generations name them: the second StringLookup."""
+    assert text.stored_paths(["StringLookup", "GRU", "StringLookup", "StringLookup"]) == [
+        "string_lookup", "gru", "string_lookup_1", "string_lookup_2"
     ]  # fmt: skip
 
 

@@ -140,28 +140,85 @@ def tags(package: Any) -> Any:
     return package.Model(source, layers.Dense(2, name="dense")(layers.GRU(5, name="gru")(y)))
 
 
+def mixed(package: Any, adapts: bool) -> Any:
+    """A text, strings for three lookups, one of them twice, and numbers; vocabularies learned or given."""
+    layers = package.layers
+
+    def front(class_name: str, rows: Any, vocabulary: list[Any], **options: Any) -> Any:
+        if adapts:
+            layer = getattr(layers, class_name)(**options)
+            layer.adapt(tf.constant(rows))
+            return layer
+        if options.get("output_mode") == "tf_idf":
+            options["idf_weights"] = IDF[: len(vocabulary)]
+        return getattr(layers, class_name)(vocabulary=vocabulary, **options)
+
+    text = front("TextVectorization", TEXTS[:4], WORDS, output_mode="tf_idf", name="words")
+    lookups = [
+        front("StringLookup", STRINGS, WORDS[:4], name="ids", mask_token=""),
+        front("StringLookup", STRINGS[1:], WORDS[2:], name="tf_idf", output_mode="tf_idf"),
+        front("StringLookup", STRINGS[:2], WORDS[1:5], name="hot", output_mode="multi_hot"),
+    ]
+    sources = [
+        package.Input(shape=shape, dtype=dtype, name=name)
+        for name, shape, dtype in (
+            ("title", (), "string"), ("first", (None,), "string"), ("second", (None,), "string"),
+            ("third", (2,), "string"), ("fourth", (2,), "string"), ("kind", (3,), "int64"), ("x", (None, 2), "float32"),
+        )
+    ]  # fmt: skip
+    table = layers.Embedding(len(WORDS), 3, mask_zero=True, name="table")
+    is_new = package is keras  # before, vectors of several steps were not made
+    kinds = layers.CategoryEncoding(5, output_mode="one_hot" if is_new else "count", name="kinds")(sources[5])
+    parts = [
+        text(sources[0]),
+        layers.GRU(3, name="gru_first")(table(lookups[0](sources[1]))),
+        layers.GRU(3, name="gru_second")(table(lookups[0](sources[2]))),
+        lookups[1](sources[3]),
+        lookups[2](sources[4]),
+        layers.GRU(3, name="gru_kind")(kinds) if is_new else kinds,
+        layers.GRU(3, name="gru_x")(sources[6]),
+    ]
+    return package.Model(sources, layers.Dense(2, name="dense")(layers.Concatenate(name="all")(parts)))
+
+
+def sequence(package: Any) -> Any:
+    """A Sequential of letters."""
+    layers = package.layers
+    text = layers.TextVectorization(vocabulary=LETTERS, split="character", name="text")
+    table = layers.Embedding(8, 4, mask_zero=True, name="table")
+    return package.Sequential([package.Input((1,), dtype="string"), text, table, layers.GRU(5), layers.Dense(2)])
+
+
 def main() -> None:
     TARGET.mkdir(parents=True, exist_ok=True)
     made = [case(package, *row) for row in CASES for package in (keras, tf_keras)]
     cases = [entry for entry in made if entry is not None]
     lines = ",\n".join(json.dumps(entry, ensure_ascii=True) for entry in cases)
     (TARGET / "layers.json").write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+    rows = [TEXTS[:4], *[STRINGS] * 4, [[0, 4, 4], [1, 2, 3], [0, 0, 0], [3, 1, 4]], [[[0.5, -1.0]]] * 4]
     networks = {
-        "reviews_keras3": (reviews(keras), TEXTS),
-        "reviews_keras2": (reviews(tf_keras, ngrams=2, output_sequence_length=7), TEXTS),
-        "tags_keras3": (tags(keras), STRINGS),
+        "reviews_keras3.keras": (reviews(keras), [TEXTS]),
+        "reviews_keras2.keras": (reviews(tf_keras, ngrams=2, output_sequence_length=7), [TEXTS]),
+        "tags_keras3.keras": (tags(keras), [STRINGS]),
+        "mixed_keras3.keras": (mixed(keras, True), rows),
+        "mixed_keras2.keras": (mixed(tf_keras, True), rows),
+        "mixed_keras3.h5": (mixed(keras, False), rows),
+        "mixed_keras2.h5": (mixed(tf_keras, False), rows),
+        "letters_keras3.h5": (sequence(keras), [TEXTS]),
+        "letters_keras2.keras": (sequence(tf_keras), [TEXTS]),
     }
     answers = {}
-    for seed, (name, (network, rows)) in enumerate(networks.items()):
+    for seed, (name, (network, inputs)) in enumerate(networks.items()):
         rng = np.random.default_rng(seed)
-        network.set_weights([
-            value if value.dtype == object else rng.normal(scale=0.5, size=value.shape).astype(np.float32)
-            for value in network.get_weights()
-        ])  # fmt: skip
-        x = tf.constant(rows)
-        outputs = np.asarray(network(x[:, None] if x.shape.rank == 1 else x))
-        network.save(TARGET / f"{name}.keras")
-        answers[name] = {"inputs": rows, "outputs": outputs.tolist()}
+        for layer in network.layers:
+            if type(layer).__name__ not in ("TextVectorization", "StringLookup"):
+                arrays = [rng.normal(scale=0.5, size=array.shape) for array in layer.get_weights()]
+                layer.set_weights([array.astype(np.float32) for array in arrays])
+        tensors = [tf.constant(given) for given in inputs]
+        tensors = [x[:, None] if x.shape.rank == 1 and len(tensors) == 1 else x for x in tensors]
+        outputs = np.asarray(network(tensors if len(tensors) > 1 else tensors[0]))
+        network.save(TARGET / name)
+        answers[name] = {"inputs": inputs, "outputs": outputs.tolist()}
     (TARGET / "networks.json").write_text(json.dumps(answers, indent=1) + "\n", encoding="utf-8")
     print(f"{len(cases)} layers of {len(made)}, {len(networks)} networks")
 

@@ -4,8 +4,8 @@
     from_keras(model, custom_layers=None) → Graph
 
 The way through the modules: `container` opens a file (with `archive`, `hdf5` and `weights`), `outline` says which
-layers there are and how they are wired, `layers` (with `config` and `activations`) reads each layer, `network` calls
-them in order of evaluation, and `build` grows the Graph.
+layers there are and how they are wired, `layers` (with `config` and `activations`) reads each layer, `front` (with
+`text`) those that run before the core, `network` calls them in order of evaluation, and `build` grows the Graph.
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ from typing import Any
 import numpy as np
 
 from ...errors import BadInput, BadModelFile, UnsupportedModel
-from ...graph import Graph
-from . import keras1
+from ...graph import Graph, TensorSpec
+from ...text import FrontEnd
+from . import keras1, text
 from .build import Builder, Value
 from .config import Report
 from .container import Config, opened
+from .front import Vocabularies
 from .network import Network, read_network
 from .weights import FlatSource, Source, Tensor
 
@@ -74,7 +76,7 @@ def read(
             versions = content.versions if keras_version is None else (keras_version,)
             generation = _generation(versions, keras_version is not None) or _telltale(content.architecture)
             report = _report(generation, versions, custom_layers, content.backend)
-            return _build(content.architecture, content.weights, report)
+            return _build(content.architecture, content.weights, content.vocabularies, report)
     except BadModelFile as error:
         raise BadModelFile(f"{path}: {error}") from error
 
@@ -115,16 +117,26 @@ def from_keras(keras_model: Any, custom_layers: Mapping[str, Any] | None = None)
     architecture = {"class_name": kind.__name__, "config": keras_model.get_config()}
     versions = (str(getattr(package, "__version__", "")),)
     report = _report(_generation(versions, False), versions, custom_layers)
-    return _build(architecture, FlatSource(_live_layers(keras_model.layers)), report)
+    by_name = {layer.name: layer for layer in keras_model.layers}
+
+    def vocabulary(path: str, name: str) -> list[text.Token]:
+        return text.live_vocabulary(by_name[name])
+
+    return _build(architecture, FlatSource(_live_layers(keras_model.layers)), vocabulary, report)
 
 
 def _live_layers(keras_layers: Iterable[Any]) -> Iterator[tuple[str, list[Tensor]]]:
-    for layer in keras_layers:  # as legacy files list them, which `get_weights` of Keras 3 does not
-        yield layer.name, [_live_tensor(v) for v in (*layer.trainable_weights, *layer.non_trainable_weights)]
+    for layer in keras_layers:
+        if type(layer).__name__ in text.CLASSES:  # Keras 2 counts the vocabulary among the weights
+            idf = text.live_idf(layer)
+            variables = [] if idf is None else [idf]
+        else:  # as legacy files list them, which `get_weights` of Keras 3 does not
+            variables = [*layer.trainable_weights, *layer.non_trainable_weights]
+        yield layer.name, [_live_tensor(variable) for variable in variables]
 
 
 def _live_tensor(variable: Any) -> Tensor:
-    array = np.asarray(variable.numpy())
+    array = np.asarray(variable.numpy() if hasattr(variable, "numpy") else variable)
     return Tensor(array.shape, lambda: np.array(array, np.float32, order="C"))
 
 
@@ -135,7 +147,7 @@ def _report(
     return Report(generation, backend, multi_backend, custom=dict(custom_layers or {}))
 
 
-def _build(architecture: Any, weights: Source, report: Report) -> Graph:
+def _build(architecture: Any, weights: Source, vocabularies: Vocabularies, report: Report) -> Graph:
     if report.generation == 1:
         if not keras1.is_spelled(architecture):
             raise UnsupportedModel(
@@ -143,7 +155,7 @@ def _build(architecture: Any, weights: Source, report: Report) -> Graph:
                 "say keras_version='2' or '3' if that is what it follows"
             )
         architecture = keras1.translated(architecture, report)
-    network = read_network(architecture, report)
+    network = read_network(architecture, report, weights, vocabularies)
     if network is not None:
         network.check_time_major()
     if network is None or report.reasons:
@@ -167,7 +179,15 @@ def _graph(
             if key is not None and names.count(names[index]) == 1:
                 names[index] = build.rename(outputs[index], key).name
     specs = tuple(value.spec for value in inputs)
-    return Graph(specs, tuple(build.layers), tuple(names), name=network.outline.name, notes=notes)
+    layers = tuple(build.layers)
+    return Graph(specs, layers, tuple(names), network.outline.name, notes, _front_end(network, specs))
+
+
+def _front_end(network: Network, specs: Iterable[TensorSpec]) -> dict[str, Any] | None:
+    fronts = [network.fronts.get(ref.layer) for _, ref in network.outline.inputs]
+    pairs = zip(fronts, specs, strict=True)
+    encoders = {spec.name: front.encoder for front, spec in pairs if front is not None and front.encoder is not None}
+    return FrontEnd(encoders).to_json() if encoders else None
 
 
 def _notes(report: Report) -> Iterator[str]:

@@ -24,9 +24,10 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import BadInput, BadModelFile
-from . import hdf5
+from . import hdf5, text
 from .archive import SIGNATURE as ZIP_SIGNATURE
 from .archive import Archive
+from .front import Vocabularies
 from .weights import FlatSource, Source, TreeSource
 
 CONFIG, METADATA, WEIGHTS, NPZ = "config.json", "metadata.json", "model.weights.h5", "model.weights.npz"
@@ -48,6 +49,8 @@ class Content:
         Of Keras, wherever the file or the architecture name one.
     weights : Source
         Readable while the file is open.
+    vocabularies : Vocabularies
+        As the weights are: what text layers have learned.
     backend : str or None
         What Keras computed with, where the file says.
     """
@@ -56,6 +59,7 @@ class Content:
     versions: tuple[str, ...]
     weights: Source
     backend: str | None = None
+    vocabularies: Vocabularies = lambda path, name: None
 
 
 @contextmanager
@@ -90,9 +94,14 @@ def _zip(path: Path) -> Iterator[Content]:
         if WEIGHTS not in archive.names:
             hint = "; its weights are pickled NumPy arrays, which are never opened" if NPZ in archive.names else ""
             raise BadModelFile(f"holds no weights: no member {WEIGHTS!r} among {', '.join(archive.names[:8])}{hint}")
-        stream = io.BytesIO(archive.read(WEIGHTS))
-    with hdf5.open_file(stream) as file:
-        yield Content(architecture, _versions(metadata, architecture), TreeSource.of(file))
+        with hdf5.open_file(io.BytesIO(archive.read(WEIGHTS))) as file:
+            versions, weights = _versions(metadata, architecture), TreeSource.of(file)
+            yield Content(architecture, versions, weights, vocabularies=lambda path, name: _vocabulary(archive, path))
+
+
+def _vocabulary(archive: Archive, path: str) -> list[str] | None:
+    found = (text.stored_vocabulary(archive, f"{root}/{path}") for root in TreeSource.ROOTS[:2])
+    return next((vocabulary for vocabulary in found if vocabulary is not None), None)
 
 
 def _hdf5(file: Any, path: Path, config: Config | None) -> Content:

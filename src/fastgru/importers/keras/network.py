@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ...errors import BadModelFile, UnsupportedModel
 from ...graph import TensorSpec, tensor_spec
-from . import layers, masks, outline
+from . import front, layers, masks, outline
 from .build import Builder, Value
 from .config import LayerConfig, Report
+from .front import Front, Vocabularies
 from .outline import Entry, Node, Outline, Ref, refs_of
 from .weights import Source, Weights
 
@@ -70,10 +71,13 @@ class Network:
     outline : Outline
     members : dict of str to Member
         The layers by the name that the wiring calls them; without input layers.
+    fronts : dict of str to Front
+        What text and category layers do before the core, by the input layer's name.
     """
 
     outline: Outline
     members: dict[str, Member]
+    fronts: dict[str, Front] = field(default_factory=dict)
 
     @property
     def trainable(self) -> int:
@@ -106,10 +110,13 @@ class Network:
         found = []
         for (key, ref), is_ids in zip(self.outline.inputs, self.takes_ids, strict=True):
             entry = entries[ref.layer]
-            known = entry.shape
+            name, known = key or entry.config.name, entry.shape
             if entry.config.report.is_turned and known is not None and len(known) + is_ids > 2:
                 known = (None, known[0], *known[2:])
-            found.append(self._source(key or entry.config.name, known, is_ids, weights))
+            if ref.layer in self.fronts:
+                found.append(self.fronts[ref.layer].spec(name))
+            else:
+                found.append(self._source(name, known, is_ids, weights))
         return found
 
     def check_time_major(self) -> None:
@@ -163,7 +170,8 @@ class Network:
             wanted = len(self.outline.inputs)
             raise BadModelFile(f"network {self.outline.name!r} takes {wanted} inputs, not {len(inputs)}")
         values: dict[tuple[str, int], tuple[Value, ...]] = {
-            (ref.layer, ref.node): (value,) for (_, ref), value in zip(self.outline.inputs, inputs, strict=True)
+            (ref.layer, ref.node): (self._started(build, ref.layer, value),)
+            for (_, ref), value in zip(self.outline.inputs, inputs, strict=True)
         }
         for key, number in self._order(set(values)):
             member = self.members[key]
@@ -182,6 +190,9 @@ class Network:
             if value.time_first:
                 raise UnsupportedModel(f"layer {ref.layer!r}: an output (time, batch, features) is not supported")
         return results
+
+    def _started(self, build: Builder, key: str, value: Value) -> Value:
+        return self.fronts[key].start(build, value) if key in self.fronts else value
 
     def _order(self, known: set[tuple[str, int]]) -> list[tuple[str, int]]:
         """The calls that outputs need, each behind those that it reads."""
@@ -209,23 +220,39 @@ class Network:
         return order
 
 
-def read_network(document: Any, report: Report) -> Network | None:
-    """Read a network's layers; None where some are refused, and the report then says why."""
+def read_network(
+    document: Any, report: Report, weights: Source | None = None, vocabularies: Vocabularies | None = None
+) -> Network | None:
+    """Read a network's layers; None where some are refused, and the report then says why.
+
+    A network in another one has no `weights` and no `vocabularies` of its own.
+    """
     found = outline.parse(document, report)
     members: dict[str, Member] = {}
     count = len(report.reasons)
+    fronts = front.read(found, weights, vocabularies)
+    encoders = [entry for entry in found.entries if front.is_one(entry.config)]
+    encoded = {ref.layer for entry in encoders for node in entry.nodes for ref in node.refs}
     for entry in found.entries:
         if entry.is_input:
-            _check_input(entry.config)
+            _check_input(entry.config, entry.config.key in encoded)
             continue
-        part = layers.read(entry.config)
+        part = layers.Part(_passed_on) if front.is_one(entry.config) else layers.read(entry.config)
         if part is not None:
             members[entry.config.key] = Member(entry, part)
             _check_calls(entry, part)
-    return Network(found, members) if len(report.reasons) == count else None
+    _check_ids(members, fronts)
+    return Network(found, members, fronts) if len(report.reasons) == count else None
 
 
-def _check_input(config: LayerConfig) -> None:
+def _passed_on(build: Builder, weights: Weights, x: Value) -> Value:
+    """A text or category layer, whose work has been done before the core."""
+    return x
+
+
+def _check_input(config: LayerConfig, is_encoded: bool) -> None:
+    if config.take("dtype", None) == "string" and not is_encoded:
+        config.refuse("takes strings, and no layer that fastgru reads turns them into numbers")
     for key in ("sparse", "ragged", "optional"):
         config.only(key, False, None, why="a dense array is expected")
     # what reads the input says what it takes
@@ -240,6 +267,16 @@ def _check_calls(entry: Entry, part: layers.Part) -> None:
                 entry.config.refuse("is called with training=True")
             elif key not in (*part.options, *masks.ARGUMENTS) and key not in _TRAINING and value is not None:
                 entry.config.refuse(f"is called with {key}=, which is not supported")
+
+
+def _check_ids(members: dict[str, Member], fronts: dict[str, Front]) -> None:
+    """Refuse what reads the ids of a text layer as numbers; operations may make masks of them."""
+    ids = {one.call for one in fronts.values() if one.gives_ids}
+    for member in members.values():
+        config = member.entry.config
+        wanted = [pair for node in member.entry.nodes for pair in _wanted(member.part, node)]
+        if not config.is_operation and any((ref.layer, ref.node) in ids and not takes for ref, takes in wanted):
+            config.refuse("reads the ids of a text layer as numbers; only an Embedding may read them")
 
 
 def _wanted(part: layers.Part, node: Node) -> list[tuple[Ref, bool]]:

@@ -2,6 +2,7 @@
 
     stored_vocabulary(archive, path) or live_vocabulary(layer) → what is kept outside the configuration
     stored_paths(class_names) → the paths of a network's layers
+    live_idf(layer) → the idf weights of a live layer
     read(config, shape, stored, idf_weights, before) → Encoder, or None where the layer is refused
     spec_of(name, encoder) → the network's input behind it
     as_table(encoder) → the same with one_hot as an Embedding, where that is small
@@ -75,16 +76,16 @@ def stored_vocabulary(archive: Archive, path: str) -> list[str] | None:
     return lines
 
 
-def stored_paths(class_names: Sequence[str], root: str = "layers") -> list[str]:
-    """The paths of a network's layers, all of them in order, as Keras counts them.
+def stored_paths(class_names: Sequence[str]) -> list[str]:
+    """The paths of a network's layers below their root, all of them in order, as Keras counts them.
 
     >>> stored_paths(["InputLayer", "StringLookup", "Dense", "StringLookup"])
-    ['layers/input_layer', 'layers/string_lookup', 'layers/dense', 'layers/string_lookup_1']
+    ['input_layer', 'string_lookup', 'dense', 'string_lookup_1']
     """
     seen: Counter[str] = Counter()
     paths = []
     for name in map(snake_case, class_names):
-        paths.append(f"{root}/{name}_{seen[name]}" if seen[name] else f"{root}/{name}")
+        paths.append(f"{name}_{seen[name]}" if seen[name] else name)
         seen[name] += 1
     return paths
 
@@ -93,6 +94,17 @@ def live_vocabulary(layer: Any) -> list[Token]:
     """The vocabulary of a live Keras layer, its special tokens first."""
     tokens = layer.get_vocabulary()
     return [token.item() if isinstance(token, np.generic) else token for token in tokens]
+
+
+def live_idf(layer: Any) -> np.ndarray | None:
+    """The idf weights of a live Keras layer; None where it has none."""
+    weights = getattr(getattr(layer, "_lookup_layer", layer), "idf_weights", None)
+    return None if weights is None else np.asarray(weights)
+
+
+def has_idf(config: LayerConfig) -> bool:
+    """Whether a layer has idf weights."""
+    return config.take("output_mode", None) in ("tf_idf", "tf-idf")
 
 
 def read(

@@ -27,6 +27,8 @@ from . import hdf5
 
 #: random generators that Keras 3 saves beside the weights
 NOT_WEIGHTS = "seed_generator"
+#: the only array of a text layer
+IDF = "vars/idf_weights"
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,10 @@ class Source(ABC):
     """The weights of a network."""
 
     @abstractmethod
+    def take_idf(self, path: str, name: str) -> Array | None:
+        """Take out the idf weights of a text layer, by its path among the layers or its name; None if it has none."""
+
+    @abstractmethod
     def shares(self, layers: Sequence[Owner]) -> list[Weights]:
         """The weights of each layer.
 
@@ -155,6 +161,15 @@ class FlatSource(Source):
     def legacy(cls, group: Any) -> FlatSource:
         """Of the group with the attribute `layer_names` in a legacy HDF5 file."""
         return cls(_legacy_layers(group))
+
+    def take_idf(self, path: str, name: str) -> Array | None:
+        place = next((place for place, (own, _) in enumerate(self._layers) if own == name), None)
+        if place is None:
+            return None
+        tensors = self._layers.pop(place)[1]
+        if len(tensors) != 1:
+            raise BadModelFile(f"{name!r} should have its idf weights alone, the file holds {len(tensors)} arrays")
+        return tensors[0].array
 
     def shares(self, layers: Sequence[Owner]) -> list[Weights]:
         queue = deque(self._layers)
@@ -284,6 +299,14 @@ class TreeSource(Source):
         """Whether an HDF5 file has this layout."""
         return any(hdf5.child(file, root) is not None for root in cls.ROOTS[:2])
 
+    def take_idf(self, path: str, name: str) -> Array | None:
+        for entries in self._groups.values():
+            for entry in entries:
+                if entry[1] == path:
+                    entries.remove(entry)
+                    return _idf_of(entry[1], entry[2])
+        return None
+
     def shares(self, layers: Sequence[Owner]) -> list[Weights]:
         queues = {stem: deque(entries) for stem, entries in self._groups.items()}
         found: list[Weights] = []
@@ -292,6 +315,14 @@ class TreeSource(Source):
             found.append(_TreeWeights(layer.owner, _Tree(queue.popleft()[2] if queue else {})))
         _none_left([key for queue in queues.values() for _, key, _ in queue])
         return found
+
+
+def _idf_of(key: str, tensors: Mapping[str, Tensor]) -> Array:
+    """A layer's idf weights, which a TextVectorization keeps twice: of its own, and of the lookup in it."""
+    unknown = sorted(set(tensors) - {IDF, f"_lookup_layer/{IDF}"})
+    if unknown or IDF not in tensors:
+        raise BadModelFile(f"{key!r} should hold {IDF} alone, holds {', '.join(sorted(tensors))}")
+    return tensors[IDF].array
 
 
 class _Tree:

@@ -22,6 +22,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
+from .. import text
 from ..build import Value
 from ..config import LayerConfig
 
@@ -95,6 +96,7 @@ REFUSED: dict[str, str] = {
     "LSTMCell": _OUT_OF_SCOPE,
     "SimpleRNNCell": _OUT_OF_SCOPE,
     "Lambda": "holds Python code, which is never run",
+    **text.REFUSED,
 }
 
 
@@ -162,4 +164,6 @@ def _why_refused(config: LayerConfig) -> str:
         return f"the operation {_function_of(config)} is not supported"
     if config.is_custom:
         return "is a custom layer, whose code is not in the file; custom_layers= can map it to layers of fastgru"
+    if config.class_name in text.CLASSES:
+        return "runs before the core, and so directly behind an input of the network alone"
     return REFUSED.get(config.class_name, "is not supported")
