@@ -27,8 +27,8 @@ typedef struct attention_layer {
     fg_all_masked all_masked;
 } attention_layer;
 
-/* Floats of scratch, and where in it: the rows' packed heads (keys, values, a flag), then a member's tile (scores, and
- * sums of queries and keys or, direct, a packed query). */
+/* Floats of scratch, and where in it: the rows' packed heads (keys, values, a flag), then a member's tile (scores and,
+ * additive, sums of queries and keys). */
 typedef struct attention_sizes {
     int64_t keys, values, head, row, scores, tile;
     bool direct;
@@ -42,7 +42,7 @@ static attention_sizes sizes_of(const attention_layer *own, int64_t queries, int
     s.head = s.keys + s.values + FG_MAX_LANES;
     s.row = s.head * own->heads;
     s.scores = fg_round_up(steps, FG_MAX_LANES);
-    s.tile = FG_MAX_ROWS * s.scores + (own->weight || s.direct ? FG_MAX_LANES * own->size : 0);
+    s.tile = FG_MAX_ROWS * s.scores + (own->weight ? FG_MAX_LANES * own->size : 0);
     return s;
 }
 
@@ -269,7 +269,7 @@ typedef struct attention_tile {
     int64_t seen, last; /* the steps that any of them sees: [seen, last) */
     int64_t first;      /* the same from a multiple of FG_MAX_LANES on: a step has one lane of a sum, in every tile */
     float *scores[FG_MAX_ROWS];
-    float *sums; /* additive: FG_MAX_ROWS rows of a head's features; direct: the packed query */
+    float *sums; /* additive: FG_MAX_ROWS rows of a head's features */
     sight sights[FG_MAX_ROWS];
 } attention_tile;
 
@@ -313,24 +313,13 @@ static void dot(const attention_run *r, const attention_tile *tile)
              (tile->last + width - 1) / width, x, tile->scores);
 }
 
-/* The same with roles changed: the keys are the rows, the query is a matrix of one column. */
+/* The same of keys as they lie. */
 static void dot_direct(const attention_run *r, const attention_tile *tile)
 {
-    const fg_kernels *kernels = r->c->kernels;
-    const int64_t size = r->own->size;
-    const float *keys = r->key.data + tile->row * r->key.row_stride + tile->head * size;
-    const fg_product query = {.w = tile->sums, .bias = NO_BIAS, .k = size, .columns = 1};
-    fg_pack_strided(tile->sums, query_of(r, tile, 0), 1, 1, size, 1, kernels->lanes, 3);
-    for (int64_t t = tile->first; t < tile->last; t += kernels->rows) {
-        const int rows = (int)(tile->last - t < kernels->rows ? tile->last - t : kernels->rows);
-        const float *x[FG_MAX_ROWS];
-        float *y[FG_MAX_ROWS];
-        for (int j = 0; j < rows; j++) {
-            x[j] = keys + (t + j) * r->key.time_stride;
-            y[j] = tile->scores[0] + t + j;
-        }
-        kernels->product(&query, rows, x, y, 0, 1);
-    }
+    const float *keys = r->key.data + tile->row * r->key.row_stride + tile->first * r->key.time_stride +
+                        tile->head * r->own->size;
+    r->c->kernels->dot(r->own->size, query_of(r, tile, 0), keys, r->key.time_stride, tile->last - tile->first,
+                       tile->scores[0] + tile->first);
 }
 
 /* Σ weight · tanh(inner_scale · (q + k)), a few steps at a time. */

@@ -112,6 +112,10 @@ typedef struct fg_kernels {
      * which is read but once. Any alignment. */
     void (*combine)(int64_t k, const float *x, const float *m, int64_t stride, int64_t columns, float *y);
 
+    /* y[i] = Σk x[k] · m[i·stride + k] for i < rows: the chains of a product whose weights are one column, of rows as
+     * they lie. Any alignment. */
+    void (*dot)(int64_t k, const float *x, const float *m, int64_t stride, int64_t rows, float *y);
+
     /* What is left of a product beside; NULL without. */
     void (*finish)(fg_beside *beside);
 

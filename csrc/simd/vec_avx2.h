@@ -41,6 +41,25 @@ static inline void v_storeu(float *p, vec a)
 {
     _mm256_storeu_ps(p, a);
 }
+/* The same half of rows r and r + 4. */
+static inline vec v_halves(const float *p, int64_t stride)
+{
+    return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p)), _mm_loadu_ps(p + 4 * stride), 1);
+}
+static inline void v_load_columns(vec *columns, const float *p, int64_t stride)
+{
+#pragma GCC unroll 2
+    for (int i = 0; i < 8; i += 4, p += 4) {
+        const vec a = v_halves(p, stride), b = v_halves(p + stride, stride);
+        const vec c = v_halves(p + 2 * stride, stride), d = v_halves(p + 3 * stride, stride);
+        const vec ab = _mm256_unpacklo_ps(a, b), cd = _mm256_unpacklo_ps(c, d);
+        const vec ab_high = _mm256_unpackhi_ps(a, b), cd_high = _mm256_unpackhi_ps(c, d);
+        columns[i] = _mm256_shuffle_ps(ab, cd, 0x44);
+        columns[i + 1] = _mm256_shuffle_ps(ab, cd, 0xee);
+        columns[i + 2] = _mm256_shuffle_ps(ab_high, cd_high, 0x44);
+        columns[i + 3] = _mm256_shuffle_ps(ab_high, cd_high, 0xee);
+    }
+}
 static inline vec v_load_or(const float *p, int64_t n, vec rest)
 {
     return _mm256_blendv_ps(rest, _mm256_maskload_ps(p, v_first(n)), _mm256_castsi256_ps(v_first(n)));

@@ -41,6 +41,28 @@ static inline void v_storeu(float *p, vec a)
 {
     _mm512_storeu_ps(p, a);
 }
+/* The same quarter of rows r, r + 4, r + 8 and r + 12. */
+static inline vec v_quarters(const float *p, int64_t stride)
+{
+    vec a = _mm512_castps128_ps512(_mm_loadu_ps(p));
+    a = _mm512_mask_broadcast_f32x4(a, 0x00f0, _mm_loadu_ps(p + 4 * stride));
+    a = _mm512_mask_broadcast_f32x4(a, 0x0f00, _mm_loadu_ps(p + 8 * stride));
+    return _mm512_mask_broadcast_f32x4(a, 0xf000, _mm_loadu_ps(p + 12 * stride));
+}
+static inline void v_load_columns(vec *columns, const float *p, int64_t stride)
+{
+#pragma GCC unroll 4
+    for (int i = 0; i < 16; i += 4, p += 4) {
+        const vec a = v_quarters(p, stride), b = v_quarters(p + stride, stride);
+        const vec c = v_quarters(p + 2 * stride, stride), d = v_quarters(p + 3 * stride, stride);
+        const vec ab = _mm512_unpacklo_ps(a, b), cd = _mm512_unpacklo_ps(c, d);
+        const vec ab_high = _mm512_unpackhi_ps(a, b), cd_high = _mm512_unpackhi_ps(c, d);
+        columns[i] = _mm512_shuffle_ps(ab, cd, 0x44);
+        columns[i + 1] = _mm512_shuffle_ps(ab, cd, 0xee);
+        columns[i + 2] = _mm512_shuffle_ps(ab_high, cd_high, 0x44);
+        columns[i + 3] = _mm512_shuffle_ps(ab_high, cd_high, 0xee);
+    }
+}
 static inline vec v_load_or(const float *p, int64_t n, vec rest)
 {
     return _mm512_mask_loadu_ps(rest, v_first(n), p);

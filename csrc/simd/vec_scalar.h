@@ -61,6 +61,12 @@ static inline void v_storeu(float *p, vec a)
 {
     *p = a;
 }
+/* V_LANES rows of V_LANES floats, at any alignment, as columns: lane i of columns[j] is p[i · stride + j]. */
+static inline void v_load_columns(vec *columns, const float *p, int64_t stride)
+{
+    (void)stride;
+    columns[0] = *p;
+}
 /* The first n lanes, 0 <= n <= V_LANES: the others load as those of `rest`, and are not stored. No memory
  * past them is touched. */
 static inline vec v_load_or(const float *p, int64_t n, vec rest)

@@ -67,12 +67,12 @@ cdef cnp.ndarray as_floats(cnp.ndarray array, object spec):
 
 
 cdef cnp.ndarray as_ids(cnp.ndarray array, int64_t limit, object spec, tuple shape):
-    """C-contiguous int32 token ids, all in the table."""
-    if array.dtype.kind == "b":
+    """C-contiguous int32 token ids, all in the table; of two ids, also truth values."""
+    if array.dtype.kind == "b" and limit != 2:
         raise BadInput(f"{_expected(spec, shape)}; got dtype bool")
     if array.size == 0:
         return np.zeros((<object>array).shape, np.int32)
-    if array.dtype.kind not in "iu":
+    if array.dtype.kind not in "iub":
         if not np.isfinite(array).all() or (np.rint(array) != array).any():
             raise BadInput(f"{_expected(spec, shape)}; got {array.dtype} values that are not whole numbers")
     low, high = array.min(), array.max()

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from ...errors import UnsupportedModel
 from ...graph import Embedding, Masking
 from .build import Builder, Value
@@ -83,12 +85,30 @@ def carrier_of(build: Builder, mask: Mask) -> Value | None:
     )
 
 
+def of_input(build: Builder, x: Value) -> Mask:
+    """Of an input of truth values, as a decoder takes the mask of its encoder's outputs: an Embedding of 0 and 1."""
+    if x.spec.dtype != "int32" or not x.spec.is_sequence or x.spec.inner:
+        raise UnsupportedModel(f"mask= is {x.name!r}, which is neither a mask nor an input of shape (batch, time)")
+    for layer in build.layers:
+        if isinstance(layer, Embedding) and layer.inputs == (x.name,) and layer.mask_zero:
+            return Mask(Value(build.spec(layer.name), f"{layer.name}:mask", True))
+    table = np.zeros((2, 1), np.float32)
+    return Mask(build.add_masking(Embedding, x, True, part="mask", table=table, mask_zero=True, mask=x.mask))
+
+
 def masked(build: Builder, value: Any, mask: Any) -> Any:
-    """A value, or some in a list, with the masks that a call names for them; None leaves a value as it is."""
+    """A value, or some in a list, with the masks that a call names for them.
+
+    None leaves a value as it is, but beside another's mask it says that the value has none.
+    """
     if isinstance(value, (list, tuple)):
         masks = list(mask) if isinstance(mask, (list, tuple)) else [mask]
         masks += [None] * (len(value) - len(masks))
+        if any(item is not None for item in masks):
+            masks = [Mask() if item is None else item for item in masks]
         return [masked(build, item, own) for item, own in zip(value, masks, strict=False)]
+    if isinstance(mask, Value):
+        mask = of_input(build, mask)
     if not isinstance(value, Value) or not isinstance(mask, Mask):
         return value
     carrier = carrier_of(build, mask)

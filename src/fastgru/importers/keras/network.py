@@ -280,10 +280,12 @@ def _check_ids(members: dict[str, Member], fronts: dict[str, Front]) -> None:
 
 
 def _wanted(part: layers.Part, node: Node) -> list[tuple[Ref, bool]]:
-    """What a call reads, each with whether it must be token ids."""
-    refs = node.refs
+    """What a call reads, each with whether it must be token ids; so are an input's truth values."""
+    given = [key for key in node.kwargs if key in masks.ARGUMENTS]
+    refs = list(refs_of([*node.args, *(value for key, value in node.kwargs.items() if key not in given)]))
     takes = part.takes_ids if isinstance(part.takes_ids, tuple) else (part.takes_ids,) * len(refs)
-    return list(zip(refs, takes, strict=False))
+    truths = [(ref, True) for ref in refs_of([node.kwargs[key] for key in given])]
+    return [*zip(refs, takes, strict=False), *truths]
 
 
 def _call(
