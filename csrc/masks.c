@@ -1,5 +1,5 @@
-/* Masks out of masks: true where all are, or any is, or one after the other. A mask that is absent in a call is all true,
- * and one made of absent ones is absent. */
+/* Masks out of masks: true where all are, or any is, or one after the other. A mask that is absent in a call is all
+ * true, and one made of absent ones is absent. */
 #include <string.h>
 
 #include "layers.h"

@@ -76,7 +76,8 @@ def main() -> int:
             rows.append((f"Keras {manifest['keras']}", entry["kind"], verdict, largest))
             if verdict != "agrees":
                 print(
-                    f"{folder.name} {entry['number']} {entry['theme']} [{entry['kind']}, {entry['policy']}] {verdict}: {why}"
+                    f"{folder.name} {entry['number']} {entry['theme']} [{entry['kind']}, {entry['policy']}] "
+                    f"{verdict}: {why}"
                 )
                 if not options.brief:
                     print(f"    holds {', '.join(entry['holds'])}")

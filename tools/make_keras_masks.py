@@ -72,11 +72,13 @@ def networks(K: Any) -> dict[str, Callable[[], Any]]:
     cases: dict[str, Callable[[], Any]] = {}
     for variant, reset_after in (("", True), ("_v1", False)):
         for name, options in {
-            "sequences": {"return_sequences": True}, "last": {}, "zero": {"return_sequences": True, "zero_output_for_mask": True},
+            "sequences": {"return_sequences": True}, "last": {},
+            "zero": {"return_sequences": True, "zero_output_for_mask": True},
             "zero_last": {"zero_output_for_mask": True}, "backwards": {"return_sequences": True, "go_backwards": True},
             "backwards_last": {"go_backwards": True},
             "backwards_zero": {"return_sequences": True, "go_backwards": True, "zero_output_for_mask": True},
-            "unrolled": {"return_sequences": True, "unroll": True}, "states": {"return_sequences": True, "return_state": True},
+            "unrolled": {"return_sequences": True, "unroll": True},
+            "states": {"return_sequences": True, "return_state": True},
         }.items():  # fmt: skip
             cases[f"{name}{variant}"] = lambda o=options, r=reset_after: chain(gru(reset_after=r, **o))
     cases["stack"] = lambda: chain(gru(4, return_sequences=True), L.Dense(3), gru(return_sequences=True), gru(2))

@@ -421,8 +421,8 @@ def flatten_steps(maker: Maker, shape: Shape) -> Any:
 
 # ---- wrappers --------------------------------------------------------------------------------------------------------
 
-INNER = ("dense", "batch_normalization", "layer_normalization", "activation_layer", "noise", "prelu", "rescaling", "elu",
-         "unit_normalization", "relu_layer", "repeat_vector")  # fmt: skip
+INNER = ("dense", "batch_normalization", "layer_normalization", "activation_layer", "noise", "prelu", "rescaling",
+         "elu", "unit_normalization", "relu_layer", "repeat_vector")  # fmt: skip
 
 
 @piece(SEQUENCE)
