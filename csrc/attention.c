@@ -316,8 +316,8 @@ static void dot(const attention_run *r, const attention_tile *tile)
 /* The same of keys as they lie. */
 static void dot_direct(const attention_run *r, const attention_tile *tile)
 {
-    const float *keys = r->key.data + tile->row * r->key.row_stride + tile->first * r->key.time_stride +
-                        tile->head * r->own->size;
+    const float *keys =
+        r->key.data + tile->row * r->key.row_stride + tile->first * r->key.time_stride + tile->head * r->own->size;
     r->c->kernels->dot(r->own->size, query_of(r, tile, 0), keys, r->key.time_stride, tile->last - tile->first,
                        tile->scores[0] + tile->first);
 }

@@ -84,6 +84,18 @@ def test_sizes(function: str, size: int, isa: str) -> None:
         compare(graph, arrays(graph, 2, queries, steps))
 
 
+@pytest.mark.parametrize("heads", [1, 3])
+@pytest.mark.parametrize("size", [1, 7, 8, 15, 16, 17, 31, 40, 100])
+def test_one_step_of_a_query(size: int, heads: int, isa: str) -> None:
+    """It reads keys and values as they lie, around a vector's end, and gives the bits that it gives among others."""
+    model = Model(attend(size, 3, heads=heads, scale=0.3))
+    for steps in (1, 7, 8, 9, 15, 16, 17, 31, 32, 33, 47, 130):
+        x = arrays(model.graph, 2, 3, steps)
+        alone = {**x, "q": x["q"][:, 1:2]}
+        compare(model.graph, alone)
+        assert same(model(alone), model(x)[:, 1:2].copy())
+
+
 @pytest.mark.parametrize("value_size", [1, 8, 15, 16, 17, 48, 49, 130])
 def test_value_sizes(value_size: int, isa: str) -> None:
     graph = attend(4, value_size, causal=True, window=9)

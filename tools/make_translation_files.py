@@ -28,12 +28,16 @@ import tf_keras
 TARGET_FILE = Path(__file__).parents[1] / "tests" / "data" / "translation.tar.xz"
 SEED, UNITS, SENTENCES, MOST_STEPS, EPOCHS = 11, 20, 12, 8, 60
 PAD, START, END = "", "<start>", "<end>"
-ENGLISH = ("one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-           "eighteen nineteen").split()  # fmt: skip
-ENGLISH_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
-GERMAN = ("ein zwei drei vier fünf sechs sieben acht neun zehn elf zwölf dreizehn vierzehn fünfzehn sechzehn siebzehn "
-          "achtzehn neunzehn").split()  # fmt: skip
-GERMAN_TENS = "zwanzig dreißig vierzig fünfzig sechzig siebzig achtzig neunzig".split()
+ENGLISH = [
+    "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen",
+    "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+]  # fmt: skip
+ENGLISH_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+GERMAN = [
+    "ein", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun", "zehn", "elf", "zwölf", "dreizehn",
+    "vierzehn", "fünfzehn", "sechzehn", "siebzehn", "achtzehn", "neunzehn",
+]  # fmt: skip
+GERMAN_TENS = ["zwanzig", "dreißig", "vierzig", "fünfzig", "sechzig", "siebzig", "achtzig", "neunzig"]
 SOURCE = [PAD, "hundred", *ENGLISH, *ENGLISH_TENS]
 TARGET = [PAD, START, END, "hundert", "und", "eins", *GERMAN, *GERMAN_TENS]
 
@@ -103,7 +107,8 @@ def multiplicative(package: Any) -> tuple[Any, Any, Any]:
     training = Model([source, target], head(hidden(join([decoded, attention([decoded, encoded])]))))
     encoder = Model(source, [encoded, state])
 
-    word, before, keys = Input((None,), name="word"), Input((UNITS,), name="state"), Input((None, UNITS), name="encoded")
+    word, before = Input((None,), name="word"), Input((UNITS,), name="state")
+    keys = Input((None, UNITS), name="encoded")
     decoded, after = gru(embed(word), initial_state=before)
     scores = head(hidden(join([decoded, attention([decoded, keys])])))
     return training, encoder, Model([word, before, keys], [scores, after])

@@ -162,7 +162,7 @@ def _build(architecture: Any, weights: Source, vocabularies: Vocabularies, repor
         raise UnsupportedModel(report.reasons)
     build = Builder()
     inputs = [build.source(spec) for spec in network.sources(weights)]
-    outputs = network.run(build, weights, inputs)
+    outputs = [build.output(value) for value in network.run(build, weights, inputs)]
     if report.reasons:
         raise UnsupportedModel(report.reasons)
     return _graph(network, build, inputs, outputs, tuple(_notes(report)))

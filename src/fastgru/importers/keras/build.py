@@ -13,8 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ...errors import BadModelFile
-from ...graph import JoinMasks, Layer, TensorSpec
+from ...errors import BadModelFile, UnsupportedModel
+from ...graph import Activation, Attention, Identity, JoinMasks, Layer, MatMul, TensorSpec
+
+SOFTMAX = Activation.of("softmax")
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,35 @@ class Value:
 
     def unmasked(self) -> Value:
         return replace(self, mask=None, is_masked=False, given=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores(Value):
+    """q · keyᵀ for each step q of a query, as many numbers as the key has steps, which is free: no value of the Graph.
+
+    It stands on the way to an Attention that is written out, Dot–Softmax–Dot.
+
+    Attributes
+    ----------
+    query, key : Value
+    weighs : bool
+        It has been through the softmax.
+    """
+
+    query: Value
+    key: Value
+    weighs: bool = False
+
+    @property
+    def features(self) -> int:
+        raise _stray(self)
+
+
+def _stray(scores: Scores) -> UnsupportedModel:
+    return UnsupportedModel(
+        f"layer {scores.name!r} makes as many features as {scores.key.name!r} has steps, whose number is free; "
+        "only a softmax and its product with a sequence can follow, as attention"
+    )
 
 
 class Builder:
@@ -126,11 +157,31 @@ class Builder:
 
         The mask of the first input is passed on to a sequence, unless the layer lets masks end.
         """
+        scores = self._attention(kind, inputs, attributes)
+        if scores is not None:
+            return scores
         had_mask = any(value.mask is not None for value in inputs)
         first = inputs[0]
         spec = self._append(kind, inputs, part, had_mask and not passes_mask, attributes)
         value = replace(first, spec=spec)
         return value if passes_mask and spec.is_sequence else value.unmasked()
+
+    def _attention(self, kind: type[Layer], inputs: Sequence[Value], attributes: dict[str, Any]) -> Value | None:
+        """What a layer makes where one by one they make an Attention over a free number of steps."""
+        first, transpose_b = inputs[0], attributes.get("transpose_b", False)
+        if not any(isinstance(value, Scores) for value in inputs):
+            if kind is not MatMul or not transpose_b or not inputs[1].has_free_time:
+                return None
+            query, key = inputs
+            spec = replace(query.spec, name=self.name, shape=(*query.spec.shape[:2], None))
+            return Scores(spec, query=query, key=key)
+        if isinstance(first, Scores) and kind is Identity:
+            return first
+        if isinstance(first, Scores) and not first.weighs and attributes.get("activation") == SOFTMAX:
+            return replace(first, spec=replace(first.spec, name=self.name), weighs=True)
+        if isinstance(first, Scores) and first.weighs and kind is MatMul and not transpose_b:
+            return self.add(Attention, first.query, inputs[1], first.key)
+        raise _stray(next(value for value in inputs if isinstance(value, Scores)))
 
     def add_masking(self, kind: type[Layer], x: Value, makes_mask: bool, **attributes: Any) -> Value:
         """Append a layer that defines a mask, for which `attributes` names the one that it joins."""
@@ -157,6 +208,12 @@ class Builder:
         self._define(layer.infer(self._specs))
         self.layers.append(layer)
         return replace(masked[0], mask=name, is_masked=is_masked)
+
+    def output(self, value: Value) -> Value:
+        """A value that the Graph can give."""
+        if isinstance(value, Scores):
+            raise _stray(value)
+        return value
 
     def rename(self, value: Value, name: str) -> Value:
         """Give a value that a layer defines another name, if that is free."""

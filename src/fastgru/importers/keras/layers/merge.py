@@ -109,7 +109,10 @@ def concatenated(build: Builder, inputs: list[Value], axis: int, part: str = "")
     return with_mask(value, mask)
 
 
-@reads("Dot", note="of vectors, or of sequences along features or steps")
+@reads(
+    "Dot",
+    note="of vectors, or of sequences along features or steps; Dot–Softmax–Dot over any number of steps",
+)
 def dot(config: LayerConfig) -> Part:
     written = config.take("axes")
     items = sequence(written)
