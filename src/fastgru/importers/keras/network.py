@@ -275,7 +275,7 @@ def _check_ids(members: dict[str, Member], fronts: dict[str, Front]) -> None:
     for member in members.values():
         config = member.entry.config
         wanted = [pair for node in member.entry.nodes for pair in _wanted(member.part, node)]
-        if not config.is_operation and any((ref.layer, ref.node) in ids and not takes for ref, takes in wanted):
+        if not layers.is_operation(config) and any((ref.layer, ref.node) in ids and not takes for ref, takes in wanted):
             config.refuse("reads the ids of a text layer as numbers; only an Embedding may read them")
 
 

@@ -127,12 +127,13 @@ def reader_of(config: LayerConfig) -> Reader | None:
     for name in (config.registered, config.class_name):
         if name in config.report.custom:
             return Reader(config.report.custom[name], frozenset(), False, "")
-    if _is_operation(config):
+    if is_operation(config):
         return OPERATIONS.get(_function_of(config))
     return None if config.is_custom else READERS.get(config.class_name)
 
 
-def _is_operation(config: LayerConfig) -> bool:
+def is_operation(config: LayerConfig) -> bool:
+    """Whether it is a node of an operation, however little a file says of it."""
     only_operation = config.class_name in OPERATIONS and config.class_name not in READERS
     return config.is_operation or only_operation or (config.is_bare and config.class_name in OPERATIONS)
 
@@ -150,7 +151,7 @@ def read(config: LayerConfig) -> Part | None:
         config.refuse(_why_refused(config))
         return None
     part = reader.read(config)
-    if _is_operation(config):
+    if is_operation(config):
         config.finish({*reader.ignored, "dtype"}, any_dtype=True)
     else:
         config.finish(reader.ignored)
@@ -160,7 +161,7 @@ def read(config: LayerConfig) -> Part | None:
 
 
 def _why_refused(config: LayerConfig) -> str:
-    if _is_operation(config):
+    if is_operation(config):
         return f"the operation {_function_of(config)} is not supported"
     if config.is_custom:
         return "is a custom layer, whose code is not in the file; custom_layers= can map it to layers of fastgru"
