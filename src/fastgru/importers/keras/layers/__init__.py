@@ -4,6 +4,6 @@ from . import attention, basic, merge, normalize, operations, recurrent, shaping
 from .table import OPERATIONS, READERS, REFUSED, Part, is_operation, read, reader_of, reads
 
 __all__ = [
-    "OPERATIONS", "READERS", "REFUSED", "Part", "attention", "basic", "is_operation", "merge", "normalize", "operations",
-    "read", "reader_of", "reads", "recurrent", "shaping", "windows", "wrappers",
+    "OPERATIONS", "READERS", "REFUSED", "Part", "attention", "basic", "is_operation", "merge", "normalize",
+    "operations", "read", "reader_of", "reads", "recurrent", "shaping", "windows", "wrappers",
 ]  # fmt: skip
