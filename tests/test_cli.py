@@ -509,6 +509,17 @@ def test_verify_refuses_bad_inputs(live_keras, tmp_path):
     assert "nowhere.npz" in fail("verify", TAGGING, "--input", tmp_path / "nowhere.npz")
 
 
+@pytest.mark.parametrize("name", ["reviews_keras2", "reviews_keras3", "tags_keras3"])
+def test_verify_makes_texts_and_tokens(name):
+    from fastgru import importers, verify
+
+    path = GOLDEN.parent / "text" / f"{name}.keras"
+    graph = importers.read(path)
+    given = verify.random_inputs(graph, 2, 5, seed=0)
+    assert [array.dtype.kind for array in given.values()] == ["O"] * len(given), "strings, all of known words"
+    assert len(fastgru.load(path)(given)) == 2
+
+
 def test_verify_takes_keras_files_alone():
     assert "demo.safetensors is no Keras file" in fail("verify", DEMO)
 

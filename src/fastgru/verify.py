@@ -22,6 +22,7 @@ from . import importers
 from .errors import BadInput, MissingExtra, UnsupportedModel
 from .graph import Graph, TimeDistributed
 from .model import Model
+from .text import Encoder, FrontEnd
 
 #: of an output: largest difference, divided by the larger of 1 and the output's largest magnitude
 TOLERANCE = 1e-5
@@ -96,8 +97,8 @@ def compare(
     config : path or dict, optional
         The architecture of a file that holds weights alone.
     inputs : dict of arrays, optional
-        By the names of fastgru's inputs. Default: random ones, normal or token ids, of `rows` rows and, where that is
-        free, `steps` steps, drawn with `seed`.
+        By the names of fastgru's inputs. Default: random ones, normal, token ids or texts, of `rows` rows and, where
+        that is free, `steps` steps, drawn with `seed`.
     **options
         Of the importer.
 
@@ -127,7 +128,7 @@ def compare(
     keras, network = _keras_network(path, config)
     theirs, values = _run_keras(keras, network, arrays)
     layers = [name for name in values if name in graph.specs and graph.specs[name].dtype == "float32"]
-    probe = Model(Graph(graph.inputs, graph.layers, (*graph.outputs, *layers), text=None))
+    probe = Model(Graph(graph.inputs, graph.layers, (*graph.outputs, *layers), text=graph.text))
     ours = probe(*arrays)
     ours = ours if isinstance(ours, tuple) else (ours,)
     if len(theirs) != len(graph.outputs):
@@ -153,10 +154,16 @@ def _difference(name: str, ours: np.ndarray, theirs: np.ndarray) -> Difference:
 
 
 def random_inputs(graph: Graph, rows: int, steps: int, seed: int) -> dict[str, np.ndarray]:
-    """Normal numbers, and token ids of the whole vocabulary; the second half of every third row of ids is padding."""
+    """Normal numbers, token ids of the whole vocabulary, or texts of its words; the second half of every third row of
+    ids is padding."""
     rng = np.random.default_rng(seed)
+    front = FrontEnd.of(graph)
+    encoders = {} if front is None else front.inputs
     found = {}
     for spec in graph.inputs:
+        if spec.name in encoders:
+            found[spec.name] = _random_tokens(rng, encoders[spec.name], rows, steps)
+            continue
         sizes = (rows, *(steps if size is None else size for size in spec.shape[1:]))
         if spec.dtype == "int32":
             ids = rng.integers(0, _vocabulary(graph, spec.name), sizes).astype(np.int32)
@@ -166,6 +173,17 @@ def random_inputs(graph: Graph, rows: int, steps: int, seed: int) -> dict[str, n
         else:
             found[spec.name] = rng.normal(size=sizes).astype(np.float32)
     return found
+
+
+def _random_tokens(rng: np.random.Generator, encoder: Encoder, rows: int, steps: int) -> np.ndarray:
+    """What an encoder takes: texts of as many words as there are steps, or rows of tokens of its vocabulary."""
+    if encoder.tokens is None:
+        tokens = np.arange(encoder.size or encoder.buckets)
+    else:
+        tokens = np.array([token for token in encoder.tokens if token != ""], object if encoder.takes_strings else None)
+    if encoder.split is not None:
+        return np.array([" ".join(rng.choice(tokens, steps)) for _ in range(rows)], object)
+    return rng.choice(tokens, (rows, *(steps if size is None else size for size in encoder.shape)))
 
 
 def _vocabulary(graph: Graph, name: str) -> int:
@@ -232,6 +250,7 @@ def _choose_backend(name: str) -> None:
 
 def _run_keras(keras: Any, network: Any, arrays: Sequence[np.ndarray]) -> tuple[list[Any], dict[str, Any]]:
     """The network's outputs, and those of its layers that have been called once, by name."""
+    arrays = [_strings(array) if array.dtype.kind in "OUS" else array for array in arrays]
     given = list(arrays) if len(arrays) > 1 else arrays[0]
     theirs = _flat(network(given, training=False))
     tensors = {}
@@ -247,6 +266,12 @@ def _run_keras(keras: Any, network: Any, arrays: Sequence[np.ndarray]) -> tuple[
     probe = keras.Model(network.inputs, list(tensors.values()))
     values = _flat(probe(given, training=False))
     return theirs, dict(zip(tensors, values, strict=True))
+
+
+def _strings(array: np.ndarray) -> Any:
+    import tensorflow as tf  # which Keras' own text layers need
+
+    return tf.constant(array.tolist())
 
 
 def _flat(value: Any) -> list[Any]:
