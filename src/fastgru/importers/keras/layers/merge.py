@@ -96,15 +96,23 @@ def with_mask(value: Value, mask: Value) -> Value:
 @reads("Concatenate", note="along any axis but the batch")
 def concatenate(config: LayerConfig) -> Part:
     axis = config.whole("axis", -1)
-    return Part(lambda build, weights, inputs: concatenated(build, list(inputs), axis))
+    any_of = config.report.generation == 3
+
+    def call(build: Builder, weights: Weights, inputs: list[Value]) -> Value:
+        over_time = inputs[0].spec.is_sequence and axis % inputs[0].rank == 1
+        if over_time and any(value.is_masked for value in inputs) and any(value.mask is None for value in inputs):
+            config.refuse("appends masked and unmasked sequences along time")
+        return concatenated(build, list(inputs), axis, any_of=any_of)
+
+    return Part(call)
 
 
-def concatenated(build: Builder, inputs: list[Value], axis: int, part: str = "") -> Value:
+def concatenated(build: Builder, inputs: list[Value], axis: int, part: str = "", any_of: bool = False) -> Value:
     """Values joined along an axis, with their masks joined."""
     if len(inputs) == 1:
         return build.add(graph.Identity, inputs[0], part=part)
     over_time = inputs[0].spec.is_sequence and axis % inputs[0].rank == 1
-    mask = build.join_masks(inputs, over_time)
+    mask = build.join_masks(inputs, True) if over_time else _joined(build, inputs, any_of)
     value = build.add(graph.Concatenate, *inputs, part=part, axis=axis)
     return with_mask(value, mask)
 
