@@ -132,7 +132,7 @@ class TensorSpec:
 def tensor_spec(name: str, time: int | bool | None, inner: tuple[int, ...], dtype: str = "float32") -> TensorSpec:
     """A spec with the usual axes; `time` is False where the value is no sequence, None where its length is free."""
     lead: tuple[int | None, ...] = (None,) if time is False else (None, time)
-    words = ("batch",) if time is False else ("batch", "time")
+    words: tuple[str, ...] = ("batch",) if time is False else ("batch", "time")
     count = len(inner)
     words += tuple(f"axis{len(lead) + i}" for i in range(count - 1)) + ("features",) * (count > 0)
     return TensorSpec(name, lead + tuple(inner), dtype, words)

@@ -97,7 +97,7 @@ def _normalization(config: LayerConfig, function: str, default: float, has_scale
         count = _last_axes(config, x, axes)
         sizes = x.spec.inner[len(x.spec.inner) - count :]
         scale, offset = weights.take(gamma=sizes if has_scale else None, beta=sizes if has_offset else None)
-        options = {"function": function, "epsilon": epsilon, "axes": count}
+        options: dict[str, Any] = {"function": function, "epsilon": epsilon, "axes": count}
         return build.add(graph.Normalize, x, scale=scale, offset=offset, **options)
 
     return Part(call, trainable=has_scale + has_offset)
@@ -147,7 +147,7 @@ def normalization(config: LayerConfig) -> Part:
         deviation = np.maximum(np.sqrt(found[1]), 1e-7)  # as Keras' backend has epsilon
         scale = deviation if invert else 1.0 / deviation
         offset = found[0] if invert else -found[0] * scale
-        options = {"scale": _narrow(scale, shape), "offset": _narrow(offset, shape)}
+        options: dict[str, Any] = {"scale": _narrow(scale, shape), "offset": _narrow(offset, shape)}
         return build.add(graph.Scale, x, passes_mask=config.report.generation != 2, **options)
 
     return Part(call, fixed=0 if in_config else 3)
@@ -165,7 +165,7 @@ def rescaling(config: LayerConfig) -> Part:
     scale, offset = (np.asarray(_numbers(config.take(key, 0.0)), np.float32) for key in ("scale", "offset"))
 
     def call(build: Builder, weights: Weights, x: Value) -> Value:
-        options = {"scale": np.atleast_1d(scale), "offset": np.atleast_1d(offset)}
+        options: dict[str, Any] = {"scale": np.atleast_1d(scale), "offset": np.atleast_1d(offset)}
         # Keras 2's does not say that it supports masks, so a mask ends there; Keras 3's does
         return build.add(graph.Scale, x, passes_mask=config.report.generation != 2 or build.per_step, **options)
 

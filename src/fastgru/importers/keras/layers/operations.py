@@ -135,7 +135,7 @@ def _one_number(config: LayerConfig, constant: np.ndarray) -> float:
 
 def _scale(build: Builder, x: Value, scale: Any = None, offset: Any = None) -> Value:
     tensors = {"scale": scale, "offset": offset}
-    arrays = {key: _spread(np.asarray(value, np.float32)) for key, value in tensors.items() if value is not None}
+    arrays: dict[str, Any] = {key: _spread(np.asarray(value, np.float32)) for key, value in tensors.items() if value is not None}
     return build.add(graph.Scale, x, passes_mask=False, **arrays)
 
 

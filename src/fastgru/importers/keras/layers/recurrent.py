@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .... import graph
-from ....graph import Array
 from .. import activations, gates
 from ..build import Builder, Value
 from ..config import LayerConfig
@@ -36,7 +35,7 @@ class Cell:
     units : int
     options : dict
         Attributes of `graph.GRU` that belong to the cell.
-    take : function of (Weights, int) → dict of arrays
+    take : function of (Weights, int) → dict of arrays or None
         Reads its tensors, given the number of features of its input.
     arrays : int
         How many there are.
@@ -44,7 +43,7 @@ class Cell:
 
     units: int
     options: dict[str, Any]
-    take: Callable[[Weights, int], dict[str, Array | None]]
+    take: Callable[[Weights, int], dict[str, Any]]
     arrays: int
 
 
@@ -153,7 +152,7 @@ def _cell(config: LayerConfig) -> Cell:
     if config.flag("gates_apart"):  # keras1 writes it
         return Cell(units, options, lambda weights, features: gates.of_keras1(weights, features, units), 9)
 
-    def take(weights: Weights, features: int) -> dict[str, Array | None]:
+    def take(weights: Weights, features: int) -> dict[str, Any]:
         kernel, recurrent_kernel, bias = weights.take(
             kernel=(features, 3 * units), recurrent_kernel=(units, 3 * units), bias=bias_shape
         )

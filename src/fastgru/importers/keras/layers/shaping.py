@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from .... import graph
 from ..build import Builder, Value
@@ -75,7 +76,7 @@ def pairs(config: LayerConfig, key: str, axes: int) -> list[tuple[int, int]]:
     return found
 
 
-def _per_axis(kind: type[graph.Layer], x: Value, build: Builder, changes: Sequence[dict[str, int] | None]) -> Value:
+def _per_axis(kind: type[graph.Layer], x: Value, build: Builder, changes: Sequence[dict[str, Any] | None]) -> Value:
     """One layer for each axis after batch that changes; a mask ends there."""
     wanted = [(axis, change) for axis, change in enumerate(changes, 1) if change]
     if not wanted:

@@ -44,7 +44,7 @@ def conv(config: LayerConfig) -> Part:
 
     def call(build: Builder, weights: Weights, x: Value) -> Value:
         kernel, bias = kernels.take(config, weights, size, x.features // max(groups, 1), units, use_bias)
-        options = {"kernel": kernel, "bias": bias, "groups": groups, "activation": activation}
+        options: dict[str, Any] = {"kernel": kernel, "bias": bias, "groups": groups, "activation": activation}
         return build.add(graph.Conv, x, passes_mask=False, **window, **options)
 
     return Part(call, trainable=1 + use_bias)
@@ -135,7 +135,7 @@ def global_pooling(config: LayerConfig) -> Part:
         if axes == 2:
             x = build.add(graph.Reshape, x, part="rows", passes_mask=False, target=(-1, channels))
         mask = x.mask if uses_mask else None
-        options = {"function": function, "axis": 1, "mask": mask}
+        options: dict[str, Any] = {"function": function, "axis": 1, "mask": mask}
         if not keepdims:
             return build.add(graph.Reduce, x, passes_mask=uses_mask, **options)
         y = build.add(graph.Reduce, x, part="values", passes_mask=uses_mask, **options)
