@@ -312,5 +312,5 @@ def _check_refs(entries: Sequence[Entry], ends: Sequence[Ref]) -> None:
         entry = by_key.get(ref.layer)
         if entry is None:
             raise BadModelFile(f"the architecture reads a layer {ref.layer!r} that it does not have")
-        if not 0 <= ref.node < max(len(entry.nodes), 1):
+        if not 0 <= ref.node < max(len(entry.nodes), int(entry.is_input)):
             raise BadModelFile(f"the architecture reads call {ref.node} of layer {ref.layer!r}, which has no such call")

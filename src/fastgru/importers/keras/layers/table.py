@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..build import Value
-from ..config import LayerConfig
+from ..config import LayerConfig, as_written
 
 #: what a call returns: one value or several
 Result = Value | tuple[Value, ...]
@@ -142,7 +142,8 @@ def read(config: LayerConfig) -> Part | None:
     if reader is None:
         config.refuse(_why_refused(config))
         return None
-    part = reader.read(config)
+    with as_written(config, "configuration"):
+        part = reader.read(config)
     config.finish(reader.ignored)
     if part is not None and not config.is_trainable:
         part = replace(part, trainable=0, fixed=part.trainable + part.fixed)
