@@ -41,7 +41,8 @@ def combined(
     if len(inputs) == 1:
         return build.add(graph.Identity, inputs[0], part=part)
     bare = any_of and not all(value.is_masked for value in inputs)
-    mask = build.join_masks([replace(v, mask=v.given, is_masked=False) for v in inputs] if bare else inputs, any_of=any_of and not bare)
+    masked = [replace(v, mask=v.given, is_masked=False) for v in inputs] if bare else inputs
+    mask = build.join_masks(masked, any_of=any_of and not bare)
     value = build.add(graph.Combine, *inputs, part=part, operation=operation)
     return with_mask(value, mask)
 
