@@ -148,6 +148,13 @@ def _report(
 
 
 def _build(architecture: Any, weights: Source, vocabularies: Vocabularies, report: Report) -> Graph:
+    try:
+        return _built(architecture, weights, vocabularies, report)
+    except RecursionError as error:
+        raise BadModelFile("the architecture is nested too deeply") from error
+
+
+def _built(architecture: Any, weights: Source, vocabularies: Vocabularies, report: Report) -> Graph:
     if report.generation == 1:
         if not keras1.is_spelled(architecture):
             raise UnsupportedModel(

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ...errors import BadModelFile, UnsupportedModel
-from ...graph import Activation, Attention, Identity, JoinMasks, Layer, MatMul, TensorSpec
+from ...graph import Activation, Attention, Identity, JoinMasks, Layer, MatMul, Reshape, TensorSpec
 
 SOFTMAX = Activation.of("softmax")
 
@@ -137,9 +137,9 @@ class Builder:
 
     @contextmanager
     def inside(self, name: str) -> Iterator[None]:
-        """Inside, Keras layers are those of a network of that name in the network."""
+        """Inside, Keras layers are those of the network in the network whose value has that name."""
         before = self._prefix
-        self._prefix = f"{before}{re.sub('[:/]', '_', name)}."
+        self._prefix = f"{name}."
         yield
         self._prefix = before
 
@@ -189,6 +189,13 @@ class Builder:
         if not value.spec.is_sequence:
             return value
         return replace(value, mask=f"{value.name}:mask", is_masked=x.is_masked or makes_mask)
+
+    def as_features(self, value: Value) -> Value:
+        """A value as what a layer reads: (batch, time) numbers, which `x[:, :, 0]` leaves, are features to Keras."""
+        spec = value.spec
+        if not spec.is_sequence or spec.inner or spec.dtype != "float32" or spec.shape[1] is None:
+            return value
+        return self.add(Reshape, value, part="features", passes_mask=False, target=(spec.shape[1],))
 
     def state_of(self, value: Value) -> Value:
         """The last hidden state of the GRU that made a value."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...errors import BadModelFile
+from ...errors import BadModelFile, FastGRUError
 
 #: keys of any layer that say nothing about what it computes
 COMMON = frozenset({"name", "trainable", "batch_input_shape", "batch_shape", "activity_regularizer"})
@@ -18,6 +19,8 @@ TRAINING = ("_initializer", "_regularizer", "_constraint")
 OTHER_FLOATS = frozenset({"float16", "bfloat16", "float64", "mixed_float16", "mixed_bfloat16"})
 #: where Keras' own classes live
 KERAS_MODULES = ("keras", "tf_keras", "tensorflow.keras", "tensorflow.python.keras")
+#: what Python raises where a file has a value of another type, or more or fewer of them, than Keras writes
+MISFITS = (TypeError, AttributeError, LookupError, ValueError, ArithmeticError)
 _REQUIRED = object()
 
 
@@ -258,6 +261,17 @@ class LayerConfig:
 
     def wrong(self, key: str, expected: str, value: Any) -> BadModelFile:
         return BadModelFile(f"{self.owner}: {key!r} should be {expected}, is {short(value)}")
+
+
+@contextmanager
+def as_written(config: LayerConfig, what: str) -> Iterator[None]:
+    """Inside, `what` a layer has in the file may be no such thing as Keras writes; that becomes BadModelFile."""
+    try:
+        yield
+    except FastGRUError:
+        raise
+    except MISFITS as error:
+        raise BadModelFile(f"{config.owner}: its {what} is not as Keras writes it: {error}") from error
 
 
 def mapping(value: Any, what: str) -> Mapping[str, Any]:

@@ -143,7 +143,7 @@ def read(dataset: Any) -> Array:
         # bfloat16 is the upper half of a float32
         halves = np.frombuffer(dataset[()].tobytes(), "<u2").astype(np.uint32)
         return (halves << 16).view(np.float32).reshape(dataset.shape)
-    return np.ascontiguousarray(dataset[()], np.float32)
+    return np.asarray(dataset[()], np.float32, order="C")  # a number stays of shape ()
 
 
 def _check_dataset(dataset: Any) -> None:

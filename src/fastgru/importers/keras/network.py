@@ -9,8 +9,9 @@ from ...errors import BadModelFile, UnsupportedModel
 from ...graph import TensorSpec, tensor_spec
 from . import front, layers, masks, outline
 from .build import Builder, Value
-from .config import LayerConfig, Report
+from .config import LayerConfig, Report, as_written
 from .front import Front, Vocabularies
+from .masks import Mask
 from .outline import Entry, Node, Outline, Ref, refs_of
 from .weights import Source, Weights
 
@@ -24,6 +25,7 @@ EITHER_MAJOR = frozenset({
 })  # fmt: skip
 #: arguments of a call that say nothing at inference
 _TRAINING = frozenset({"training", "name"})
+_TRUTH_VALUES = "truth values are supported as masks of layers only"
 
 
 @dataclass(frozen=True)
@@ -186,6 +188,8 @@ class Network:
             if key in called:
                 share.finish()
         results = [value for _, ref in self.outline.outputs for value in _outputs(ref, values)]
+        if any(isinstance(value, Mask) for value in results):
+            raise UnsupportedModel(f"an output of network {self.outline.name!r}: {_TRUTH_VALUES}")
         for (_, ref), value in zip(self.outline.outputs, results, strict=False):
             if value.time_first:
                 raise UnsupportedModel(f"layer {ref.layer!r}: an output (time, batch, features) is not supported")
@@ -291,30 +295,36 @@ def _wanted(part: layers.Part, node: Node) -> list[tuple[Ref, bool]]:
 def _call(
     member: Member, build: Builder, weights: Weights, node: Node, values: dict[tuple[str, int], tuple[Value, ...]]
 ) -> layers.table.Result:
-    args = [_bound(value, values) for value in node.args]
+    args = [_bound(value, values, build) for value in node.args]
     if any(ref.tensor == -1 and len(values[ref.layer, ref.node]) > 1 for ref in node.refs):
         why = "follows a layer with return_state=True; only the last layer of a Sequential network may have that"
         raise UnsupportedModel(f"{member.owner}: {why}")
     taken = (*member.part.options, *masks.ARGUMENTS)
-    kwargs = {key: _bound(value, values) for key, value in node.kwargs.items() if key in taken}
+    kwargs = {key: _bound(value, values, build) for key, value in node.kwargs.items() if key in taken}
     if member.forgets_mask(node):
         kwargs["uses_mask"] = False
     args, kwargs = masks.apply(build, args, kwargs)
     turned = [value for value in (*args, *kwargs.values()) if isinstance(value, Value) and value.time_first]
     if turned and not member.takes_time_first:
         raise UnsupportedModel(f"{member.owner}: reads (time, batch, features), which only time_major layers do")
-    return member.part.call(build, weights, *args, **{k: v for k, v in kwargs.items() if v is not None})
+    try:
+        with as_written(member.entry.config, "call"):
+            return member.part.call(build, weights, *args, **{k: v for k, v in kwargs.items() if v is not None})
+    except BadModelFile as error:
+        if any(isinstance(value, Mask) for value in args):
+            raise UnsupportedModel(f"{member.owner}: {_TRUTH_VALUES}") from error
+        raise
 
 
-def _bound(value: Any, values: dict[tuple[str, int], tuple[Value, ...]]) -> Any:
+def _bound(value: Any, values: dict[tuple[str, int], tuple[Value, ...]], build: Builder) -> Any:
     """An argument with values in the place of Refs."""
     if isinstance(value, Ref):
-        found = _outputs(value, values)
-        return found[0] if len(found) == 1 else list(found)
+        found = [build.as_features(v) if isinstance(v, Value) else v for v in _outputs(value, values)]
+        return found[0] if len(found) == 1 else found
     if isinstance(value, list):
-        return [_bound(item, values) for item in value]
+        return [_bound(item, values, build) for item in value]
     if isinstance(value, dict):
-        return {key: _bound(item, values) for key, item in value.items()}
+        return {key: _bound(item, values, build) for key, item in value.items()}
     return value
 
 

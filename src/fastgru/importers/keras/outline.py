@@ -187,8 +187,11 @@ def _functional(name: str, config: Mapping[str, Any], written: Sequence[Any], re
     if len(by_key) != len(entries):
         raise BadModelFile("the architecture has two layers of one name")
     ends = [_ends(config.get(key), key) for key in ("input_layers", "output_layers")]
-    first = _first_nodes(entries, ends[1])
-    entries = [Entry(e.config, tuple(_shifted(node, first) for node in e.nodes), e.shape) for e in entries]
+    if any(isinstance(node, Mapping) for layer in written for node in sequence(layer.get("inbound_nodes")) or ()):
+        first = _first_ends(entries, ends[1])
+    else:
+        first = _first_nodes(entries, ends[1])
+        entries = [Entry(e.config, tuple(_shifted(node, first) for node in e.nodes), e.shape) for e in entries]
     outputs = tuple((key, _shift(ref, first)) for key, ref in ends[1])
     _check_refs(entries, [ref for _, ref in (*ends[0], *outputs)])
     return Outline(name, tuple(entries), ends[0], outputs)
@@ -279,7 +282,7 @@ def _ends(value: Any, what: str) -> tuple[tuple[str | None, Ref], ...]:
 
 
 def _first_nodes(entries: Sequence[Entry], outputs: Sequence[tuple[str | None, Ref]]) -> dict[str, int]:
-    """By layer, what its nodes are counted from: networks inside a network have had a node 0 of their own."""
+    """By layer, what Keras 2 counts its nodes from: networks inside a network have had a node 0 of their own."""
     most: dict[str, int] = {}
     read = [ref for entry in entries for node in entry.nodes for ref in node.refs]
     for ref in (*read, *(ref for _, ref in outputs)):
@@ -289,6 +292,14 @@ def _first_nodes(entries: Sequence[Entry], outputs: Sequence[tuple[str | None, R
         for entry in entries
         if entry.config.class_name in NETWORKS
     }
+
+
+def _first_ends(entries: Sequence[Entry], outputs: Sequence[tuple[str | None, Ref]]) -> dict[str, int]:
+    """The same of Keras 3, which counts from 0 where a layer reads a functional network and from 1 where an output is
+    one."""
+    at_zero = {ref.layer for _, ref in outputs if ref.node == 0}
+    functional = {entry.config.key for entry in entries if entry.config.class_name in NETWORKS - {"Sequential"}}
+    return dict.fromkeys(functional - at_zero, 1)
 
 
 def _shift(ref: Ref, first: Mapping[str, int]) -> Ref:
@@ -312,5 +323,5 @@ def _check_refs(entries: Sequence[Entry], ends: Sequence[Ref]) -> None:
         entry = by_key.get(ref.layer)
         if entry is None:
             raise BadModelFile(f"the architecture reads a layer {ref.layer!r} that it does not have")
-        if not 0 <= ref.node < max(len(entry.nodes), 1):
+        if not 0 <= ref.node < max(len(entry.nodes), int(entry.is_input)):
             raise BadModelFile(f"the architecture reads call {ref.node} of layer {ref.layer!r}, which has no such call")

@@ -135,7 +135,8 @@ def _one_number(config: LayerConfig, constant: np.ndarray) -> float:
 
 def _scale(build: Builder, x: Value, scale: Any = None, offset: Any = None) -> Value:
     tensors = {"scale": scale, "offset": offset}
-    arrays: dict[str, Any] = {key: _spread(np.asarray(value, np.float32)) for key, value in tensors.items() if value is not None}
+    given = {key: np.asarray(value, np.float32) for key, value in tensors.items() if value is not None}
+    arrays: dict[str, Any] = {key: _spread(value) for key, value in given.items()}
     return build.add(graph.Scale, x, passes_mask=False, **arrays)
 
 

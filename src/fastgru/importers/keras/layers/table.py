@@ -24,7 +24,7 @@ from typing import Any
 
 from .. import text
 from ..build import Value
-from ..config import LayerConfig
+from ..config import LayerConfig, as_written
 
 #: what a call returns: one value or several
 Result = Value | tuple[Value, ...]
@@ -150,7 +150,8 @@ def read(config: LayerConfig) -> Part | None:
     if reader is None:
         config.refuse(_why_refused(config))
         return None
-    part = reader.read(config)
+    with as_written(config, "configuration"):
+        part = reader.read(config)
     if is_operation(config):
         config.finish({*reader.ignored, "dtype"}, any_dtype=True)
     else:
