@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from .... import graph
 from ..build import Builder, Value
 from ..config import LayerConfig, sequence
@@ -67,19 +69,31 @@ def _multiplied(config: LayerConfig, build: Builder, operation: str, inputs: lis
 
 def _chosen(config: LayerConfig, build: Builder, operation: str, inputs: list[Value]) -> Value:
     """Keras 3.4 and later, maximum and minimum: a masked step takes no part unless all values are masked."""
+    limits = np.finfo(np.float32)
+    least = float(limits.min if operation == "maximum" else limits.max)
     y = inputs[0]
     for i, x in enumerate(inputs[1:], 1):
-        if x.spec.inner != y.spec.inner or x.spec.is_sequence != y.spec.is_sequence:
-            config.refuse(f"joins masked values of shapes {y.spec.shape} and {x.spec.shape}")
-            return y
         mask = _joined(build, [y, x], True)
-        if x.is_masked:
+        if x.is_masked and y.is_masked:
+            y, x = _widened(build, y, x, i), _widened(build, x, y, i)
             x = replace(build.add(graph.Where, x, y, part=f"value{i}", mask=x.mask), is_masked=True)
-        if y.is_masked:
             y = build.add(graph.Where, y, x, part=f"other{i}", mask=y.mask)
+        elif x.is_masked:
+            x = build.add(graph.Where, x, part=f"value{i}", mask=x.mask, value=least)
+        elif y.is_masked:
+            y = build.add(graph.Where, y, part=f"other{i}", mask=y.mask, value=least)
         part = "" if i == len(inputs) - 1 else f"of{i}"
         y = with_mask(build.add(graph.Combine, y, x, part=part, operation=operation), mask)
     return y
+
+
+def _widened(build: Builder, x: Value, other: Value, number: int) -> Value:
+    """A value whose axes of size 1 are as long as another one's."""
+    for place in range(2, x.rank):
+        times = other.spec.shape[place]
+        if x.spec.shape[place] == 1 and times != 1:
+            x = build.add(graph.Repeat, x, part=f"wide{number}", axis=place, times=times)
+    return x
 
 
 #: operations whose masked values Keras 3 replaces
