@@ -91,6 +91,14 @@ def scaled_attention() -> Any:
     return keras.Model(x, L.Attention(use_scale=True, score_mode="concat")([x, L.GRU(3, return_sequences=True)(x)]))
 
 
+def axes_inside_time_distributed() -> Any:
+    """An axis is one of a step there, also where it is as long as another."""
+    x = keras.Input((4, 4, 4))
+    y = L.TimeDistributed(L.BatchNormalization(axis=1))(x)
+    y = L.TimeDistributed(L.BatchNormalization(axis=1))(L.TimeDistributed(L.Flatten())(y))
+    return keras.Model(x, L.GRU(2)(y))
+
+
 def numbers_of_steps_as_features() -> Any:
     """Attention pooling as users write it: a score for each step, which are the features of a softmax."""
     x = keras.Input((6, 3))
@@ -103,6 +111,7 @@ def numbers_of_steps_as_features() -> Any:
 WIRINGS = (
     shared_layer, network_used_twice, networks_in_networks, calls_told_apart, dicts_in_and_out, states_passed_on,
     residual, states_of_both_directions, output_that_is_an_input, scaled_attention, numbers_of_steps_as_features,
+    axes_inside_time_distributed,
 )  # fmt: skip
 
 
@@ -201,6 +210,12 @@ def test_truth_values_are_no_numbers(tmp_path: Path) -> None:
         model = keras.Model(x, [L.GRU(2)(x), y])
         with pytest.raises(UnsupportedModel, match="truth values"):
             fastgru.from_keras(model)
+
+
+def test_refusals_come_before_weights_that_do_not_fit() -> None:
+    model = keras.Sequential([keras.Input((5, 4)), L.GRU(3, return_sequences=True), L.LayerNormalization(axis=[1, 2])])
+    with pytest.raises(UnsupportedModel, match="last axes, without time"):
+        fastgru.from_keras(model)
 
 
 def nested(depth: int) -> str:

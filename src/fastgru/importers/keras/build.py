@@ -193,7 +193,8 @@ class Builder:
     def as_features(self, value: Value) -> Value:
         """A value as what a layer reads: (batch, time) numbers, which `x[:, :, 0]` leaves, are features to Keras."""
         spec = value.spec
-        if not spec.is_sequence or spec.inner or spec.dtype != "float32" or spec.shape[1] is None:
+        is_row = not spec.is_sequence or spec.inner or spec.dtype != "float32"
+        if is_row or value.time_first or spec.shape[1] is None:
             return value
         return self.add(Reshape, value, part="features", passes_mask=False, target=(spec.shape[1],))
 

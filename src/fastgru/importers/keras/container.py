@@ -27,6 +27,7 @@ from ...errors import BadInput, BadModelFile
 from . import hdf5, text
 from .archive import SIGNATURE as ZIP_SIGNATURE
 from .archive import Archive
+from .config import sequence
 from .front import Vocabularies
 from .weights import FlatSource, Source, TreeSource
 
@@ -133,12 +134,13 @@ def _shards(path: Path, config: Config) -> Iterator[Content]:
     groups = index.get("weight_map") if isinstance(index, Mapping) else None
     if not isinstance(groups, Mapping):
         raise BadModelFile("a JSON file without a weight_map: no index of weights in shards")
-    names = sorted({name for listed in groups.values() for name in ([listed] if isinstance(listed, str) else listed)})
+    listed = [sequence(names) or [names] for names in groups.values()]
+    names = sorted({str(name) for several in listed for name in several})
     architecture = read_config(config)
     with ExitStack() as stack:
         files = []
         for name in names:
-            if not isinstance(name, str) or Path(name).name != name or name.startswith("."):
+            if Path(name).name != name or name.startswith("."):
                 raise BadModelFile(f"weight_map names {name!r}, which is no file in its own folder")
             if not (path.parent / name).is_file():
                 raise BadModelFile(f"weight_map names {name!r}, but there is no such file")

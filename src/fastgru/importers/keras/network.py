@@ -313,6 +313,8 @@ def _call(
     except BadModelFile as error:
         if any(isinstance(value, Mask) for value in args):
             raise UnsupportedModel(f"{member.owner}: {_TRUTH_VALUES}") from error
+        if member.entry.config.report.reasons:  # refused, and what was read on the way did not fit then
+            raise UnsupportedModel(member.entry.config.report.reasons) from error
         raise
 
 

@@ -52,7 +52,8 @@ def batch_normalization(config: LayerConfig) -> Part:
     config.only("renorm", False, None, why="it computes otherwise")
 
     def call(build: Builder, weights: Weights, x: Value) -> Value:
-        shape, size = _along(x, axis)
+        # in a TimeDistributed, where all steps are computed at once, x has the axis of time before it
+        shape, size = _along(x, axis + (axis > 0 and build.per_step))
         gamma, beta, mean, variance = weights.take(
             gamma=(size,) if has_scale else None, beta=(size,) if has_offset else None,
             moving_mean=(size,), moving_variance=(size,),
