@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ...errors import BadModelFile, UnsupportedModel
@@ -88,6 +88,11 @@ class Network:
     @property
     def fixed(self) -> int:
         return sum(member.fixed for member in self.members.values())
+
+    def frozen(self) -> Network:
+        """The same where none of its arrays is trainable: Keras then lists them layer by layer."""
+        parts = {key: replace(m.part, trainable=0, fixed=m.trainable + m.fixed) for key, m in self.members.items()}
+        return replace(self, members={key: replace(m, part=parts[key]) for key, m in self.members.items()})
 
     @property
     def takes_ids(self) -> tuple[bool, ...]:

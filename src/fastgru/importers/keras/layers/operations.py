@@ -22,6 +22,8 @@ from ..weights import Weights
 from . import merge
 from .table import Part, Result, operation
 
+#: of a one_hot, which becomes a table of 4 MB at most
+MAX_CLASSES = 1024
 #: options of a TensorFlow function that change nothing here
 _HARMLESS = ("name", "dtype")
 
@@ -327,7 +329,7 @@ def matmul(config: LayerConfig) -> Part:
 def one_hot(config: LayerConfig) -> Part:
     def call(build: Builder, x: Value, num_classes: int = 0, depth: int = 0, axis: int | None = -1) -> Value:
         count = num_classes or depth
-        if x.spec.dtype != "int32" or axis not in (-1, None) or type(count) is not int or not 1 <= count <= 1 << 14:
+        if x.spec.dtype != "int32" or axis not in (-1, None) or type(count) is not int or not 1 <= count <= MAX_CLASSES:
             config.refuse(f"one_hot with {count!r} classes along axis {axis} of computed values is not supported")
             return x
         return build.add(graph.Embedding, x, passes_mask=False, table=np.eye(count, dtype=np.float32))

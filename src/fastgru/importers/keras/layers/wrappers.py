@@ -61,6 +61,8 @@ def network(config: LayerConfig) -> Part | None:
     inner = read_network(config.document(), config.report)
     if inner is None:
         return None
+    if not config.is_trainable:
+        inner = inner.frozen()
 
     def call(build: Builder, weights: Weights, *inputs: Any) -> Result:
         with build.inside(build.name):
