@@ -108,10 +108,29 @@ def numbers_of_steps_as_features() -> Any:
     return keras.Model(x, [ops.sum(y * ops.expand_dims(weights, -1), axis=1), first, y[:, :, 1] + y[:, 0, 0:1]])
 
 
+def attention_over_free_steps() -> Any:
+    """A softmax over the steps, as a layer and as an operation, and the weighted sum in three spellings."""
+    x = keras.Input((None, 3))
+    y = L.GRU(4, return_sequences=True)(x)
+    weights = L.Softmax(axis=1)(L.Dense(1)(y))
+    others = ops.softmax(L.Dense(4)(y), axis=1)
+    summed = ops.sum(L.Multiply()([y, weights]), axis=1)
+    return keras.Model(x, [summed, L.Dot(axes=1)([weights, y]), L.Dot(axes=(1, 1))([y, weights]), others])
+
+
+def frozen_network() -> Any:
+    """Its arrays are listed layer by layer, whatever its own layers say."""
+    inner = keras.Sequential([keras.Input((4,)), L.Dense(4), L.BatchNormalization(), L.Dense(4), L.Dense(4)])
+    inner.trainable = False
+    inner.layers[2].trainable = True
+    x = keras.Input((None, 3))
+    return keras.Model(x, inner(L.GRU(4)(x)))
+
+
 WIRINGS = (
     shared_layer, network_used_twice, networks_in_networks, calls_told_apart, dicts_in_and_out, states_passed_on,
     residual, states_of_both_directions, output_that_is_an_input, scaled_attention, numbers_of_steps_as_features,
-    axes_inside_time_distributed,
+    axes_inside_time_distributed, attention_over_free_steps, frozen_network,
 )  # fmt: skip
 
 
@@ -240,3 +259,12 @@ def test_deep_networks(tmp_path: Path) -> None:
     document["config"]["layers"][1]["config"]["noise_shape"] = deep
     with pytest.raises((BadModelFile, UnsupportedModel)):
         importers.read(path, config=document)
+
+
+def test_refusals_of_all_branches_at_once() -> None:
+    x = keras.Input((6, 3))
+    normalizations = (L.LayerNormalization(axis=1, name="one"), L.UnitNormalization(axis=1, name="two"))
+    branches = [layer(x) for layer in normalizations]
+    with pytest.raises(UnsupportedModel) as caught:
+        fastgru.from_keras(keras.Model(x, branches))
+    assert [reason.split("'")[1] for reason in caught.value.reasons] == ["one", "two"]

@@ -170,7 +170,13 @@ class Network:
         return (None, known[1] if known else None, sizes[0]) if sizes else known
 
     def run(self, build: Builder, weights: Source | Weights, inputs: list[Value]) -> list[Value]:
-        """Append every call that an output needs; the outputs."""
+        """Append every call that an output needs; the outputs.
+
+        Raises
+        ------
+        UnsupportedModel
+            Every reason that shows: calls that read what a refused one would give are left out.
+        """
         members = list(self.members.values())
         shares = dict(zip(self.members, weights.shares(members), strict=True))
         if len(inputs) != len(self.outline.inputs):
@@ -180,14 +186,25 @@ class Network:
             (ref.layer, ref.node): (self._started(build, ref.layer, value),)
             for (_, ref), value in zip(self.outline.inputs, inputs, strict=True)
         }
+        reasons = self.outline.entries[0].config.report.reasons
+        refused: set[tuple[str, int]] = set()
         for key, number in self._order(set(values)):
             member = self.members[key]
             node = member.entry.nodes[number]
-            with build.called(member.entry.config.name):
-                result = _call(member, build, shares[key].again(), node, values)
-            if member.entry.config.report.reasons:
-                raise UnsupportedModel(member.entry.config.report.reasons)
-            values[key, number] = result if isinstance(result, tuple) else (result,)
+            if any((ref.layer, ref.node) in refused for ref in node.refs):
+                refused.add((key, number))
+                continue
+            count = len(reasons)
+            try:
+                with build.called(member.entry.config.name):
+                    result = _call(member, build, shares[key].again(), node, values)
+                values[key, number] = result if isinstance(result, tuple) else (result,)
+            except UnsupportedModel as error:
+                reasons += [reason for reason in error.reasons if reason not in reasons]
+            if len(reasons) > count:
+                refused.add((key, number))
+        if refused:
+            raise UnsupportedModel(reasons)
         called = {key for key, _ in values}
         for key, share in shares.items():
             if key in called:

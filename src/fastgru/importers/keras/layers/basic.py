@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .... import graph
+from ....graph import Activation
 from .. import activations
 from ..build import Builder, Value
 from ..config import LayerConfig
@@ -86,16 +87,37 @@ def activation_by_name(config: LayerConfig) -> Part:
     return Part(lambda build, weights, x: build.add(graph.Activate, x, activation=activation))
 
 
-@reads(*activations.LAYERS, ignored=activations.IGNORED, per_step=True, note="Softmax: along the last axis")
+@reads(*(name for name in activations.LAYERS if name != "Softmax"), ignored=activations.IGNORED, per_step=True)
 def activation_layer(config: LayerConfig) -> Part:
     activation = activations.LAYERS[config.class_name](config)
+    return Part(lambda build, weights, x: build.add(graph.Activate, x, activation=activation))
+
+
+@reads("Softmax", ignored=activations.IGNORED, per_step=True, note="along the last axis or the steps")
+def softmax(config: LayerConfig) -> Part:
+    axis = config.whole("axis", -1)
 
     def call(build: Builder, weights: Weights, x: Value) -> Value:
-        if config.class_name == "Softmax" and x.is_masked:
+        if x.is_masked:
             config.refuse("uses the mask that reaches it, as if it masked features; write it as Activation('softmax')")
-        return build.add(graph.Activate, x, activation=activation)
+        return softmax_along(config, build, x, axis)
 
     return Part(call)
+
+
+def softmax_along(config: LayerConfig, build: Builder, x: Value, axis: int, passes_mask: bool = True) -> Value:
+    """A softmax along the last axis, or over the steps: exp(x − most) over its sum, both of all steps."""
+    place = axis % x.rank
+    if place == x.rank - 1:
+        return build.add(graph.Activate, x, passes_mask=passes_mask, activation=Activation.of("softmax"))
+    if place != 1 or not x.spec.is_sequence or build.per_step:
+        config.refuse(f"axis={axis} is not supported for {x.spec.shape}: softmax runs along the last axis or the steps")
+        return x
+    most = build.add(graph.Reduce, x.unmasked(), part="most", function="maximum", axis=1)
+    below = build.add(graph.Combine, x, most, part="below", operation="subtract")
+    powers = build.add(graph.Activate, below, part="powers", activation=Activation.of("exponential"))
+    total = build.add(graph.Reduce, powers.unmasked(), part="sum", function="sum", axis=1)
+    return build.add(graph.Combine, powers, total, passes_mask=passes_mask, operation="divide")
 
 
 @reads("PReLU", note="`shared_axes`")

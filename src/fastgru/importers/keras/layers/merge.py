@@ -152,6 +152,10 @@ def dot(config: LayerConfig) -> Part:
             product = build.add(graph.Combine, a, b, part="product", operation="multiply")
             total = build.add(graph.Reduce, product, part="sum", function="sum", axis=1)
             return build.add(graph.Reshape, total, target=(1,))
+        if a.rank == b.rank == 3 and places == (1, 1) and 1 in (a.features, b.features):
+            weighted = build.add(graph.Combine, a, b, part="weighted", operation="multiply")
+            total = build.add(graph.Reduce, weighted, part="sum", function="sum", axis=1)
+            return build.add(graph.Reshape, total, target=(a.features, b.features))
         if a.rank == b.rank == 3:
             if places[0] == 1:
                 a = build.add(graph.Transpose, a, part="turned", order=(2, 1))

@@ -20,6 +20,7 @@ from ..config import LayerConfig, sequence
 from ..masks import Mask, differs, joined, or_mask, over_features
 from ..weights import Weights
 from . import merge
+from .basic import softmax_along
 from .table import Part, Result, operation
 
 #: of a one_hot, which becomes a table of 4 MB at most
@@ -276,13 +277,10 @@ def gelu(config: LayerConfig) -> Part:
     return _part(config, ("approximate",), call)
 
 
-@operation("Softmax", "tf.nn.softmax", note="along the last axis")
+@operation("Softmax", "tf.nn.softmax", note="along the last axis or the steps")
 def softmax(config: LayerConfig) -> Part:
     def call(build: Builder, x: Value, axis: int | None = -1) -> Value:
-        place = -1 if axis is None else axis
-        if place % x.rank != x.rank - 1:
-            config.refuse(f"axis={axis} is not supported: softmax runs along the last axis")
-        return _activate(build, x, Activation.of("softmax"))
+        return softmax_along(config, build, x, -1 if axis is None else axis, passes_mask=False)
 
     return _part(config, ("axis",), call)
 
