@@ -168,5 +168,4 @@ def _why_refused(config: LayerConfig) -> str:
         return "is a custom layer, whose code is not in the file; custom_layers= can map it to layers of fastgru"
     if config.class_name in text.CLASSES:
         return "runs before the core, and so directly behind an input of the network alone"
-    why = "is not supported; if it is a layer of your own, custom_layers= can map it to layers of fastgru"
-    return REFUSED.get(config.class_name, why)
+    return REFUSED.get(config.class_name, "is not supported; custom_layers= takes readers of your own classes")
