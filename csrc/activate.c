@@ -8,11 +8,6 @@ typedef struct activate_layer {
     int64_t row, inner, outputs;
 } activate_layer;
 
-static void release(fg_step *step)
-{
-    free(step->own);
-}
-
 static fg_status add(fg_plan *plan, fg_step *step, const fg_layer *layer)
 {
     const fg_value_info *x = fg_read(plan, layer->x, FG_FLOATS);
@@ -48,4 +43,4 @@ static void share(const fg_step *step, const fg_context *c, int member)
     }
 }
 
-const fg_layer_ops fg_activate_ops = {.add = add, .share = share, .release = release};
+const fg_layer_ops fg_activate_ops = {.add = add, .share = share, .release = fg_free_own};

@@ -126,12 +126,12 @@ static fg_status add(fg_plan *plan, fg_step *step, const fg_layer *layer)
 static int64_t scratch(const fg_plan *plan, const fg_step *step, const fg_call *call)
 {
     const attention_layer *own = step->own;
-    const int64_t steps = fg_count_steps(plan, step->inputs[1], call), batch = call->batch > 0 ? call->batch : 1;
+    const int64_t steps = fg_plan_steps(plan, step->inputs[1], call), batch = call->batch > 0 ? call->batch : 1;
     if (steps < 0 || (own->steps && steps != own->steps))
         return -1;
     if ((double)steps * FG_MAX_LANES * (double)(own->heads * (own->size + own->value_size) + FG_MAX_LANES) > 1e16)
         return INT64_MAX / FG_MAX_LANES; /* more than any memory holds */
-    const int64_t queries = fg_count_steps(plan, step->inputs[0], call);
+    const int64_t queries = fg_plan_steps(plan, step->inputs[0], call);
     const attention_sizes s = sizes_of(own, queries, steps, plan->kernels->lanes);
     return s.row + s.tile * ((FG_MAX_TEAM + batch - 1) / batch);
 }

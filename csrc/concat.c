@@ -5,11 +5,6 @@
 
 #include "layers.h"
 
-static void release(fg_step *step)
-{
-    free(step->own);
-}
-
 /* own: how many rows of the last axis a step has. */
 static fg_status add(fg_plan *plan, fg_step *step, const fg_layer *layer)
 {
@@ -67,14 +62,9 @@ static void share(const fg_step *step, const fg_context *c, int member)
     }
 }
 
-const fg_layer_ops fg_concatenate_ops = {.add = add, .share = share, .release = release};
+const fg_layer_ops fg_concatenate_ops = {.add = add, .share = share, .release = fg_free_own};
 
 /* ---- append ------------------------------------------------------------------------------------------------------ */
-
-static void keep_nothing(fg_step *step)
-{
-    (void)step;
-}
 
 static fg_status append_add(fg_plan *plan, fg_step *step, const fg_layer *layer)
 {
@@ -103,4 +93,4 @@ static void append_share(const fg_step *step, const fg_context *c, int member)
 }
 
 const fg_layer_ops fg_append_ops = {
-    .add = append_add, .share = append_share, .release = keep_nothing, .steps = fg_appended_steps, .once = true};
+    .add = append_add, .share = append_share, .release = fg_free_own, .steps = fg_appended_steps, .once = true};

@@ -11,11 +11,6 @@ typedef struct dense_layer {
     fg_activation rowwise; /* FG_LINEAR: none */
 } dense_layer;
 
-static void release(fg_step *step)
-{
-    free(step->own);
-}
-
 static fg_status add(fg_plan *plan, fg_step *step, const fg_layer *layer)
 {
     const fg_value_info *x = fg_read(plan, layer->x, FG_FLOATS);
@@ -112,4 +107,4 @@ static void count(const fg_step *step, fg_context *c, fg_profile *profile)
     fg_count_product(&profile->input, &own->matrix, fg_grid_size(&x) * own->inner);
 }
 
-const fg_layer_ops fg_dense_ops = {.add = add, .run = run, .count = count, .release = release};
+const fg_layer_ops fg_dense_ops = {.add = add, .run = run, .count = count, .release = fg_free_own};

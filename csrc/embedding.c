@@ -10,11 +10,6 @@ typedef struct embedding_layer {
     bool mask_zero;
 } embedding_layer;
 
-static void release(fg_step *step)
-{
-    free(step->own);
-}
-
 static fg_status add(fg_plan *plan, fg_step *step, const fg_layer *layer)
 {
     const fg_value_info *x = fg_read(plan, layer->x, FG_IDS);
@@ -88,4 +83,4 @@ static void count(const fg_step *step, fg_context *c, fg_profile *profile)
     profile->input.weights = own->vocabulary * row_bytes;
 }
 
-const fg_layer_ops fg_embedding_ops = {.add = add, .share = share, .count = count, .release = release};
+const fg_layer_ops fg_embedding_ops = {.add = add, .share = share, .count = count, .release = fg_free_own};

@@ -17,11 +17,6 @@ typedef struct gru_layer {
 
 /* ---- packing ----------------------------------------------------------------------------------------------------- */
 
-static void release(fg_step *step)
-{
-    free(step->own);
-}
-
 /* The bias that the x-projection starts from, in z r n: all of both biases but for reset_after's cn, which stays inside
  * r·(…). */
 static void merge_biases(float *out, const fg_layer *layer)
@@ -662,4 +657,4 @@ static void count(const fg_step *step, fg_context *c, fg_profile *profile)
         steps * units * (weights->reset_after ? 1 : 2) + (c->total == 1 && !w.ids ? steps * weights->inputs : 0);
 }
 
-const fg_layer_ops fg_gru_ops = {.add = add, .run = run, .count = count, .release = release};
+const fg_layer_ops fg_gru_ops = {.add = add, .run = run, .count = count, .release = fg_free_own};

@@ -58,7 +58,7 @@ typedef struct fg_layer_ops {
     /* Adds what `run` or `share` will do to a profile, times aside; NULL: nothing that is worth counting. */
     void (*count)(const fg_step *step, fg_context *c, fg_profile *profile);
     void (*release)(fg_step *step);
-    /* Number of steps of its y, a sequence whose steps_of is itself, from those of what it reads (fg_count_steps); 1 of
+    /* Number of steps of its y, a sequence whose steps_of is itself, from those of what it reads (fg_plan_steps); 1 of
      * a y that is no sequence. -1 where it cannot run on them. NULL: it runs on any, and its y has the steps of another
      * value. */
     int64_t (*steps)(const fg_plan *plan, const fg_step *step, const fg_call *call);
@@ -194,6 +194,13 @@ struct fg_context {
 
 /* ---- helpers for the families ------------------------------------------------------------------------------------ */
 
+/* Makes room for so many rows; new ones start afresh. FG_NO_MEMORY. */
+fg_status fg_state_grow(fg_state *state, int64_t rows);
+/* An odd number of steps left the new states in the other buffer; rows that did not run move along. */
+void fg_state_flip(const fg_state *state, fg_memory *memory, int64_t ran);
+
+/* The `release` of a family whose step->own is one allocation, or NULL. */
+void fg_free_own(fg_step *step);
 /* Defines a value: a sequence with the steps of the value `like`, or no sequence where that is FG_NONE or none itself.
  * FG_BAD_LAYER where the number is out of range or taken. v = FG_NONE defines nothing. */
 fg_status fg_define(fg_plan *plan, fg_value v, fg_value like, fg_type type, int64_t features);
@@ -206,8 +213,6 @@ fg_value fg_steps_root(const fg_plan *plan, fg_value v);
 /* Demands that two sequences have the same steps: inputs are one axis from here on, what else cannot be known now is
  * checked when the plan runs. FG_BAD_LAYER where one of them is no sequence, FG_NO_MEMORY. */
 fg_status fg_same_steps(fg_plan *plan, fg_value a, fg_value b);
-/* Number of steps of a value in a call: 1 where it is no sequence, -1 where there can be none. */
-int64_t fg_count_steps(const fg_plan *plan, fg_value v, const fg_call *call);
 /* A value that must exist with that type; NULL where it does not. */
 const fg_value_info *fg_read(const fg_plan *plan, fg_value v, fg_type type);
 

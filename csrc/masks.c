@@ -4,11 +4,6 @@
 
 #include "layers.h"
 
-static void release(fg_step *step)
-{
-    (void)step;
-}
-
 static fg_status join_add(fg_plan *plan, fg_step *step, const fg_layer *layer)
 {
     fg_status status = fg_keep_inputs(plan, step, layer, FG_BYTES);
@@ -52,8 +47,8 @@ static void or_share(const fg_step *step, const fg_context *c, int member)
     join(step, c, member, true);
 }
 
-const fg_layer_ops fg_and_masks_ops = {.add = join_add, .share = and_share, .release = release};
-const fg_layer_ops fg_or_masks_ops = {.add = join_add, .share = or_share, .release = release};
+const fg_layer_ops fg_and_masks_ops = {.add = join_add, .share = and_share, .release = fg_free_own};
+const fg_layer_ops fg_or_masks_ops = {.add = join_add, .share = or_share, .release = fg_free_own};
 
 static fg_status append_add(fg_plan *plan, fg_step *step, const fg_layer *layer)
 {
@@ -85,4 +80,4 @@ static void append_share(const fg_step *step, const fg_context *c, int member)
 }
 
 const fg_layer_ops fg_append_masks_ops = {
-    .add = append_add, .share = append_share, .release = release, .steps = fg_appended_steps, .once = true};
+    .add = append_add, .share = append_share, .release = fg_free_own, .steps = fg_appended_steps, .once = true};

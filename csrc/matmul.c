@@ -9,11 +9,6 @@ typedef struct matmul_layer {
     bool transpose_b;
 } matmul_layer;
 
-static void release(fg_step *step)
-{
-    free(step->own);
-}
-
 /* Floats that the packed b of a row takes. */
 static int64_t packed_floats(const matmul_layer *own, int lanes)
 {
@@ -50,7 +45,7 @@ static fg_status add(fg_plan *plan, fg_step *step, const fg_layer *layer)
 static int64_t scratch(const fg_plan *plan, const fg_step *step, const fg_call *call)
 {
     const matmul_layer *own = step->own;
-    const int64_t steps = fg_count_steps(plan, step->inputs[1], call);
+    const int64_t steps = fg_plan_steps(plan, step->inputs[1], call);
     return steps == (own->transpose_b ? own->columns : own->k) ? step->scratch_row : -1;
 }
 
@@ -126,4 +121,4 @@ static void count(const fg_step *step, fg_context *c, fg_profile *profile)
 }
 
 const fg_layer_ops fg_matmul_ops = {
-    .add = add, .run = run, .count = count, .release = release, .scratch = scratch, .once = true};
+    .add = add, .run = run, .count = count, .release = fg_free_own, .scratch = scratch, .once = true};

@@ -8,11 +8,6 @@ typedef struct nested_layer {
     int64_t mask_steps;             /* of the inner mask that makes y_mask; 0: there is none */
 } nested_layer;
 
-static void release(fg_step *step)
-{
-    free(step->own);
-}
-
 /* An input and perhaps its mask; an output and perhaps a mask. */
 static bool is_inner(const fg_plan *plan, const fg_plan *inner)
 {
@@ -39,12 +34,12 @@ static fg_status add(fg_plan *plan, fg_step *step, const fg_layer *layer)
     step->inner = inner;
     step->inner_steps = x->features / inner_x->features;
     const fg_call call = {.batch = 1, .steps = step->inner_steps};
-    const int64_t y_steps = fg_count_steps(inner, inner->outputs[0], &call);
+    const int64_t y_steps = fg_plan_steps(inner, inner->outputs[0], &call);
     if ((!inner_x->sequence && step->inner_steps != 1) || y_steps < 1)
         return FG_BAD_LAYER;
     own->x_features = inner_x->features;
     own->y_features = inner->values[inner->outputs[0]].features;
-    own->mask_steps = layer->y_mask != FG_NONE ? fg_count_steps(inner, inner->outputs[1], &call) : 0;
+    own->mask_steps = layer->y_mask != FG_NONE ? fg_plan_steps(inner, inner->outputs[1], &call) : 0;
     if (own->mask_steps > INT32_MAX || y_steps > INT32_MAX || (layer->y_mask != FG_NONE && own->mask_steps < 1))
         return FG_BAD_LAYER;
     step->nested = plan->n_nested++;
@@ -171,4 +166,4 @@ static void count(const fg_step *step, fg_context *c, fg_profile *profile)
     profile->input.weights = step->bytes;
 }
 
-const fg_layer_ops fg_time_distributed_ops = {.add = add, .run = run, .count = count, .release = release};
+const fg_layer_ops fg_time_distributed_ops = {.add = add, .run = run, .count = count, .release = fg_free_own};

@@ -14,11 +14,6 @@ typedef struct normalize_layer {
     float *scale, *offset; /* (size) in the plan's store */
 } normalize_layer;
 
-static void release(fg_step *step)
-{
-    free(step->own);
-}
-
 static fg_status add(fg_plan *plan, fg_step *step, const fg_layer *layer)
 {
     const fg_value_info *x = fg_read(plan, layer->x, FG_FLOATS);
@@ -101,4 +96,4 @@ static void share(const fg_step *step, const fg_context *c, int member)
     }
 }
 
-const fg_layer_ops fg_normalize_ops = {.add = add, .share = share, .release = release};
+const fg_layer_ops fg_normalize_ops = {.add = add, .share = share, .release = fg_free_own};

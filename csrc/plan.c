@@ -55,6 +55,11 @@ void fg_plan_free(fg_plan *plan)
     free(plan);
 }
 
+void fg_free_own(fg_step *step)
+{
+    free(step->own);
+}
+
 /* ---- defining values --------------------------------------------------------------------------------------------- */
 
 fg_status fg_define(fg_plan *plan, fg_value v, fg_value like, fg_type type, int64_t features)
@@ -149,7 +154,7 @@ static int64_t input_steps(const fg_plan *plan, fg_value v, const fg_call *call)
     return -1;
 }
 
-int64_t fg_count_steps(const fg_plan *plan, fg_value v, const fg_call *call)
+int64_t fg_plan_steps(const fg_plan *plan, fg_value v, const fg_call *call)
 {
     v = fg_steps_root(plan, v);
     if (v == FG_NONE)
@@ -211,7 +216,7 @@ int64_t fg_appended_steps(const fg_plan *plan, const fg_step *step, const fg_cal
 {
     int64_t total = 0;
     for (int32_t i = 0; i < step->n_inputs; i++) {
-        const int64_t steps = fg_count_steps(plan, step->inputs[i], call);
+        const int64_t steps = fg_plan_steps(plan, step->inputs[i], call);
         if (steps < 0)
             return -1;
         total += steps;
@@ -576,11 +581,6 @@ bool fg_plan_folded(const fg_plan *plan, int layer)
     return plan->steps[layer].ops == &fg_embedding_ops && plan->steps[layer].y == FG_NONE;
 }
 
-int64_t fg_plan_steps(const fg_plan *plan, fg_value v, const fg_call *call)
-{
-    return fg_count_steps(plan, v, call);
-}
-
 int fg_plan_misfit(const fg_plan *plan, const fg_call *call)
 {
     for (int i = 0; i < plan->n_steps; i++) {
@@ -589,7 +589,7 @@ int fg_plan_misfit(const fg_plan *plan, const fg_call *call)
             return i;
         for (int k = 0; k < plan->n_equal; k++)
             if (plan->equal[k].reader == i &&
-                fg_count_steps(plan, plan->equal[k].a, call) != fg_count_steps(plan, plan->equal[k].b, call))
+                fg_plan_steps(plan, plan->equal[k].a, call) != fg_plan_steps(plan, plan->equal[k].b, call))
                 return i;
     }
     return -1;

@@ -9,11 +9,6 @@ typedef struct pool_layer {
     bool mean, count_padding;
 } pool_layer;
 
-static void release(fg_step *step)
-{
-    free(step->own);
-}
-
 static fg_status add(fg_plan *plan, fg_step *step, const fg_layer *layer)
 {
     const fg_value_info *x = fg_read(plan, layer->x, FG_FLOATS);
@@ -81,4 +76,4 @@ static void share(const fg_step *step, const fg_context *c, int member)
     }
 }
 
-const fg_layer_ops fg_pool_ops = {.add = add, .share = share, .release = release, .steps = steps, .once = true};
+const fg_layer_ops fg_pool_ops = {.add = add, .share = share, .release = fg_free_own, .steps = steps, .once = true};

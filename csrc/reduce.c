@@ -20,11 +20,6 @@ typedef struct entries {
     int64_t mask_stride;
 } entries;
 
-static void release(fg_step *step)
-{
-    free(step->own);
-}
-
 static void add_up(const entries *e, bool mean, int64_t width, float *y)
 {
     double sum[BLOCK] = {0};
@@ -95,7 +90,7 @@ static void time_share(const fg_step *step, const fg_context *c, int member)
     }
 }
 
-const fg_layer_ops fg_reduce_time_ops = {.add = time_add, .share = time_share, .release = release, .once = true};
+const fg_layer_ops fg_reduce_time_ops = {.add = time_add, .share = time_share, .release = fg_free_own, .once = true};
 
 /* ---- over an axis of a step -------------------------------------------------------------------------------------- */
 
@@ -128,4 +123,4 @@ static void share(const fg_step *step, const fg_context *c, int member)
     }
 }
 
-const fg_layer_ops fg_reduce_ops = {.add = add, .share = share, .release = release};
+const fg_layer_ops fg_reduce_ops = {.add = add, .share = share, .release = fg_free_own};

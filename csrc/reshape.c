@@ -8,11 +8,6 @@ typedef struct reshape_layer {
     int64_t steps; /* of y; 0: as many as hold what x holds */
 } reshape_layer;
 
-static void release(fg_step *step)
-{
-    free(step->own);
-}
-
 static fg_status add(fg_plan *plan, fg_step *step, const fg_layer *layer)
 {
     if (!fg_read(plan, layer->x, FG_FLOATS) || layer->y == FG_NONE || layer->reshape.steps < 0)
@@ -31,7 +26,7 @@ static int64_t steps(const fg_plan *plan, const fg_step *step, const fg_call *ca
 {
     const reshape_layer *own = step->own;
     const int64_t features = plan->values[step->y].features;
-    const int64_t total = fg_count_steps(plan, step->x, call) * plan->values[step->x].features;
+    const int64_t total = fg_plan_steps(plan, step->x, call) * plan->values[step->x].features;
     if (own->steps)
         return own->steps * features == total ? own->steps : -1;
     return total % features ? -1 : total / features;
@@ -56,4 +51,4 @@ static void share(const fg_step *step, const fg_context *c, int member)
         }
 }
 
-const fg_layer_ops fg_reshape_ops = {.add = add, .share = share, .release = release, .steps = steps, .once = true};
+const fg_layer_ops fg_reshape_ops = {.add = add, .share = share, .release = fg_free_own, .steps = steps, .once = true};

@@ -9,11 +9,6 @@ typedef struct scale_layer {
     float *scale, *offset; /* (steps, features) in the plan's store; PReLU: scale is alpha */
 } scale_layer;
 
-static void release(fg_step *step)
-{
-    free(step->own);
-}
-
 static fg_status add(fg_plan *plan, fg_step *step, const fg_layer *layer)
 {
     const fg_value_info *x = fg_read(plan, layer->x, FG_FLOATS);
@@ -70,4 +65,4 @@ static void share(const fg_step *step, const fg_context *c, int member)
     }
 }
 
-const fg_layer_ops fg_scale_ops = {.add = add, .share = share, .release = release};
+const fg_layer_ops fg_scale_ops = {.add = add, .share = share, .release = fg_free_own};

@@ -16,11 +16,6 @@ typedef struct entries {
     int64_t first, step, taken, before, after, times, count;
 } entries;
 
-static void release(fg_step *step)
-{
-    free(step->own);
-}
-
 static int64_t clip(int64_t n, int64_t least, int64_t most)
 {
     return n < least ? least : n > most ? most : n;
@@ -133,7 +128,7 @@ static void share(const fg_step *step, const fg_context *c, int member)
                      width, y.data + b * y.row_stride + t * y.time_stride + i * e.count * width, width);
 }
 
-const fg_layer_ops fg_select_ops = {.add = add, .share = share, .release = release};
+const fg_layer_ops fg_select_ops = {.add = add, .share = share, .release = fg_free_own};
 
 /* ---- over time --------------------------------------------------------------------------------------------------- */
 
@@ -152,7 +147,7 @@ static fg_status time_add(fg_plan *plan, fg_step *step, const fg_layer *layer)
 /* -1 where a slice takes nothing, or a value without time is not made of one step. */
 static int64_t time_steps(const fg_plan *plan, const fg_step *step, const fg_call *call)
 {
-    const int64_t steps = fg_count_steps(plan, step->x, call);
+    const int64_t steps = fg_plan_steps(plan, step->x, call);
     const entries e = steps < 0 ? (entries){.count = -1} : entries_of(step->own, steps);
     const bool is_slice = e.before + e.after == 0 && e.times == 1;
     if (!plan->values[step->y].sequence)
@@ -173,14 +168,9 @@ static void time_share(const fg_step *step, const fg_context *c, int member)
 }
 
 const fg_layer_ops fg_select_time_ops = {
-    .add = time_add, .share = time_share, .release = release, .steps = time_steps, .once = true};
+    .add = time_add, .share = time_share, .release = fg_free_own, .steps = time_steps, .once = true};
 
 /* ---- the last step ----------------------------------------------------------------------------------------------- */
-
-static void keep_nothing(fg_step *step)
-{
-    (void)step;
-}
 
 static fg_status last_add(fg_plan *plan, fg_step *step, const fg_layer *layer)
 {
@@ -193,7 +183,7 @@ static fg_status last_add(fg_plan *plan, fg_step *step, const fg_layer *layer)
 
 static int64_t last_steps(const fg_plan *plan, const fg_step *step, const fg_call *call)
 {
-    return call->begins || fg_count_steps(plan, step->x, call) > 0 ? 1 : -1;
+    return call->begins || fg_plan_steps(plan, step->x, call) > 0 ? 1 : -1;
 }
 
 static void last_share(const fg_step *step, const fg_context *c, int member)
@@ -208,4 +198,4 @@ static void last_share(const fg_step *step, const fg_context *c, int member)
                (size_t)c->plan->values[step->y].features * sizeof(float));
 }
 
-const fg_layer_ops fg_last_ops = {.add = last_add, .share = last_share, .release = keep_nothing, .steps = last_steps};
+const fg_layer_ops fg_last_ops = {.add = last_add, .share = last_share, .release = fg_free_own, .steps = last_steps};

@@ -15,11 +15,6 @@ typedef struct transpose_layer {
     int64_t sizes[FG_MAX_AXES]; /* of x */
 } transpose_layer;
 
-static void release(fg_step *step)
-{
-    free(step->own);
-}
-
 /* Checks and keeps a description of axes that hold `total` values. */
 static fg_status keep(fg_step *step, const fg_layer *layer, int64_t total)
 {
@@ -125,7 +120,7 @@ static void share(const fg_step *step, const fg_context *c, int member)
     move_rows(c, member, axes, n, &x, &y);
 }
 
-const fg_layer_ops fg_transpose_ops = {.add = add, .share = share, .release = release};
+const fg_layer_ops fg_transpose_ops = {.add = add, .share = share, .release = fg_free_own};
 
 /* ---- over time --------------------------------------------------------------------------------------------------- */
 
@@ -145,7 +140,7 @@ static fg_status time_add(fg_plan *plan, fg_step *step, const fg_layer *layer)
 static int64_t time_steps(const fg_plan *plan, const fg_step *step, const fg_call *call)
 {
     const transpose_layer *own = step->own;
-    return fg_count_steps(plan, step->x, call) == own->sizes[0] ? own->sizes[own->order[0]] : -1;
+    return fg_plan_steps(plan, step->x, call) == own->sizes[0] ? own->sizes[own->order[0]] : -1;
 }
 
 static void time_share(const fg_step *step, const fg_context *c, int member)
@@ -166,4 +161,4 @@ static void time_share(const fg_step *step, const fg_context *c, int member)
 }
 
 const fg_layer_ops fg_transpose_time_ops = {
-    .add = time_add, .share = time_share, .release = release, .steps = time_steps, .once = true};
+    .add = time_add, .share = time_share, .release = fg_free_own, .steps = time_steps, .once = true};

@@ -4,11 +4,6 @@
 
 #include "layers.h"
 
-static void release(fg_step *step)
-{
-    free(step->own);
-}
-
 static fg_status add(fg_plan *plan, fg_step *step, const fg_layer *layer)
 {
     fg_status status = fg_keep_inputs(plan, step, layer, FG_FLOATS);
@@ -55,4 +50,4 @@ static void share(const fg_step *step, const fg_context *c, int member)
     }
 }
 
-const fg_layer_ops fg_where_ops = {.add = add, .share = share, .release = release};
+const fg_layer_ops fg_where_ops = {.add = add, .share = share, .release = fg_free_own};

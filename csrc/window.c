@@ -27,6 +27,6 @@ fg_status fg_define_windows(fg_plan *plan, const fg_window *w, fg_value x, fg_va
 
 int64_t fg_window_steps(const fg_plan *plan, const fg_step *step, const fg_window *w, const fg_call *call)
 {
-    const int64_t steps = fg_count_steps(plan, step->x, call);
+    const int64_t steps = fg_plan_steps(plan, step->x, call);
     return steps < 0 ? -1 : fg_window_count(w, 0, steps);
 }

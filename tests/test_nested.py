@@ -230,7 +230,7 @@ def test_a_team(isa: str, batch: int) -> None:
     assert all(np.array_equal(one, model(x)) for _ in range(20))
 
 
-@pytest.mark.skipif(len(VECTOR_ISAS) < 2, reason="one vector ISA")
+@pytest.mark.skipif(len(VECTOR_ISAS) < 2, reason="this machine has one set of vector kernels")
 def test_vector_isas(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
     for isa in VECTOR_ISAS:

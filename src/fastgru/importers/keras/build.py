@@ -96,6 +96,15 @@ def _stray(scores: Scores) -> UnsupportedModel:
     )
 
 
+def flat(value: Any) -> list[Value]:
+    """The values in nested lists and dicts, in order."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        return [item for part in value for item in flat(part)]
+    return [value]
+
+
 class Builder:
     """Collects the layers of a Graph.
 
@@ -132,23 +141,29 @@ class Builder:
         """Inside, layers are those of one call of the Keras layer of that name."""
         before = self.name
         self.name = self._unique(self._prefix + name)
-        yield
-        self.name = before
+        try:
+            yield
+        finally:
+            self.name = before
 
     @contextmanager
     def inside(self, name: str) -> Iterator[None]:
         """Inside, Keras layers are those of the network in the network whose value has that name."""
         before = self._prefix
         self._prefix = f"{name}."
-        yield
-        self._prefix = before
+        try:
+            yield
+        finally:
+            self._prefix = before
 
     @contextmanager
     def steps(self) -> Iterator[None]:
         """Inside, layers are those of a TimeDistributed."""
         before, self.per_step = self.per_step, True
-        yield
-        self.per_step = before
+        try:
+            yield
+        finally:
+            self.per_step = before
 
     def add(
         self, kind: type[Layer], *inputs: Value, part: str = "", passes_mask: bool = True, **attributes: Any

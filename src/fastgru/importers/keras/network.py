@@ -129,8 +129,8 @@ class Network:
     def check_time_major(self) -> None:
         """Let networks over (time, batch, features) be those over (batch, time, features), if no layer minds."""
         report = self.outline.entries[0].config.report
-        turns = (member for member in self.members.values() if "perm" in member.part.options)
-        if not report.time_major or any(True for _ in turns):  # by transpositions, which `build` keeps track of
+        by_transpositions = any("perm" in member.part.options for member in self.members.values())
+        if not report.time_major or by_transpositions:  # of which each Value keeps track
             return
         report.is_turned = True
         for member in self.members.values():

@@ -12,7 +12,7 @@ from typing import Any
 
 from .... import graph
 from .. import activations, gates
-from ..build import Builder, Value
+from ..build import Builder, Value, flat
 from ..config import LayerConfig
 from ..weights import Weights
 from . import merge
@@ -118,14 +118,8 @@ def _inputs(x: Any, initial_state: Any) -> tuple[Value, list[Value]]:
     if isinstance(x, (list, tuple)):
         x, *states = x
     if initial_state is not None:
-        states = list(_flat(initial_state))
-    return x, [state for item in states for state in _flat(item)]
-
-
-def _flat(value: Any) -> list[Value]:
-    if isinstance(value, (list, tuple)):
-        return [state for item in value for state in _flat(item)]
-    return [value]
+        states = list(flat(initial_state))
+    return x, [state for item in states for state in flat(item)]
 
 
 def _walk(config: LayerConfig) -> dict[str, bool]:
@@ -171,7 +165,7 @@ def _recurrent_default(config: LayerConfig) -> str:
     return "hard_sigmoid" if config.report.generation == 1 else "sigmoid"
 
 
-@reads("GRU", ignored=IGNORED, note="both variants, masks, states in and out, `go_backwards`; not `time_major`")
+@reads("GRU", ignored=IGNORED, note="both variants, masks, states in and out, `go_backwards`, `time_major`")
 def gru(config: LayerConfig) -> Part:
     return _part(config, Recurrence((_cell(config),), lambda weights: [weights.child("cell")], **_walk(config)))
 

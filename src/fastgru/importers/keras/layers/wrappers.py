@@ -6,7 +6,7 @@ from typing import Any
 
 from .... import graph
 from ....graph import tensor_spec
-from ..build import Builder, Value
+from ..build import Builder, Value, flat
 from ..config import LayerConfig
 from ..weights import Weights
 from .table import Part, Result, read, reader_of, reads
@@ -66,17 +66,7 @@ def network(config: LayerConfig) -> Part | None:
 
     def call(build: Builder, weights: Weights, *inputs: Any) -> Result:
         with build.inside(build.name):
-            results = inner.run(build, weights, list(_flat(inputs)))
+            results = inner.run(build, weights, flat(inputs))
         return results[0] if len(results) == 1 else tuple(results)
 
     return Part(call, inner.trainable, inner.fixed, takes_ids=inner.takes_ids)
-
-
-def _flat(inputs: Any) -> Any:
-    for item in inputs:
-        if isinstance(item, (list, tuple)):
-            yield from _flat(item)
-        elif isinstance(item, dict):
-            yield from _flat(item.values())
-        else:
-            yield item
