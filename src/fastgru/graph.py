@@ -47,6 +47,7 @@ from .errors import BadModelFile
 from .layers import *  # noqa: F403
 from .layers import LAYERS, Array, Layer, TensorSpec, TimeDistributed
 from .layers.base import mask_of, plain, unplain
+from .ports import Port
 
 #: how many networks may stand inside each other
 MAX_DEPTH = 4
@@ -68,6 +69,10 @@ class Graph:
         What the importer wants the user to know.
     text : dict or None
         How texts, tokens or numbers become what inputs take (`fastgru.text.FrontEnd.to_json`), plain JSON values.
+    input_ports, output_ports : tuple of (Port or None)
+        How callers see each input and output; None, or an empty tuple for all: as the value is.
+    states : tuple of (str, str)
+        Inputs that a Stream may feed with outputs of the call before, by the names that callers see: (input, output).
 
     Raises
     ------
@@ -89,6 +94,9 @@ class Graph:
     name: str = ""
     notes: tuple[str, ...] = ()
     text: Mapping[str, Any] | None = field(default=None)
+    input_ports: tuple[Port | None, ...] = ()
+    output_ports: tuple[Port | None, ...] = ()
+    states: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         for text in (self.name, *self.specs, *self.notes):

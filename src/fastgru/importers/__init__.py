@@ -13,9 +13,14 @@ from typing import Any
 from ..errors import BadInput, BadModelFile
 from ..graph import Graph
 
-SUPPORTED = "Keras files (.h5, .hdf5, .keras, .weights.h5, .weights.json) and fastgru's own"
+SUPPORTED = (
+    "Keras files (.h5, .hdf5, .keras, .weights.h5, .weights.json), .onnx, PyTorch state dicts (.pt, .pth, "
+    ".safetensors), .npz, TensorFlow 1 checkpoints and frozen graphs (.pb), and fastgru's own"
+)
 
 _HDF5, _ZIP = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"
+#: how torch.save began its files before they were zip archives: a pickle of a number that says so
+_OLD_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 #: an HDF5 file may begin with bytes of somebody else's
 _HDF5_OFFSETS = (0, 512, 1024, 2048)
 _HEAD = _HDF5_OFFSETS[-1] + len(_HDF5)
@@ -32,6 +37,10 @@ class Importer:
 
 KERAS = Importer("a Keras file", "fastgru.importers.keras", ("config", "keras_version", "custom_layers"))
 FASTGRU = Importer("a fastgru file", "fastgru.file")
+ONNX = Importer("an ONNX file", "fastgru.importers.onnx", ("node", "assume_torch_gru", "axes"))
+TORCH = Importer("a PyTorch state dict", "fastgru.importers.torch", ("config",))
+ARRAYS = Importer("a file of arrays", "fastgru.importers.arrays", ("config",))
+TF1 = Importer("a TensorFlow 1 network", "fastgru.importers.tf1", ("config", "inputs", "outputs"))
 
 #: by what the first bytes are; the first that fits describes a file that is none of ours
 _DESCRIPTIONS: tuple[tuple[Callable[[bytes], bool], str], ...] = (
@@ -90,6 +99,8 @@ def recognise(path: Path) -> Importer:
     BadModelFile
         Says what the file looks like instead.
     """
+    if _is_checkpoint(path):
+        return TF1
     if path.is_dir():
         is_saved_model = (path / "saved_model.pb").exists()
         raise _unknown(path, "is a TensorFlow SavedModel, not a file" if is_saved_model else "is a directory")
@@ -102,7 +113,12 @@ def recognise(path: Path) -> Importer:
     if head.lstrip()[:1] == b"{" and b'"weight_map"' in head:
         return KERAS
     if _is_safetensors(head, path.stat().st_size):
-        return FASTGRU
+        return FASTGRU if b'"fastgru_format"' in _safetensors_header(path) else ARRAYS
+    if head.startswith(_OLD_TORCH):
+        return TORCH
+    message = _protobuf_message(head)
+    if message is not None:
+        return message
     found = next((words for fits, words in _DESCRIPTIONS if fits(head)), f"begins with {head[:8].hex(' ')}")
     raise _unknown(path, found)
 
@@ -116,6 +132,10 @@ def _of_zip(path: Path) -> Importer:
         raise BadModelFile(f"{path}: {error}") from error
     if "config.json" in names:
         return KERAS
+    if any(name.endswith("/data.pkl") for name in names):
+        return TORCH
+    if names and all(name.endswith(".npy") for name in names):
+        return ARRAYS
     raise _unknown(path, f"is a zip archive without a config.json (it holds {', '.join(names[:4]) or 'nothing'})")
 
 
@@ -126,6 +146,33 @@ def _unknown(path: Path, found: str) -> BadModelFile:
 def _is_safetensors(head: bytes, size: int) -> bool:
     """Whether a file begins with the length of a JSON object and that object."""
     return head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= size - 8
+
+
+def _safetensors_header(path: Path) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(int.from_bytes(file.read(8), "little"))
+
+
+def _is_checkpoint(path: Path) -> bool:
+    """Whether a path names a checkpoint of TensorFlow 1: its prefix, its index, or a folder with one."""
+    if path.is_dir():
+        return (path / "checkpoint").is_file() or len(list(path.glob("*.index"))) == 1
+    if path.suffix == ".index":
+        return path.is_file()
+    return not path.exists() and path.with_name(f"{path.name}.index").is_file()
+
+
+def _protobuf_message(head: bytes) -> Importer | None:
+    """Which message of protobuf a file begins with; neither ONNX nor TensorFlow mark theirs.
+
+    A ModelProto begins with its version, field 1, a small number; a GraphDef with a node, field 1, as a message whose
+    field 1 is its name.
+    """
+    if len(head) > 3 and head[0] == 0x08 and 0 < head[1] < 0x20 and head[2] & 7 in (0, 2) and 2 <= head[2] >> 3 <= 20:
+        return ONNX
+    if head[:1] == b"\n" and b"\n" in head[2:7] and not _is_text(head):
+        return TF1
+    return None
 
 
 def _is_text(head: bytes) -> bool:

@@ -65,6 +65,10 @@ class GRU(Layer):
     last step to the first and returns outputs in the order of processing (Keras' own), or with `time_order` the output
     of step t at position t (the backward half of Keras' Bidirectional, ONNX and PyTorch). `initial_state` (units,) is a
     constant used where no h0 is given; absent means zero.
+
+    `clip` bounds what activations are applied to: f(min(max(a, −clip), clip)), absent means no bound (ONNX). With
+    `zero_state_without_steps` the state of a row all of whose steps are masked is zero, whatever it began with (ONNX
+    Runtime).
     """
 
     units: int
@@ -80,6 +84,8 @@ class GRU(Layer):
     go_backwards: bool = False
     time_order: bool = False
     zero_output_for_mask: bool = False
+    zero_state_without_steps: bool = False
+    clip: float | None = None
     mask: str | None = None
 
     kind: ClassVar[str] = "GRU"
@@ -96,6 +102,8 @@ class GRU(Layer):
             raise self._fail(f"units should be positive, is {self.units}")
         if self.time_order and not (self.go_backwards and self.return_sequences):
             raise self._fail("time_order needs go_backwards and return_sequences")
+        if self.clip is not None and not self.clip > 0:
+            raise self._fail(f"clip should be positive, is {self.clip}")
         for function in (self.activation, self.recurrent_activation):
             if function.is_rowwise:
                 raise self._fail(f"activation {function.name!r} looks at a whole row; a gate takes an elementwise one")
@@ -137,3 +145,24 @@ class JoinMasks(Layer):
         steps = [spec.shape[1] for spec in parts]
         time = joined_steps(self, steps) if self.over_time else common_steps(self, steps)
         return (TensorSpec(self.name, (None, time), "bool", ("batch", "time")),)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class StepMask(Layer):
+    """The mask of sequences of known lengths: step t of a row is true where t < its length.
+
+    ``inputs`` is (x, lengths): a sequence, whose steps it has, and int32 (batch,), 0 or less meaning no step. Defines
+    the mask ``name`` itself: (batch, time) bool.
+    """
+
+    kind: ClassVar[str] = "StepMask"
+    arity: ClassVar[tuple[int, int | None]] = (2, 2)
+
+    def infer(self, specs: Mapping[str, TensorSpec]) -> tuple[TensorSpec, ...]:
+        sequence, lengths = (specs[name] for name in self.inputs)
+        if not sequence.is_sequence:
+            raise self._fail(f"needs (batch, time, …), but {sequence.name!r} is {sequence.shape}")
+        if lengths.dtype != "int32" or lengths.axes != ("batch",):
+            given = f"{lengths.name!r} is {lengths.shape} {lengths.dtype}"
+            raise self._fail(f"lengths should be (batch,) int32, but {given}")
+        return (TensorSpec(self.name, sequence.shape[:2], "bool", ("batch", "time")),)

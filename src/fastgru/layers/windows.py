@@ -137,3 +137,21 @@ class Reduce(Layer):
             return (tensor_spec(self.name, False, spec.inner),)
         sizes = spec.shape[1:axis] + spec.shape[axis + 1 :]
         return (shaped(self, self.name, spec.is_sequence, sizes),)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ArgMax(Layer):
+    """The index of the largest number along the last axis, which goes: (…, features) → (…) int32.
+
+    Among equals the first, or with `last` the last; a NaN counts as the largest.
+    """
+
+    last: bool = False
+
+    kind: ClassVar[str] = "ArgMax"
+
+    def infer(self, specs: Mapping[str, TensorSpec]) -> tuple[TensorSpec, ...]:
+        spec = self._source(specs)
+        if not spec.inner:
+            raise self._fail(f"needs a features axis, but {spec.name!r} is {spec.shape}")
+        return (tensor_spec(self.name, spec.shape[1] if spec.is_sequence else False, spec.inner[:-1], "int32"),)
