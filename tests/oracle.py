@@ -162,6 +162,7 @@ class Run:
 
     values: dict[str, Array] = field(default_factory=dict)
     states: Mapping[str, Array] = field(default_factory=dict)
+    specs: Mapping[str, g.TensorSpec] = field(default_factory=dict)
 
     def mask(self, name: str | None, like: Array) -> Array:
         """The mask of that name; all true where a layer has none. (batch, time)"""
@@ -297,7 +298,7 @@ def activation_layer(layer: g.Activate, at: Run) -> None:
 
 def reshape(layer: g.Reshape, at: Run) -> None:
     x = at.values[layer.inputs[0]]
-    kept = x.shape[: 2 if layer.per_step else 1]
+    kept = x.shape[: 2 if layer.per_step and at.specs[layer.inputs[0]].is_sequence else 1]
     total = math.prod(x.shape[len(kept) :])
     known = math.prod(size for size in layer.target if size != -1)
     at.values[layer.name] = x.reshape(*kept, *(total // known if size == -1 else size for size in layer.target))
@@ -515,7 +516,7 @@ def run(
     -------
     tuple of float64 arrays (bool where an output is a mask), in the order of ``graph.outputs``
     """
-    at = Run(states=initial_states or {})
+    at = Run(states=initial_states or {}, specs=graph.specs)
     for spec in graph.inputs:
         value = np.asarray(inputs[spec.name])
         is_tokens = spec.dtype == "int32"

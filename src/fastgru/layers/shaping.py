@@ -14,9 +14,9 @@ from .base import Layer, TensorSpec, common_steps, joined_steps, tensor_spec
 class Reshape(Layer):
     """Gives the axes after batch the sizes `target`, in row-major order.
 
-    With `per_step` the axes after time are reshaped and time stays. Otherwise time is one of the reshaped axes (one
-    of `target` may be −1, inferred) and the result is a sequence if it has two or more axes after batch: the first is
-    time.
+    With `per_step` the axes after time are reshaped and time stays; a value without time stays one. Otherwise time is
+    one of the reshaped axes (one of `target` may be −1, inferred) and the result is a sequence if it has two or more
+    axes after batch: the first is time.
     """
 
     target: tuple[int, ...]
@@ -27,9 +27,8 @@ class Reshape(Layer):
     def infer(self, specs: Mapping[str, TensorSpec]) -> tuple[TensorSpec, ...]:
         spec = self._source(specs)
         if self.per_step:
-            if not spec.is_sequence:
-                raise self._fail(f"needs a time axis, but {spec.name!r} is {spec.shape}")
-            return (tensor_spec(self.name, spec.shape[1], self._resolve(spec.features)),)
+            time = spec.shape[1] if spec.is_sequence else False
+            return (tensor_spec(self.name, time, self._resolve(spec.features)),)
         if not spec.is_sequence:
             sizes: tuple[int | None, ...] = self._resolve(spec.features)
         elif spec.shape[1] is None:

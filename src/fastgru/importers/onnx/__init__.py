@@ -1,0 +1,74 @@
+"""ONNX networks, read with the package onnx.
+
+    read(path, node=None, assume_torch_gru=False, axes=None) → Graph
+    from_onnx(model, …) → Graph
+
+The way through the modules: `container` opens a file and its tensors, `axes` finds which axes of inputs are batch and
+time, `network` evaluates node after node with the readers in `operators`. A value is a constant (`fold` computes with
+those, `sizes` with the sizes that are free) or a view of a value of the Graph (`values`), whose axes stand in ONNX's
+order: transposes and reshapes change the view alone, and `arrange` makes layers where an operator needs the numbers
+themselves in order.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ...errors import BadModelFile
+from ...graph import Graph
+from .container import Container
+from .network import Network
+
+__all__ = ["from_onnx", "read"]
+
+
+def read(
+    path: str | os.PathLike[str],
+    *,
+    node: str | None = None,
+    assume_torch_gru: bool = False,
+    axes: Mapping[str, Any] | None = None,
+) -> Graph:
+    """Read an ONNX file.
+
+    Parameters
+    ----------
+    path : path-like
+    node : str, optional
+        Only the GRU node of that name, as a network of its own.
+    assume_torch_gru : bool
+        Take GRU nodes without ``linear_before_reset`` as PyTorch means them.
+    axes : dict of str to words, optional
+        For inputs of which the file does not tell it: which axes are batch and time, as a word for each axis, such as
+        ``"time batch features"``.
+
+    Raises
+    ------
+    FileNotFoundError
+    BadModelFile
+        Damaged, incomplete, or contradicting itself.
+    UnsupportedModel
+        All that fastgru does not run.
+    BadInput
+        An option that does not fit the file.
+    MissingExtra
+        The package onnx is not installed.
+    """
+    path = Path(path)
+    try:
+        return _read(Container.open(path), axes, node, assume_torch_gru)
+    except BadModelFile as error:
+        raise BadModelFile(f"{path}: {error}") from error
+
+
+def from_onnx(model: Any, **options: Any) -> Graph:
+    """Convert a ModelProto; options and errors as `read` has them."""
+    return _read(Container.of(model), options.get("axes"), options.get("node"), options.get("assume_torch_gru", False))
+
+
+def _read(container: Container, axes: Mapping[str, Any] | None, node: str | None, assume_torch_gru: bool) -> Graph:
+    network = Network(container, axes, node=node, assume_torch_gru=assume_torch_gru)
+    return network.graph()

@@ -1,0 +1,259 @@
+"""Arithmetic on constants and sizes, done once when a file is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ...errors import BadModelFile
+from .container import DTYPES
+from .node import Node, Refusal
+from .sizes import Dim, Size, same
+from .values import Constant
+
+#: the most numbers that folding may make of a constant
+MOST = 1 << 26
+
+Fold = Callable[[Node, list[np.ndarray]], np.ndarray]
+
+
+def folded(node: Node) -> list[Constant] | None:
+    """The outputs of a node all of whose inputs are constants; None where it is not known how to fold it."""
+    given = [value for value in node.inputs if value is not None]
+    if not given or not all(isinstance(value, Constant) for value in given):
+        return None
+    constants = [value for value in given if isinstance(value, Constant)]
+    elementwise = ELEMENTWISE.get(node.op)
+    if elementwise is not None:
+        shape = spread_shape([constant.shape for constant in constants])
+        return [Constant(_run(node, elementwise, [constant.array for constant in constants]), shape)]
+    if not all(constant.is_plain for constant in constants):
+        return None
+    fold = SHAPING.get(node.op)
+    if fold is None:
+        return None
+    return [Constant.of(array) for array in _run_shaping(node, fold, [constant.array for constant in constants])]
+
+
+def spread_shape(shapes: Sequence[tuple[Dim, ...]]) -> tuple[Dim, ...]:
+    """The shape that several spread over together, as NumPy has it."""
+    rank = max(map(len, shapes), default=0)
+    result: list[Dim] = []
+    for axis in range(-rank, 0):
+        sizes = [shape[axis] for shape in shapes if len(shape) >= -axis]
+        wide = [size for size in sizes if size != 1]
+        if any(not same(size, wide[0]) for size in wide):
+            raise Refusal(f"shapes {', '.join(map(str, shapes))} do not go together")
+        result.append(wide[0] if wide else 1)
+    return tuple(result)
+
+
+def _run(node: Node, function: Callable[..., Any], arrays: list[np.ndarray]) -> np.ndarray:
+    wide = [array.astype(object) if any(a.dtype == object for a in arrays) else array for array in arrays]
+    shape = np.broadcast_shapes(*(array.shape for array in wide))
+    if np.prod(shape, dtype=float) > MOST:
+        raise BadModelFile(f"node {node.name!r} makes a constant of shape {shape}")
+    with np.errstate(all="ignore"):
+        return _sized(function(*wide))
+
+
+def _run_shaping(node: Node, fold: Fold, arrays: list[np.ndarray]) -> list[np.ndarray]:
+    result = fold(node, arrays)
+    return [_sized(array) for array in (result if isinstance(result, list) else [result])]
+
+
+def _sized(result: Any) -> np.ndarray:
+    """Sizes that turned out to be numbers, as numbers."""
+    array = np.asarray(result, object if isinstance(result, Size) else None)
+    if array.dtype == object and not any(isinstance(item, Size) for item in array.reshape(-1)):
+        return array.astype(np.int64)
+    return array
+
+
+def _divided(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """As ONNX divides: whole numbers towards zero."""
+    if a.dtype == object or a.dtype.kind not in "iu":
+        return a // b if a.dtype == object else a / b
+    if not np.all(b):
+        raise Refusal("divides by 0")
+    return (np.abs(a) // np.abs(b) * np.sign(a) * np.sign(b)).astype(a.dtype)
+
+
+def _equal(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    if a.dtype != object:
+        return np.equal(a, b)
+    return np.vectorize(lambda x, y: bool(x == y), otypes=[bool])(a, b)
+
+
+def _compared(compare: Callable[..., Any]) -> Callable[..., Any]:
+    def run(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        if a.dtype == object:
+            raise Refusal("compares sizes that are free")
+        return np.asarray(compare(a, b))
+
+    return run
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    return np.asarray(1 / (1 + np.exp(-x)), x.dtype)
+
+
+def _where(condition: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.where(condition.astype(bool), a, b)
+
+
+ELEMENTWISE: dict[str, Callable[..., Any]] = {
+    "Abs": np.abs,
+    "Add": lambda a, b: a + b,
+    "And": _compared(np.logical_and),
+    "Div": _divided,
+    "Equal": _equal,
+    "Exp": np.exp,
+    "Floor": np.floor,
+    "Ceil": np.ceil,
+    "Greater": _compared(np.greater),
+    "GreaterOrEqual": _compared(np.greater_equal),
+    "Identity": lambda x: x,
+    "Less": _compared(np.less),
+    "LessOrEqual": _compared(np.less_equal),
+    "Log": np.log,
+    "Max": lambda *arrays: _compared(np.maximum)(*arrays) if len(arrays) == 2 else arrays[0],
+    "Min": lambda *arrays: _compared(np.minimum)(*arrays) if len(arrays) == 2 else arrays[0],
+    "Mul": lambda a, b: a * b,
+    "Neg": lambda x: -x,
+    "Not": np.logical_not,
+    "Or": _compared(np.logical_or),
+    "Pow": lambda a, b: np.power(a, b).astype(a.dtype),
+    "Reciprocal": lambda x: 1 / x,
+    "Relu": lambda x: np.maximum(x, 0),
+    "Sigmoid": _sigmoid,
+    "Sqrt": np.sqrt,
+    "Sub": lambda a, b: a - b,
+    "Tanh": np.tanh,
+    "Where": _where,
+}
+
+
+def _axes(node: Node, arrays: list[np.ndarray], since: int = 13) -> tuple[int, ...] | None:
+    if node.opset < since:
+        return node.wholes("axes")  # type: ignore[no-any-return]
+    return tuple(int(axis) for axis in arrays[1].reshape(-1)) if len(arrays) > 1 else None
+
+
+def _cast(node: Node, arrays: list[np.ndarray]) -> np.ndarray:
+    dtype = DTYPES.get(node.whole("to"), "")
+    node.ignore("saturate", "round_mode")
+    if arrays[0].dtype == object:
+        return arrays[0]
+    if dtype in ("float16", "bfloat16", "float64"):
+        dtype = "float32"
+    if not dtype:
+        raise Refusal("casts to a dtype that is not known")
+    return arrays[0].astype(dtype)
+
+
+def _concat(node: Node, arrays: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate(arrays, axis=node.whole("axis", 1 if node.opset < 4 else None))
+
+
+def _gather(node: Node, arrays: list[np.ndarray]) -> np.ndarray:
+    return np.take(arrays[0], arrays[1].astype(np.int64), axis=node.whole("axis", 0))
+
+
+def _reshape(node: Node, arrays: list[np.ndarray]) -> np.ndarray:
+    array = arrays[0]
+    target = list(node.wholes("shape") if node.opset < 5 else arrays[1].reshape(-1))
+    if not node.flag("allowzero"):
+        target = [array.shape[axis] if size == 0 else size for axis, size in enumerate(target)]
+    if any(isinstance(size, Size) for size in target):
+        raise Refusal("reshapes a constant to a free size")
+    return array.reshape([int(size) for size in target])
+
+
+def _slice(node: Node, arrays: list[np.ndarray]) -> np.ndarray:
+    array = arrays[0]
+    for axis, start, stop, step in slices(node, array.ndim):
+        if any(isinstance(bound, Size) for bound in (start, stop, step)):
+            raise Refusal("cuts a constant at a free size")
+        array = array[(slice(None),) * axis + (slice(start, None if stop is None else stop, step),)]
+    return array
+
+
+def slices(node: Node, rank: int) -> list[tuple[int, Any, Any, int]]:
+    """What a Slice takes: (axis, start, stop, step), with stop None where it goes over the end."""
+    if node.opset < 10:
+        starts, stops, axes = node.wholes("starts"), node.wholes("ends"), node.wholes("axes")
+        steps = None
+    else:
+        starts, stops = node.whole_numbers(1, "starts"), node.whole_numbers(2, "ends")
+        axes = node.whole_numbers(3, "axes") if node.input(3) is not None else None
+        steps = node.whole_numbers(4, "steps") if node.input(4) is not None else None
+    axes = list(range(len(starts))) if axes is None else list(axes)
+    steps = [1] * len(starts) if steps is None else list(steps)
+    if not len(starts) == len(stops) == len(axes) == len(steps):
+        raise BadModelFile(f"node {node.name!r}: starts, ends, axes and steps should be as many")
+    found = []
+    for axis, start, stop, step in zip(axes, starts, stops, steps, strict=True):
+        if not -rank <= axis < rank:
+            raise BadModelFile(f"node {node.name!r}: axis {axis} is none of {rank}")
+        if isinstance(stop, int) and step > 0 and stop >= 2**31 - 1:
+            stop = None
+        if isinstance(stop, int) and step < 0 and stop <= -(2**31) + 1:
+            stop = None
+        found.append((axis % rank, start, stop, int(step)))
+    return found
+
+
+def _squeeze(node: Node, arrays: list[np.ndarray]) -> np.ndarray:
+    axes = _axes(node, arrays)
+    return np.squeeze(arrays[0], axes)
+
+
+def _transpose(node: Node, arrays: list[np.ndarray]) -> np.ndarray:
+    return np.transpose(arrays[0], node.wholes("perm"))
+
+
+def _unsqueeze(node: Node, arrays: list[np.ndarray]) -> np.ndarray:
+    axes = _axes(node, arrays)
+    if axes is None:
+        raise BadModelFile(f"node {node.name!r} lacks its axes")
+    return np.expand_dims(arrays[0], axes)
+
+
+def _split(node: Node, arrays: list[np.ndarray]) -> list[np.ndarray]:
+    axis = node.whole("axis", 0)
+    sizes = node.wholes("split") if node.opset < 13 else (arrays[1].tolist() if len(arrays) > 1 else None)
+    node.ignore("num_outputs")
+    count = len(node.outputs)
+    if sizes is None:
+        return list(np.array_split(arrays[0], count, axis))
+    return list(np.split(arrays[0], np.cumsum(sizes)[:-1], axis))
+
+
+def _reduced(function: Callable[..., Any], since: int) -> Fold:
+    def run(node: Node, arrays: list[np.ndarray]) -> np.ndarray:
+        axes = _axes(node, arrays, since)
+        keep = node.flag("keepdims", True)
+        node.ignore("noop_with_empty_axes")
+        return np.asarray(function(arrays[0], axis=axes, keepdims=keep), arrays[0].dtype)
+
+    return run
+
+
+SHAPING: dict[str, Fold] = {
+    "Cast": _cast,
+    "Concat": _concat,
+    "Gather": _gather,
+    "ReduceMax": _reduced(np.max, 18),
+    "ReduceMin": _reduced(np.min, 18),
+    "ReduceProd": _reduced(np.prod, 18),
+    "ReduceSum": _reduced(np.sum, 13),
+    "Reshape": _reshape,
+    "Slice": _slice,
+    "Split": _split,  # type: ignore[dict-item]
+    "Squeeze": _squeeze,
+    "Transpose": _transpose,
+    "Unsqueeze": _unsqueeze,
+}

@@ -1,0 +1,348 @@
+"""An ONNX graph, evaluated into a Graph: node after node, each value a constant, a view of the Graph's, or unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ...errors import BadModelFile, FastGRUError, UnsupportedModel
+from ...graph import Graph, TensorSpec, tensor_spec
+from ...ports import Port
+from ..builder import GraphBuilder
+from .arrange import unflipped
+from .axes import Roles, find_roles
+from .container import DTYPES, STANDARD, Container
+from .fold import ELEMENTWISE, SHAPING, folded
+from .node import Node, Refusal, label
+from .operators import OPERATORS
+from .sizes import Dim, Size, Symbol
+from .values import UNKNOWN, Constant, Tensor, Unknown, Value
+
+#: dtypes of inputs, by what the Graph makes of them
+_INPUT_DTYPES = {"float32": "float32", "float16": "float32", "float64": "float32", "bfloat16": "float32"}
+_INPUT_DTYPES |= {"int32": "int32", "int64": "int32"}
+
+
+class Scope:
+    """A graph of the file, the main one or that of a Loop, with the values that it knows.
+
+    Attributes
+    ----------
+    proto : onnx.GraphProto
+    outer : Scope or None
+        The one that it stands in.
+    values : dict of str to Value
+    """
+
+    def __init__(self, proto: Any, outer: Scope | None = None) -> None:
+        self.proto = proto
+        self.outer = outer
+        self.values: dict[str, Value] = {}
+        self.initializers = {tensor.name: tensor for tensor in proto.initializer}
+        self.makers = {name: node for node in proto.node for name in node.output if name}
+
+    def owner(self, name: str) -> Scope | None:
+        """The scope, this one or one around it, that knows a name."""
+        known = name in self.values or name in self.initializers or name in self.makers
+        if known or any(entry.name == name for entry in self.proto.input):
+            return self
+        return self.outer.owner(name) if self.outer is not None else None
+
+
+class Network:
+    """The conversion of one file.
+
+    Attributes
+    ----------
+    container : Container
+    opset : int
+    build : GraphBuilder
+    batch : Dim
+        The size of the batch.
+    roles : Roles
+        Which axes of inputs are batch and time.
+    reasons, notes : list of str
+        What is not supported; what the user should know.
+    options : dict
+        The importer's.
+    """
+
+    def __init__(self, container: Container, axes: Mapping[str, Any] | None = None, **options: Any) -> None:
+        self.container = container
+        self.opset = container.opset
+        self.build = GraphBuilder()
+        self.options = options
+        self.reasons: list[str] = []
+        self.notes: list[str] = []
+        self.main = Scope(container.model.graph)
+        self.roles: Roles = find_roles(self, axes or {})
+        self.batch: Dim = Size.of(Symbol("batch", self._declared_batch()))
+        self._sequences = 0
+
+    # ---- the whole
+
+    def graph(self) -> Graph:
+        """Evaluate everything that the outputs need.
+
+        Raises
+        ------
+        UnsupportedModel
+            All that is not supported.
+        """
+        self._refuse_foreign()
+        proto = self.main.proto
+        names = {tensor.name for tensor in proto.initializer}
+        entries = [entry for entry in proto.input if entry.name not in names]
+        for entry in entries:
+            self.main.values[entry.name] = self._input(entry)
+        self.evaluate(self.main, [entry.name for entry in proto.output])
+        outputs = [(entry.name, self.output(entry)) for entry in proto.output]
+        if self.reasons:
+            raise UnsupportedModel(self.reasons)
+        found = [(name, tensor) for name, tensor in outputs if tensor is not None]
+        ports = [self._input_port(entry) for entry in entries]
+        notes = [*self.notes, *self._width_notes()]
+        return self.build.graph(
+            [tensor.spec for _, tensor in found],
+            name=_printable(proto.name),
+            notes=tuple(dict.fromkeys(map(_printable, notes))),
+            input_ports=tuple(ports),
+            output_ports=tuple(_port(name, tensor) for name, tensor in found),
+        )
+
+    def evaluate(self, scope: Scope, names: Sequence[str]) -> None:
+        """Evaluate the nodes of a scope that these values need, in the file's order; `scope.values` has them then."""
+        wanted = _needed(scope, names)
+        for index, node in enumerate(scope.proto.node):
+            if index in wanted:
+                self._evaluate(scope, node)
+
+    def value(self, scope: Scope, name: str) -> Value:
+        """A value by its name in a scope; one of an outer scope is evaluated there.
+
+        Raises
+        ------
+        BadModelFile
+            Nothing defines it.
+        """
+        owner = scope.owner(name)
+        if owner is None:
+            raise BadModelFile(f"nothing defines {name!r}")
+        if name not in owner.values:
+            if name in owner.initializers:
+                owner.values[name] = Constant.of(self.container.array(owner.initializers[name], name))
+            else:
+                self.evaluate(owner, [name])
+        if name not in owner.values:
+            raise BadModelFile(f"{name!r} is read before it is defined")
+        return owner.values[name]
+
+    def output(self, entry: Any) -> Tensor | None:
+        """The value of an output of the file, whole and in its order."""
+        value = self.value(self.main, entry.name)
+        if isinstance(value, Unknown):
+            return None
+        if isinstance(value, Constant):
+            self.reasons.append(f"output {entry.name!r} is the same for all inputs")
+            return None
+        if value.negated:
+            self.reasons.append(f"output {entry.name!r} is the contrary of a mask")
+            return None
+        return unflipped(self, f"{entry.name}.output", value)
+
+    # ---- nodes
+
+    def _evaluate(self, scope: Scope, proto: Any) -> None:
+        if any(name in scope.values for name in proto.output if name):
+            return
+        inputs = [self.value(scope, name) if name else None for name in proto.input]
+        results: Sequence[Value] = [UNKNOWN] * len(proto.output)
+        operator = OPERATORS.get((_domain(proto), proto.op_type))
+        if (operator is not None or is_folded(proto)) and not any(isinstance(value, Unknown) for value in inputs):
+            try:
+                results = self._read(Node(proto, inputs, self, scope), operator)
+            except Refusal as error:
+                self.refuse(proto, str(error))
+            except (FastGRUError, RecursionError) as error:
+                if isinstance(error, BadModelFile):
+                    self.refuse(proto, str(error))
+                else:
+                    raise
+        for name, value in zip(proto.output, results, strict=False):
+            if name:
+                scope.values[name] = value
+
+    def _read(self, node: Node, operator: Any) -> Sequence[Value]:
+        results: Any = folded(node)
+        if results is None:
+            if operator is None:
+                raise Refusal("is supported of constants and sizes only")
+            results = operator.read(node)
+        if isinstance(results, (Constant, Tensor, Unknown)):
+            results = (results,)
+        if node.has:
+            raise Refusal(f"attribute {', '.join(sorted(node.has))} is not known")
+        wanted = sum(1 for name in node.outputs if name)
+        if len(results) < len(node.outputs) and any(node.outputs[len(results) :]):
+            raise Refusal(f"gives {len(results)} values, {wanted} are wanted")
+        return list(results)
+
+    def refuse(self, proto: Any, reason: str) -> None:
+        """Note a reason why a node is not supported."""
+        self.reasons.append(_printable(f"node {label(proto)!r} ({proto.op_type}): {reason}"))
+
+    def _refuse_foreign(self) -> None:
+        """Note all operators that nobody reads, of all that the outputs need."""
+        foreign: dict[str, list[str]] = {}
+        proto = self.main.proto
+        for index in sorted(_needed(self.main, [entry.name for entry in proto.output])):
+            node = proto.node[index]
+            if (_domain(node), node.op_type) not in OPERATORS and not is_folded(node):
+                name = f"{node.domain}.{node.op_type}" if _domain(node) else node.op_type
+                foreign.setdefault(name, []).append(label(node))
+        for name, nodes in sorted(foreign.items()):
+            shown = ", ".join(map(repr, nodes[:3])) + (f" and {len(nodes) - 3} more" if len(nodes) > 3 else "")
+            self.reasons.append(_printable(f"operator {name} is not supported: {shown}"))
+
+    # ---- tensors
+
+    def tensor(self, x: Tensor, spec: TensorSpec, **changes: Any) -> Tensor:
+        """A view like `x`, of another value of the same sizes."""
+        return replace(x, spec=spec, **changes)
+
+    def fresh_steps(self, spec: TensorSpec) -> Dim:
+        """The size of the time axis of a value that has steps of its own."""
+        if not spec.is_sequence:
+            return 1
+        if spec.shape[1] is not None:
+            return spec.shape[1]
+        self._sequences += 1
+        return Size.of(Symbol(f"time{self._sequences}"))
+
+    # ---- inputs and outputs
+
+    def _declared_batch(self) -> int | None:
+        """What the file says of the batch: the number that all inputs that say one agree on."""
+        said = set()
+        for entry in self.main.proto.input:
+            role = self.roles.get(entry.name)
+            dims = entry.type.tensor_type.shape.dim
+            if role is not None and "batch" in role:
+                dim = dims[role.index("batch")]
+                said.add(dim.dim_value if dim.HasField("dim_value") else None)
+            elif role is not None:
+                said.add(1)
+        return said.pop() if len(said) == 1 else None
+
+    def _input(self, entry: Any) -> Value:
+        try:
+            return self._read_input(entry)
+        except (Refusal, BadModelFile) as error:
+            self.reasons.append(_printable(f"input {entry.name!r}: {error}"))
+            return UNKNOWN
+
+    def _read_input(self, entry: Any) -> Tensor:
+        kind = entry.type.tensor_type
+        given = DTYPES.get(kind.elem_type, "of no known dtype")
+        dtype = _INPUT_DTYPES.get(given)
+        if dtype is None:
+            raise Refusal(f"is {given}; inputs are floats, or int32 or int64 of ids or lengths")
+        roles = self.roles[entry.name]
+        sizes = [dim.dim_value if dim.HasField("dim_value") else None for dim in kind.shape.dim]
+        rest = [axis for axis, role in enumerate(roles) if role not in ("batch", "time")]
+        unknown = [axis for axis in rest if not sizes[axis]]
+        if unknown:
+            raise Refusal(
+                f"axis {unknown[0]} of {entry.name!r} has no known size, and is not seen to be batch or time; "
+                "say axes={" + f"{entry.name!r}: …" + "}"
+            )
+        inner: tuple[int, ...] = tuple(sizes[axis] for axis in rest)  # type: ignore[misc]
+        time = sizes[roles.index("time")] or None if "time" in roles else False
+        if dtype == "float32" and not inner:
+            spec = tensor_spec(entry.name, time, (1,), dtype)
+        else:
+            spec = tensor_spec(entry.name, time, inner, dtype)
+        if given not in ("float32", "int32", "int64"):
+            self.container.widths.setdefault(given, []).append(entry.name)
+        spec = self.build.input(spec)
+        lead = 1 + spec.is_sequence
+        places = {"batch": 0, "time": 1}
+        axes = tuple((places[role],) if role in places else (lead + rest.index(i),) for i, role in enumerate(roles))
+        steps: Dim = 1
+        if spec.is_sequence:
+            symbol = Symbol(_steps_name(kind.shape.dim[roles.index("time")], entry.name))
+            steps = spec.shape[1] if spec.shape[1] is not None else Size.of(symbol)
+        return Tensor(spec, inner, axes, steps)
+
+    def _input_port(self, entry: Any) -> Port | None:
+        value = self.main.values[entry.name]
+        return _port(entry.name, value) if isinstance(value, Tensor) else None
+
+    def _width_notes(self) -> Iterator[str]:
+        for dtype, names in self.container.widths.items():
+            shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+            yield f"{shown} of {dtype}: computed in float32"
+
+
+def _port(name: str, value: Tensor) -> Port | None:
+    natural = tuple((part,) for part in range(value.lead + len(value.sizes)))
+    if value.name == name and value.axes == natural and value.sizes == value.spec.inner:
+        return None
+    dtype = "int64" if value.is_ids else None
+    return Port(_printable(name), value.sizes, value.axes, dtype)
+
+
+def all_nodes(graph: Any) -> Iterator[Any]:
+    """Every node of a graph and of the graphs inside it."""
+    rest = [graph]
+    while rest:
+        one = rest.pop()
+        for node in one.node:
+            yield node
+            for attribute in node.attribute:
+                rest += [attribute.g] if attribute.HasField("g") else []
+                rest += attribute.graphs
+
+
+def captured(proto: Any) -> Iterator[str]:
+    """Names that the graphs inside a node may read from around it."""
+    for attribute in proto.attribute:
+        for graph in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
+            for node in graph.node:
+                yield from node.input
+                yield from captured(node)
+            yield from (entry.name for entry in graph.output)
+
+
+def _needed(scope: Scope, names: Sequence[str]) -> set[int]:
+    """Which nodes of a scope some values need that are not known yet."""
+    places = {name: index for index, node in enumerate(scope.proto.node) for name in node.output if name}
+    wanted: set[int] = set()
+    rest = [name for name in names if name not in scope.values]
+    while rest:
+        index = places.get(rest.pop())
+        if index is None or index in wanted:
+            continue
+        wanted.add(index)
+        node = scope.proto.node[index]
+        rest += [name for name in (*node.input, *captured(node)) if name and name not in scope.values]
+    return wanted
+
+
+def is_folded(node: Any) -> bool:
+    """Whether an operator is known of constants at least."""
+    return not _domain(node) and (node.op_type in ELEMENTWISE or node.op_type in SHAPING)
+
+
+def _domain(node: Any) -> str:
+    return "" if node.domain in STANDARD else str(node.domain)
+
+
+def _steps_name(dim: Any, name: str) -> str:
+    """Inputs whose time axes have one name in the file have the same steps."""
+    return f"dim {dim.dim_param}" if dim.dim_param else f"steps of {name}"
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

@@ -1,0 +1,140 @@
+"""Sizes of axes that may be free: polynomials with whole coefficients in the sizes that only a call knows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+
+@dataclass(frozen=True)
+class Symbol:
+    """A free size: the batch, the steps of some sequence.
+
+    Attributes
+    ----------
+    name : str
+    declared : int or None
+        What the file says that it is, although it may be something else.
+    """
+
+    name: str
+    declared: int | None = None
+
+
+Monomial = tuple[Symbol, ...]  # factors, ordered by name
+
+
+@dataclass(frozen=True)
+class Size:
+    """A sum of monomials, each with a whole coefficient that is not 0.
+
+    >>> t = Size.of(Symbol("time"))
+    >>> (t * 6 + t) // 7 == t, t + 1 - t
+    (True, 1)
+    """
+
+    terms: tuple[tuple[Monomial, int], ...]
+
+    @classmethod
+    def of(cls, symbol: Symbol) -> Size:
+        return cls((((symbol,), 1),))
+
+    @cached_property
+    def declared(self) -> int | None:
+        """What it is by the sizes that the file declares; None where one of them is free there."""
+        total = 0
+        for monomial, coefficient in self.terms:
+            for symbol in monomial:
+                if symbol.declared is None:
+                    return None
+                coefficient *= symbol.declared
+            total += coefficient
+        return total
+
+    def __add__(self, other: Size | int) -> Size | int:
+        terms = dict(self.terms)
+        for monomial, coefficient in _terms(other).items():
+            terms[monomial] = terms.get(monomial, 0) + coefficient
+        return _size(terms)
+
+    def __neg__(self) -> Size | int:
+        return self * -1
+
+    def __sub__(self, other: Size | int) -> Size | int:
+        return self + other * -1
+
+    def __rsub__(self, other: int) -> Size | int:
+        return -self + other
+
+    def __mul__(self, other: Size | int) -> Size | int:
+        terms: dict[Monomial, int] = {}
+        for left, a in self.terms:
+            for right, b in _terms(other).items():
+                monomial = tuple(sorted((*left, *right), key=lambda symbol: symbol.name))
+                terms[monomial] = terms.get(monomial, 0) + a * b
+        return _size(terms)
+
+    def __floordiv__(self, other: Size | int) -> Size | int:
+        """The exact quotient by a single monomial.
+
+        Raises
+        ------
+        ValueError
+            It does not divide, or is a sum.
+        """
+        divisor = list(_terms(other).items())
+        if len(divisor) != 1:
+            raise ValueError(f"cannot divide {self} by {other}")
+        (factors, number) = divisor[0]
+        terms = {}
+        for monomial, coefficient in self.terms:
+            left = list(monomial)
+            for symbol in factors:
+                if symbol not in left:
+                    raise ValueError(f"{other} does not divide {self}")
+                left.remove(symbol)
+            if coefficient % number:
+                raise ValueError(f"{other} does not divide {self}")
+            terms[tuple(left)] = coefficient // number
+        return _size(terms)
+
+    def __rfloordiv__(self, other: int) -> Size | int:
+        raise ValueError(f"cannot divide {other} by {self}")
+
+    __radd__ = __add__
+    __rmul__ = __mul__
+    __truediv__ = __floordiv__
+
+    def __str__(self) -> str:
+        shown = []
+        for monomial, coefficient in self.terms:
+            number = [str(coefficient)] if coefficient != 1 or not monomial else []
+            shown.append("·".join([*number, *(symbol.name for symbol in monomial)]))
+        return " + ".join(shown)
+
+    __repr__ = __str__
+
+
+Dim = int | Size
+
+
+def same(a: Dim, b: Dim) -> bool:
+    """Whether two sizes are equal, if need be as the file declares them."""
+    return a == b or (declared(a) is not None and declared(a) == declared(b))
+
+
+def declared(size: Dim) -> int | None:
+    """A size as the file declares it; None where it is free there."""
+    return size.declared if isinstance(size, Size) else int(size)
+
+
+def _terms(value: Size | int) -> Mapping[Monomial, int]:
+    return dict(value.terms) if isinstance(value, Size) else {(): int(value)}
+
+
+def _size(terms: Mapping[Monomial, int]) -> Size | int:
+    kept = tuple(sorted((item for item in terms.items() if item[1]), key=str))
+    if not kept:
+        return 0
+    return kept[0][1] if len(kept) == 1 and not kept[0][0] else Size(kept)
