@@ -30,6 +30,7 @@ typedef enum fg_function {
     FG_ELU, FG_SELU, FG_CELU, FG_GELU, FG_GELU_TANH, FG_SILU, FG_MISH, FG_EXPONENTIAL, FG_LOG_SIGMOID, FG_SQUAREPLUS,
     FG_SOFT_SHRINK, FG_HARD_SHRINK, FG_TANH_SHRINK, FG_SPARSE_PLUS, FG_SPARSE_SIGMOID, FG_THRESHOLD,
     FG_ABS, FG_NEGATIVE, FG_SQUARE, FG_SQRT, FG_RSQRT, FG_RECIPROCAL, FG_EXPM1, FG_LOG, FG_LOG1P,
+    FG_CLIP, FG_AFFINE, FG_SCALED_TANH, FG_ERF, FG_SIGN, FG_FLOOR, FG_CEIL, FG_ROUND,
     FG_SOFTMAX, FG_LOG_SOFTMAX, FG_SPARSEMAX, FG_GLU, /* these four look at a whole row */
     FG_FUNCTIONS
 } fg_function;
@@ -90,10 +91,12 @@ typedef enum fg_kind {
     FG_AND_MASKS,      /* a mask that is true where all of `inputs` are; y is the mask */
     FG_OR_MASKS,       /* a mask that is true where any of `inputs` is; y is the mask */
     FG_APPEND_MASKS,   /* masks one after the other; y is the mask */
+    FG_STEP_MASK,      /* true at the first steps of x, as many as `h0` says: ids without time; y is the mask */
     FG_CONV,
     FG_POOL,
     FG_REDUCE,          /* over an axis of a step */
     FG_REDUCE_TIME,     /* over time */
+    FG_ARGMAX,          /* y: ids */
     FG_ATTENTION,       /* inputs: query, value, key; y_state, if read, the weights */
     FG_MATMUL,          /* inputs: a, b */
     FG_TIME_DISTRIBUTED /* a network on every step; y_mask is true where any of its second output is */
@@ -148,7 +151,9 @@ typedef struct fg_layer {
             int64_t units;
             const float *kernel, *recurrent_kernel, *bias, *recurrent_bias, *initial_state; /* layouts: graph.py */
             fg_activation activation, recurrent_activation;
-            bool reset_after, return_sequences, go_backwards, time_order, zero_output_for_mask;
+            float clip; /* bounds what the activations are applied to; infinity: no bound */
+            bool reset_after, return_sequences, go_backwards, time_order;
+            bool zero_output_for_mask, zero_state_without_steps;
         } gru;
         struct {
             const float *kernel, *bias;
@@ -214,6 +219,10 @@ typedef struct fg_layer {
             fg_reduction function;
             int64_t outer, size, inner; /* of a step, reduced over `size`; over time not read */
         } reduce;
+        struct {
+            int64_t size; /* of the last axis */
+            bool last;    /* of equals the last */
+        } argmax;
         struct {
             fg_value query_mask; /* or FG_NONE */
             int64_t heads;
@@ -303,14 +312,15 @@ void fg_state_free(fg_state *state);
 void fg_state_reset(fg_state *state, int64_t first, int64_t count);
 int64_t fg_state_bytes(const fg_state *state);
 
-/* Hidden state of a GRU layer (named by its y or y_state value), one row: h has `units` floats. has_output: the row's
- * last output is h; else it is zero, for want of an unmasked step or because the last step was masked and gives zero.
- * Setting one layer of a row that starts afresh makes all of its layers go on, so set them all. FG_BAD_CALL where there
- * is no such layer or row. */
-fg_status fg_state_get(const fg_plan *plan, const fg_state *state, fg_value gru, int64_t row, float *h,
-                       bool *has_output);
-fg_status fg_state_set(const fg_plan *plan, fg_state *state, fg_value gru, int64_t row, const float *h,
-                       bool has_output);
+/* What is known of a row of a GRU. HAS_OUTPUT: its last output is h; else that is zero, for want of an unmasked step or
+ * because the last step was masked and gives zero. HAS_RUN: it has had an unmasked step. */
+enum { FG_HAS_OUTPUT = 1, FG_HAS_RUN = 2 };
+
+/* What a layer (named by its y or y_state value) carries from step to step, one row: a GRU its hidden state, `units`
+ * floats, and its marks; a step mask the bits of an int32, the steps so far. Setting one layer of a row that starts
+ * afresh makes all of its layers go on, so set them all. FG_BAD_CALL where there is no such layer or row. */
+fg_status fg_state_get(const fg_plan *plan, const fg_state *state, fg_value v, int64_t row, float *h, uint8_t *marks);
+fg_status fg_state_set(const fg_plan *plan, fg_state *state, fg_value v, int64_t row, const float *h, uint8_t marks);
 
 /* Number of steps of a value in a call, of which only the steps are read: 1 where it is no sequence, -1 where there can
  * be none (fg_run gives FG_BAD_CALL then). */

@@ -12,7 +12,7 @@ typedef struct gru_layer {
     int64_t width; /* floats of an x-projection */
     float *recurrent, *candidate, *candidate_bias, *initial;
     int64_t stride; /* floats of one row of state */
-    bool return_sequences, go_backwards, time_order, zero_output_for_mask;
+    bool return_sequences, go_backwards, time_order, zero_output_for_mask, zero_state_without_steps;
 } gru_layer;
 
 /* ---- packing ----------------------------------------------------------------------------------------------------- */
@@ -76,6 +76,7 @@ static fg_status pack(gru_layer *own, fg_plan *plan, const fg_layer *layer, int6
                           .groups = (units + plan->kernels->lanes - 1) / plan->kernels->lanes,
                           .f = layer->gru.recurrent_activation,
                           .g = layer->gru.activation,
+                          .clip = layer->gru.clip,
                           .reset_after = layer->gru.reset_after};
     own->stride = fg_round_up(units, FG_MAX_LANES);
     own->width = w->groups * 3 * plan->kernels->lanes;
@@ -83,6 +84,7 @@ static fg_status pack(gru_layer *own, fg_plan *plan, const fg_layer *layer, int6
     own->go_backwards = layer->gru.go_backwards;
     own->time_order = layer->gru.time_order;
     own->zero_output_for_mask = layer->gru.zero_output_for_mask;
+    own->zero_state_without_steps = layer->gru.zero_state_without_steps;
     const fg_status status = pack_input(own, plan, layer, inputs);
     if (status)
         return status;
@@ -110,7 +112,8 @@ static fg_status add(fg_plan *plan, fg_step *step, const fg_layer *layer)
     const fg_value_info *x = fg_read(plan, layer->x, FG_FLOATS);
     const fg_value_info *h0 = layer->h0 == FG_NONE ? NULL : fg_read(plan, layer->h0, FG_FLOATS);
     if (units < 1 || units > INT32_MAX || !x || !x->sequence || !layer->gru.kernel || !layer->gru.recurrent_kernel ||
-        layer->gru.activation.function >= FG_SOFTMAX || layer->gru.recurrent_activation.function >= FG_SOFTMAX ||
+        !(layer->gru.clip >= 0.0f) || layer->gru.activation.function >= FG_SOFTMAX ||
+        layer->gru.recurrent_activation.function >= FG_SOFTMAX ||
         (layer->h0 != FG_NONE && (!h0 || h0->sequence || h0->features != units)) ||
         !fg_mask_fits(plan, layer->mask, layer->x) || (layer->y == FG_NONE && layer->y_state == FG_NONE) ||
         (layer->gru.time_order && !(layer->gru.go_backwards && layer->gru.return_sequences)))
@@ -213,7 +216,7 @@ static void hold_row(const walk *w, int64_t b, int64_t t)
     if (!w->y)
         return;
     float *y = w->y + b * w->y_row + t * w->y_time + from;
-    if (w->memory->has_output[w->c->row + b] && !w->own->zero_output_for_mask)
+    if ((w->memory->marks[w->c->row + b] & FG_HAS_OUTPUT) && !w->own->zero_output_for_mask)
         memcpy(y, h, (size_t)width * sizeof(float));
     else
         memset(y, 0, (size_t)width * sizeof(float));
@@ -308,7 +311,7 @@ static fg_beside later_projections(const walk *w)
 /* Without a mask every output of this run is h, which nobody asks for before the next one. */
 static void mark_all_outputs(const walk *w)
 {
-    memset(w->memory->has_output + w->c->row, 1, (size_t)w->c->rows);
+    memset(w->memory->marks + w->c->row, FG_HAS_OUTPUT | FG_HAS_RUN, (size_t)w->c->rows);
 }
 
 static void step_share(void *argument, int member)
@@ -330,14 +333,15 @@ static void step_share(void *argument, int member)
         w->c->kernels->finish(w->beside);
 }
 
-/* Held rows read `has_output`, so with a mask every step writes it, in a phase of its own. */
+/* Held rows read `marks`, so with a mask every step writes it, in a phase of its own. */
 static void mark_share(void *argument, int member)
 {
     const walk *w = argument;
-    uint8_t *has_output = w->memory->has_output + w->c->row;
+    uint8_t *marks = w->memory->marks + w->c->row;
+    const uint8_t held = w->own->zero_output_for_mask ? FG_HAS_RUN : FG_HAS_OUTPUT | FG_HAS_RUN;
     if (member == 0)
         for (int64_t b = 0; b < w->c->rows; b++)
-            has_output[b] = !is_masked(w, b, w->t) || (has_output[b] && !w->own->zero_output_for_mask);
+            marks[b] = is_masked(w, b, w->t) ? marks[b] & held : FG_HAS_OUTPUT | FG_HAS_RUN;
 }
 
 static void run_phase(walk *w, fg_step_kernel *kernel, bool is_first, bool is_last)
@@ -378,7 +382,7 @@ static void begin_rows(const fg_step *step, const fg_context *c, fg_memory *memo
         memset(h, 0, (size_t)own->stride * sizeof(float));
         if (initial)
             memcpy(h, initial, (size_t)units * sizeof(float));
-        memory->has_output[c->row + b] = 0;
+        memory->marks[c->row + b] = 0;
     }
 }
 
@@ -392,9 +396,12 @@ static void deliver(const walk *w)
     const size_t bytes = (size_t)w->own->weights.units * sizeof(float);
     for (int64_t b = 0; b < w->c->rows; b++) {
         const float *h = state_row(w, b, w->c->steps, 0);
-        if (state.data)
+        const uint8_t marks = w->memory->marks[w->c->row + b];
+        if (state.data && w->own->zero_state_without_steps && !(marks & FG_HAS_RUN))
+            memset(state.data + b * state.row_stride, 0, bytes);
+        else if (state.data)
             memcpy(state.data + b * state.row_stride, h, bytes);
-        if (output.data && w->memory->has_output[w->c->row + b])
+        if (output.data && (marks & FG_HAS_OUTPUT))
             memcpy(output.data + b * output.row_stride, h, bytes);
         else if (output.data)
             memset(output.data + b * output.row_stride, 0, bytes);

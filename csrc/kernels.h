@@ -40,6 +40,7 @@ typedef struct fg_gru_weights {
     const float *candidate; /* reset_after false: per group K=units rows of [n]; else NULL */
     const float *candidate_bias; /* reset_after: cn, padded to groups·lanes */
     fg_activation f, g;          /* recurrent_activation, activation; elementwise */
+    float clip;                  /* f and g are applied to what is bounded to [-clip, clip]; infinity: no bound */
     bool reset_after;
 } fg_gru_weights;
 

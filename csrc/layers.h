@@ -123,13 +123,13 @@ struct fg_plan {
     int64_t row_elements; /* what a row holds at most per step: no product of it may overflow */
 };
 
-/* What a GRU layer carries from step to step. h is double-buffered: h[now] is the state, the next step writes the
- * other. */
+/* What a layer carries from step to step: a GRU its state, a step mask the number of steps so far. h is
+ * double-buffered: h[now] is the state, the next step writes the other. */
 typedef struct fg_memory {
     int64_t units, stride;
     const float *initial;
     float *h[2];
-    uint8_t *has_output; /* per row: its last output is h; else that is zero */
+    uint8_t *marks; /* per row: FG_HAS_OUTPUT, FG_HAS_RUN */
     int now;
 } fg_memory;
 
@@ -360,6 +360,7 @@ extern const fg_layer_ops fg_append_ops;
 extern const fg_layer_ops fg_and_masks_ops;
 extern const fg_layer_ops fg_or_masks_ops;
 extern const fg_layer_ops fg_append_masks_ops;
+extern const fg_layer_ops fg_step_mask_ops;
 extern const fg_layer_ops fg_transpose_ops;
 extern const fg_layer_ops fg_transpose_time_ops;
 extern const fg_layer_ops fg_select_ops;
@@ -369,6 +370,7 @@ extern const fg_layer_ops fg_conv_ops;
 extern const fg_layer_ops fg_pool_ops;
 extern const fg_layer_ops fg_reduce_ops;
 extern const fg_layer_ops fg_reduce_time_ops;
+extern const fg_layer_ops fg_argmax_ops;
 extern const fg_layer_ops fg_attention_ops;
 extern const fg_layer_ops fg_matmul_ops;
 extern const fg_layer_ops fg_time_distributed_ops;

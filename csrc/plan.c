@@ -275,10 +275,12 @@ static const fg_layer_ops *ops_of(fg_kind kind)
     case FG_AND_MASKS: return &fg_and_masks_ops;
     case FG_OR_MASKS: return &fg_or_masks_ops;
     case FG_APPEND_MASKS: return &fg_append_masks_ops;
+    case FG_STEP_MASK: return &fg_step_mask_ops;
     case FG_CONV: return &fg_conv_ops;
     case FG_POOL: return &fg_pool_ops;
     case FG_REDUCE: return &fg_reduce_ops;
     case FG_REDUCE_TIME: return &fg_reduce_time_ops;
+    case FG_ARGMAX: return &fg_argmax_ops;
     case FG_ATTENTION: return &fg_attention_ops;
     case FG_MATMUL: return &fg_matmul_ops;
     case FG_TIME_DISTRIBUTED: return &fg_time_distributed_ops;
@@ -505,7 +507,7 @@ fg_status fg_plan_finish(fg_plan *plan, const fg_value *outputs, int32_t n_outpu
     if (!plan->outputs)
         return FG_NO_MEMORY;
     for (int32_t i = 0; i < n_outputs; i++) {
-        if (!fg_read(plan, outputs[i], FG_FLOATS) && !fg_read(plan, outputs[i], FG_BYTES))
+        if (outputs[i] < 0 || outputs[i] >= plan->n_values || !plan->values[outputs[i]].defined)
             return FG_BAD_LAYER;
         plan->outputs[i] = outputs[i];
     }

@@ -18,8 +18,9 @@ const int32_t *fg_ids_of(const fg_context *c, fg_value v, int64_t row, int64_t *
 {
     const fg_slot *slot = &c->state->slots[v];
     *time_stride = slot->view.time_stride;
+    const bool from_block = slot->whole && c->plan->values[v].sequence;
     return (const int32_t *)slot->view.data + row * slot->view.batch_stride +
-           (slot->whole ? c->t0 * slot->view.time_stride : 0);
+           (from_block ? c->t0 * slot->view.time_stride : 0);
 }
 
 /* ---- preparing a run --------------------------------------------------------------------------------------------- */

@@ -18,13 +18,14 @@ fg_status fg_state_grow(fg_state *state, int64_t rows)
         fg_memory *memory = &state->memories[i];
         float *h[2] = {fg_alloc(fg_size(rows, memory->stride, sizeof(float))),
                        fg_alloc(fg_size(rows, memory->stride, sizeof(float)))};
-        uint8_t *has_output = h[0] && h[1] ? realloc(memory->has_output, (size_t)rows) : NULL;
-        if (!has_output) {
+        uint8_t *marks = h[0] && h[1] ? realloc(memory->marks, (size_t)rows) : NULL;
+        if (!marks) {
             free(h[0]);
             free(h[1]);
             return FG_NO_MEMORY; /* memories grown so far merely have more room than state->rows says */
         }
-        memory->has_output = has_output;
+        memset(marks + state->rows, 0, (size_t)(rows - state->rows));
+        memory->marks = marks;
         for (int k = 0; k < 2; k++) {
             if (state->rows)
                 memcpy(h[k], memory->h[k], (size_t)(state->rows * memory->stride) * sizeof(float));
@@ -75,7 +76,7 @@ void fg_state_free(fg_state *state)
     for (int i = 0; state->memories && i < state->plan->n_memories; i++) {
         free(state->memories[i].h[0]);
         free(state->memories[i].h[1]);
-        free(state->memories[i].has_output);
+        free(state->memories[i].marks);
     }
     for (int i = 0; i < state->nested_lanes * state->plan->n_nested; i++)
         fg_state_free(state->nested[i]);
@@ -104,20 +105,19 @@ int64_t fg_state_bytes(const fg_state *state)
     return bytes;
 }
 
-static const fg_memory *memory_of(const fg_plan *plan, const fg_state *state, fg_value gru, int64_t row)
+static const fg_memory *memory_of(const fg_plan *plan, const fg_state *state, fg_value v, int64_t row)
 {
-    if (gru < 0 || state->plan != plan || row < 0 || row >= state->rows)
+    if (v < 0 || state->plan != plan || row < 0 || row >= state->rows)
         return NULL;
     for (int i = 0; i < plan->n_steps; i++)
-        if (plan->steps[i].memory >= 0 && (plan->steps[i].y == gru || plan->steps[i].y_state == gru))
+        if (plan->steps[i].memory >= 0 && (plan->steps[i].y == v || plan->steps[i].y_state == v))
             return &state->memories[plan->steps[i].memory];
     return NULL;
 }
 
-fg_status fg_state_get(const fg_plan *plan, const fg_state *state, fg_value gru, int64_t row, float *h,
-                       bool *has_output)
+fg_status fg_state_get(const fg_plan *plan, const fg_state *state, fg_value v, int64_t row, float *h, uint8_t *marks)
 {
-    const fg_memory *memory = memory_of(plan, state, gru, row);
+    const fg_memory *memory = memory_of(plan, state, v, row);
     if (!memory)
         return FG_BAD_CALL;
     const float *from = state->fresh[row] ? memory->initial : memory->h[memory->now] + row * memory->stride;
@@ -125,17 +125,17 @@ fg_status fg_state_get(const fg_plan *plan, const fg_state *state, fg_value gru,
         memcpy(h, from, (size_t)memory->units * sizeof(float));
     else
         memset(h, 0, (size_t)memory->units * sizeof(float));
-    *has_output = !state->fresh[row] && memory->has_output[row];
+    *marks = state->fresh[row] ? 0 : memory->marks[row];
     return FG_OK;
 }
 
-fg_status fg_state_set(const fg_plan *plan, fg_state *state, fg_value gru, int64_t row, const float *h, bool has_output)
+fg_status fg_state_set(const fg_plan *plan, fg_state *state, fg_value v, int64_t row, const float *h, uint8_t marks)
 {
-    const fg_memory *memory = memory_of(plan, state, gru, row);
+    const fg_memory *memory = memory_of(plan, state, v, row);
     if (!memory)
         return FG_BAD_CALL;
     memcpy(memory->h[memory->now] + row * memory->stride, h, (size_t)memory->units * sizeof(float));
-    memory->has_output[row] = has_output;
+    memory->marks[row] = marks;
     state->fresh[row] = 0;
     return FG_OK;
 }

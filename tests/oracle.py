@@ -141,6 +141,14 @@ ACTIVATIONS: dict[str, Callable[..., Array]] = {
     "expm1": np.expm1,
     "log": np.log,
     "log1p": np.log1p,
+    "clip": lambda x, low, high: np.minimum(np.maximum(x, low), high),
+    "affine": lambda x, alpha, beta: alpha * x + beta,
+    "scaled_tanh": lambda x, alpha, beta: alpha * np.tanh(beta * x),
+    "erf": np.vectorize(math.erf, otypes=[np.float64]),
+    "sign": np.sign,
+    "floor": np.floor,
+    "ceil": np.ceil,
+    "round": np.round,
     "softmax": softmax,
     "log_softmax": log_softmax,
     "sparsemax": sparsemax,
@@ -205,12 +213,17 @@ def gru_step(layer: g.GRU, x: Array, h: Array) -> Array:
     bz, br, bn = np.split(float64(layer.bias, 3 * units), 3)
     cz, cr, cn = np.split(float64(layer.recurrent_bias, 3 * units), 3)
 
-    z = activate(layer.recurrent_activation, x @ Wz + bz + h @ Rz + cz)
-    r = activate(layer.recurrent_activation, x @ Wr + br + h @ Rr + cr)
+    clip = np.inf if layer.clip is None else np.float32(layer.clip)
+
+    def bounded(a: Array) -> Array:
+        return np.clip(a, -clip, clip)
+
+    z = activate(layer.recurrent_activation, bounded(x @ Wz + bz + h @ Rz + cz))
+    r = activate(layer.recurrent_activation, bounded(x @ Wr + br + h @ Rr + cr))
     if layer.reset_after:
-        n = activate(layer.activation, x @ Wn + bn + r * (h @ Rn + cn))
+        n = activate(layer.activation, bounded(x @ Wn + bn + r * (h @ Rn + cn)))
     else:
-        n = activate(layer.activation, x @ Wn + bn + (r * h) @ Rn + cn)
+        n = activate(layer.activation, bounded(x @ Wn + bn + (r * h) @ Rn + cn))
     return z * h + (1 - z) * n
 
 
@@ -225,6 +238,7 @@ def gru(layer: g.GRU, at: Run) -> None:
     h = np.asarray(at.states.get(f"{layer.name}/h", h), np.float64)
     last_output = np.asarray(at.states.get(f"{layer.name}/last_output", np.zeros_like(h)), np.float64)
 
+    has_run = np.asarray(at.states.get(f"{layer.name}/has_run", np.zeros(batch))) != 0
     outputs = np.zeros((batch, steps, layer.units))
     order = reversed(range(steps)) if layer.go_backwards else range(steps)
     for position, t in enumerate(order):
@@ -235,7 +249,8 @@ def gru(layer: g.GRU, at: Run) -> None:
         outputs[:, t if layer.time_order else position] = last_output
 
     at.values[layer.name] = outputs if layer.return_sequences else last_output
-    at.values[f"{layer.name}:state"] = h
+    has_run = has_run | mask.any(axis=1)
+    at.values[f"{layer.name}:state"] = np.where(has_run[:, None], h, 0.0) if layer.zero_state_without_steps else h
 
 
 def dense(layer: g.Dense, at: Run) -> None:
@@ -312,6 +327,17 @@ def join_masks(layer: g.JoinMasks, at: Run) -> None:
     masks = [at.values[name] for name in layer.inputs]
     join = np.logical_or if layer.any_of else np.logical_and
     at.values[layer.name] = np.concatenate(masks, axis=1) if layer.over_time else join.reduce(masks)
+
+
+def step_mask(layer: g.StepMask, at: Run) -> None:
+    x, lengths = (at.values[name] for name in layer.inputs)
+    before = np.asarray(at.states.get(f"{layer.name}/steps", np.zeros(len(x), int)))
+    at.values[layer.name] = before[:, None] + np.arange(x.shape[1]) < lengths[:, None]
+
+
+def argmax(layer: g.ArgMax, at: Run) -> None:
+    x = at.values[layer.inputs[0]]
+    at.values[layer.name] = x.shape[-1] - 1 - x[..., ::-1].argmax(axis=-1) if layer.last else x.argmax(axis=-1)
 
 
 def transpose(layer: g.Transpose, at: Run) -> None:
@@ -478,6 +504,7 @@ LAYERS: dict[type[g.Layer], Callable[..., None]] = {
     g.Reshape: reshape,
     g.Concatenate: concatenate,
     g.JoinMasks: join_masks,
+    g.StepMask: step_mask,
     g.Transpose: transpose,
     g.Slice: slice_layer,
     g.Pad: pad,
@@ -485,6 +512,7 @@ LAYERS: dict[type[g.Layer], Callable[..., None]] = {
     g.Conv: conv,
     g.Pool: pool,
     g.Reduce: reduce,
+    g.ArgMax: argmax,
     g.Attention: attention,
     g.MatMul: matmul,
     g.TimeDistributed: time_distributed,
@@ -508,13 +536,15 @@ def run(
     masks : dict of bool array (batch, time), optional
         By the input's name; what is absent is all true.
     initial_states : dict of array (batch, units), optional
-        ``"layer/h"`` and ``"layer/last_output"``, as `Stream.get_state` names them; what is absent starts afresh.
+        ``"layer/h"``, ``"layer/last_output"`` and so on, as `Stream.get_state` names them; what is absent starts
+        afresh.
     exact : bool
         Inputs are float64 values of a network around this one, not rounded to float32.
 
     Returns
     -------
-    tuple of float64 arrays (bool where an output is a mask), in the order of ``graph.outputs``
+    tuple of float64 arrays (bool where an output is a mask, whole numbers where it holds ids), in the order of
+    ``graph.outputs``
     """
     at = Run(states=initial_states or {}, specs=graph.specs)
     for spec in graph.inputs:

@@ -17,7 +17,8 @@ Case = tuple[str, tuple[float, ...]]
 INF = math.inf
 SIZES = (1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 100)
 FLUSHED = 2.0**-126  # what is smaller may be 0
-SHARP_AT_0 = ("sqrt", "rsqrt", "reciprocal", "log")  # whose y shows that a denormal x counts as 0
+#: whose y shows that a denormal x counts as 0
+SHARP_AT_0 = ("sqrt", "rsqrt", "reciprocal", "log", "sign", "floor", "ceil")
 SPECIAL = np.array(
     [0.0, -0.0, INF, -INF, math.nan, 1e-45, -1e-45, 1e-39, -1e-39, FLUSHED, -FLUSHED, 1e-30, -1e-30, 1e-9, -1e-9]
     + [sign * v for v in (3.4028235e38, 1e20, 1e18, 88.7, 88.8, 87.3, 40.0, 9.1, 3.0, 1.0, 0.5) for sign in (1, -1)],
@@ -70,6 +71,14 @@ BOUNDS = {
     "expm1": Bound(2),
     "log": Bound(2),
     "log1p": Bound(2),
+    "clip": Bound(0),
+    "affine": Bound(1, 1.2e-7),
+    "scaled_tanh": Bound(4),
+    "erf": Bound(2),
+    "sign": Bound(0),
+    "floor": Bound(0),
+    "ceil": Bound(0),
+    "round": Bound(0),
     "softmax": Bound(2, 2e-7),
     "log_softmax": Bound(2, 2e-7),
     "sparsemax": Bound(1, 2e-7),
@@ -89,6 +98,10 @@ CASES = [(name, tuple(defaults.values())) for name, defaults in {**ELEMENTWISE, 
     ("soft_shrink", (0.0,)),
     ("hard_shrink", (1.5,)),
     ("threshold", (0.25, -2.0)),
+    ("clip", (-1.5, 0.75)),
+    ("clip", (2.0, -1.0)),
+    ("affine", (-0.5, 2.5)),
+    ("scaled_tanh", (1.7159, 0.6666667)),
 ]
 ELEMENTWISE_CASES = [case for case in CASES if case[0] in ELEMENTWISE]
 ROWWISE_CASES = [case for case in CASES if case[0] in ROWWISE]
@@ -186,6 +199,16 @@ def test_an_element_does_not_depend_on_its_place(kernels: str, case: Case) -> No
     for n in SIZES:
         rows = x[: x.size // n * n].reshape(-1, n)
         np.testing.assert_array_equal(run(kernels, case, rows).ravel(), alone[: rows.size])
+
+
+@each_isa
+def test_rounding_at_halves_and_where_no_fractions_are_left(kernels: str) -> None:
+    edges = np.array([0.5, 1.5, 2.5, 8388606.5, 8388607.5, 8388607.0, 8388608.0, 8388609.0, 16777217.0, 3e38], "f4")
+    x = np.concatenate([edges, np.nextafter(edges, np.float32(0)), np.nextafter(edges, np.float32(INF))])
+    x = np.concatenate([x, -x])
+    for name, formula in (("round", np.round), ("floor", np.floor), ("ceil", np.ceil)):
+        y = run(kernels, (name, ()), x[None])[0]
+        np.testing.assert_array_equal(y.view(np.uint32), formula(x).view(np.uint32), name)
 
 
 @each_isa

@@ -25,6 +25,7 @@ from fastgru.graph import (
     LAYERS,
     Activate,
     Activation,
+    ArgMax,
     Attention,
     Combine,
     Concatenate,
@@ -45,6 +46,7 @@ from fastgru.graph import (
     Reshape,
     Scale,
     Slice,
+    StepMask,
     TimeDistributed,
     Transpose,
     Where,
@@ -74,7 +76,7 @@ def every_kind() -> Graph:
             kernel=weights(4, 9), recurrent_kernel=weights(3, 9), bias=weights(9),
             activation=Activation.of("relu", max_value=6.0), recurrent_activation=Activation.of("hard_sigmoid"),
             reset_after=False, return_sequences=True, go_backwards=True, time_order=True, zero_output_for_mask=True,
-            mask="m:mask",
+            zero_state_without_steps=True, clip=3.5, mask="m:mask",
         ),
         Activate(name="s", inputs=("g",), activation=Activation.of("relu")),
         Reshape(name="r", inputs=("s",), target=(-1, 3), drops_mask=True),
@@ -101,6 +103,8 @@ def every_kind() -> Graph:
         Pad(name="padded", inputs=("cut",), axis=1, before=1, after=2, value=-0.5),
         Repeat(name="repeated", inputs=("padded",), axis=2, times=2),
         JoinMasks(name="joined", inputs=("ids:mask", "m:mask"), over_time=True),
+        StepMask(name="until", inputs=("m", "lengths")),
+        ArgMax(name="likeliest", inputs=("Ausgang ü",), last=True),
         Attention(
             name="attended", inputs=("g", "g", "g"), function="additive", scale=0.5, inner_scale=2.0, causal=True,
             window=3, mask="m:mask", query_mask="ids:mask", weight=weights(3),
@@ -111,7 +115,11 @@ def every_kind() -> Graph:
         TimeDistributed(name="td/i", inputs=("frames",), graph=inner),
     )  # fmt: skip
     return Graph(
-        (tensor_spec("ids", None, (), "int32"), tensor_spec("h0", False, (3,))), layers, ("Ausgang ü", "g:state", "c"),
+        (
+            tensor_spec("ids", None, (), "int32"), tensor_spec("h0", False, (3,)),
+            tensor_spec("lengths", False, (), "int32"),
+        ),
+        layers, ("Ausgang ü", "g:state", "c", "until", "likeliest"),
         name="every kind", notes=("first", "zweite ü"), text={"inputs": {}, "labels": ["a", "ü"], "about": ""},
     )  # fmt: skip
 

@@ -115,6 +115,46 @@ def test_parameters_of_activations(activation: Activation, reset_after: bool, is
 
 
 @both_variants
+@pytest.mark.parametrize("clip", [0.05, 0.5, 3.0])
+@pytest.mark.parametrize("functions", [("sigmoid", "tanh"), ("hard_sigmoid", "relu")], ids="-".join)
+def test_clip(functions: tuple[str, str], clip: float, reset_after: bool, isa: str) -> None:
+    """Sums reach about 4, so that every bound bites; 1 row and 40 steps take the ways of one row."""
+    f, g = map(Activation.of, functions)
+    options = {"clip": clip, "reset_after": reset_after, "recurrent_activation": f, "activation": g}
+    for units, batch, steps in ((1, 1, 3), (19, 11, 5), (40, 1, 40), (200, 1, 20)):
+        layer = gru(np.random.default_rng(units), 150, units, scale=3, return_sequences=True, **options)
+        bounded, x = chain(floats(150), layer), normal(batch, steps, 150)
+        compare(bounded, {"x": x})
+        model, free = fastgru.Model(bounded), chain(floats(150), dataclasses.replace(layer, clip=None))
+        assert units == 1 or not np.array_equal(model(x), fastgru.Model(free)(x))
+        with model.stream(batch) as stream:
+            assert np.array_equal(np.stack([stream.step(x[:, t]) for t in range(steps)], axis=1), model(x))
+
+
+@both_variants
+def test_a_clip_that_never_bites_costs_no_bit(reset_after: bool, isa: str) -> None:
+    layer = gru(np.random.default_rng(5), 5, 33, reset_after=reset_after, return_sequences=True, mask="x:mask")
+    x, mask = normal(12, 9, 5), padded(12, 9)
+    far = fastgru.Model(chain(floats(5), dataclasses.replace(layer, clip=1e6)))
+    assert np.array_equal(far(x, mask=mask), fastgru.Model(chain(floats(5), layer))(x, mask=mask))
+
+
+def test_nan_goes_through_a_clip(isa: str) -> None:
+    layer = gru(np.random.default_rng(6), 5, 9, clip=0.5)
+    x = normal(2, 3, 5)
+    x[1, 0, 0] = np.nan
+    y = fastgru.Model(chain(floats(5), layer))(x)
+    assert not np.isnan(y[0]).any()
+    assert np.isnan(y[1]).all()
+
+
+@pytest.mark.parametrize("clip", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_clip_that_is_no_bound_is_refused(clip: float) -> None:
+    with pytest.raises(BadModelFile, match="GRU layer 'gru': clip should be positive and finite"):
+        chain(floats(5), gru(np.random.default_rng(7), 5, 4, clip=clip))
+
+
+@both_variants
 @pytest.mark.parametrize(("bias", "recurrent_bias"), list(itertools.product([True, False], repeat=2)))
 def test_absent_biases(bias: bool, recurrent_bias: bool, reset_after: bool, isa: str) -> None:
     present = {"bias": bias, "recurrent_bias": recurrent_bias}

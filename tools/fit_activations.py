@@ -54,18 +54,35 @@ def normal_ratio(v: mpmath.mpf) -> mpmath.mpf:
     return mpmath.erfc(a / mpmath.sqrt(2)) / 2 * mpmath.exp(a * a / 2) / t
 
 
+def erf_slope(s: mpmath.mpf) -> mpmath.mpf:
+    """erf(x) / x − 1 for s = x²."""
+    x = mpmath.sqrt(s)
+    return (mpmath.erf(x) / x if x else 2 / mpmath.sqrt(mpmath.pi)) - 1
+
+
+def erfc_slope(t: mpmath.mpf) -> mpmath.mpf:
+    """log(erfc(t)) / t."""
+    return mpmath.log(mpmath.erfc(t)) / t
+
+
 def relative_to(y: Callable[[mpmath.mpf], mpmath.mpf]) -> Callable[[mpmath.mpf], mpmath.mpf]:
     """The weight of x² · P(x) as a part of y(x), where y(0) = 0."""
     return lambda x: abs(x * x / y(x)) if x else mpmath.mpf(0)
 
 
 HALF_LN2 = float(mpmath.log(2)) / 2 * 1.001  # a little more, as n = round(x / ln 2) is rounded itself
+ERF_NEAR, ERF_LAST = 0.9, 4.0
 GELU_LAST = 1 - 1 / (1 + GELU_STEP * GELU_RANGE)
 FITS = (
     Fit("EXP", "e^r = 1 + r + r²·P(r)", exp_tail, relative_to(mpmath.expm1), -HALF_LN2, HALF_LN2, 4),
     Fit("LOG", "log(1 + f) = f + f²·P(f)", log_tail, relative_to(mpmath.log1p), 0.5**0.5 - 1, 2**0.5 - 1, 8),
     Fit("NORMAL", "Φ(−a) = e^(−a²/2)·t·P(1 − t)", normal_ratio, lambda v: 1 / normal_ratio(v), 0, GELU_LAST, 9),
-)
+    Fit("ERF_NEAR", "erf(x) = x + x·P(x²)", erf_slope, lambda s: 1 / (1 + erf_slope(s)), 0, ERF_NEAR**2, 5),
+    Fit(
+        "ERF_FAR", "erf(t) = 1 − e^(t·P(t))", erfc_slope, lambda t: t * mpmath.erfc(t) / mpmath.erf(t),
+        ERF_NEAR, ERF_LAST, 6,
+    ),
+)  # fmt: skip
 
 
 def exchange(basis: np.ndarray, values: np.ndarray) -> np.ndarray:

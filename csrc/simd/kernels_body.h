@@ -223,15 +223,16 @@ TILE void product_rows(const fg_product *p, const int rows, const float *const *
 
 /* ---- GRU --------------------------------------------------------------------------------------------------------- */
 
-static __attribute__((noinline)) vec v_activate_call(const fg_activation *f, vec x)
+static __attribute__((noinline)) vec v_gate_call(const fg_activation *f, float clip, vec x)
 {
-    return v_activate(f, x);
+    return v_activate(f, v_clamp(x, -clip, clip));
 }
 
-TILE vec gate(const fg_activation *f, const bool standard, const fg_function standard_function, vec x)
+TILE vec gate(const fg_gru_weights *w, const fg_activation *f, const bool standard, const fg_function standard_function,
+              vec x)
 {
     if (!standard)
-        return v_activate_call(f, x);
+        return v_gate_call(f, w->clip, x);
     return standard_function == FG_SIGMOID ? v_sigmoid(x) : v_tanh(x);
 }
 
@@ -278,9 +279,9 @@ TILE void step_tile(const fg_gru_weights *w, const bool direct, const bool stand
 #pragma GCC unroll 4
         for (int g = 0; g < groups; g++) {
             const vec *a = acc + (row * groups + g) * PANEL;
-            const vec z = gate(&w->f, standard, FG_SIGMOID, a[0]);
-            const vec reset = gate(&w->f, standard, FG_SIGMOID, a[1]);
-            const vec n = gate(&w->g, standard, FG_TANH, v_fma(reset, a[2], input_n[row * groups + g]));
+            const vec z = gate(w, &w->f, standard, FG_SIGMOID, a[0]);
+            const vec reset = gate(w, &w->f, standard, FG_SIGMOID, a[1]);
+            const vec n = gate(w, &w->g, standard, FG_TANH, v_fma(reset, a[2], input_n[row * groups + g]));
             new_state(w, r, row, group + g, z, n);
         }
 }
@@ -302,8 +303,8 @@ TILE void gates_tile(const fg_gru_weights *w, const bool standard, const int row
 #pragma GCC unroll 4
         for (int g = 0; g < groups; g++) {
             const vec *a = acc + (row * groups + g) * 2;
-            const vec reset = gate(&w->f, standard, FG_SIGMOID, a[1]);
-            v_store(r->z[row] + (group + g) * L, gate(&w->f, standard, FG_SIGMOID, a[0]));
+            const vec reset = gate(w, &w->f, standard, FG_SIGMOID, a[1]);
+            v_store(r->z[row] + (group + g) * L, gate(w, &w->f, standard, FG_SIGMOID, a[0]));
             v_store(r->rh[row] + (group + g) * L, v_mul(reset, v_load(r->h[row] + (group + g) * L)));
         }
 }
@@ -325,7 +326,7 @@ TILE void candidate_tile(const fg_gru_weights *w, const bool standard, const int
 #pragma GCC unroll 4
         for (int g = 0; g < groups; g++)
             new_state(w, r, row, group + g, v_load(r->z[row] + (group + g) * L),
-                      gate(&w->g, standard, FG_TANH, acc[row * groups + g]));
+                      gate(w, &w->g, standard, FG_TANH, acc[row * groups + g]));
 }
 
 /* ---- one instance per number of rows ----------------------------------------------------------------------------- */
@@ -485,10 +486,11 @@ TILE void walk(const fg_gru_weights *w, const fg_gru_rows *r, fg_sweep sweep, co
     static rows_fn *const NAME[] = {NAME##_1, NAME##_2, NAME##_3, NAME##_4};
 #endif
 
-/* Sigmoid gates and a tanh candidate are inlined; any other pair goes through a call per vector. */
+/* Sigmoid gates and a tanh candidate are inlined; any other pair, and what is clipped, goes through a call per vector.
+ */
 static bool is_standard(const fg_gru_weights *w)
 {
-    return w->f.function == FG_SIGMOID && w->g.function == FG_TANH;
+    return w->f.function == FG_SIGMOID && w->g.function == FG_TANH && w->clip == INFINITY;
 }
 
 /* One phase of a step, with both kinds of gates. */

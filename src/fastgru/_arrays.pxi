@@ -79,6 +79,8 @@ cdef cnp.ndarray as_ids(cnp.ndarray array, int64_t limit, object spec, tuple sha
     if low < 0 or high >= limit:
         bad = low if low < 0 else high
         where = tuple(int(i) for i in np.argwhere(np.asarray(array) == bad)[0])
+        if limit == NO_LIMIT:
+            raise BadInput(f"input {spec.name!r}: {int(bad)} at {where} is not a whole number from 0 to {limit - 1}")
         raise BadInput(f"input {spec.name!r}: token id {int(bad)} at {where} is outside the vocabulary 0 … {limit - 1}")
     return np.ascontiguousarray(array, dtype=np.int32)
 

@@ -77,6 +77,9 @@ def blas_config():
     """The open BLAS library's description of itself, or None."""
     return fg_blas_config().decode() if fg_blas_config() != NULL else None
 
+#: what `Runner._get_state` and `_set_state` know of a GRU's row; fastgru.h says what they mean
+HAS_OUTPUT, HAS_RUN = FG_HAS_OUTPUT, FG_HAS_RUN
+
 # ---- the rest, one room each ------------------------------------------------------------------------------------------
 
 include "_plan.pxi"

@@ -13,6 +13,8 @@ cdef int describe(Plan plan, object layer, fg_layer *c, list keep) except -1:
         return describe_masking(plan, layer, c)
     if kind == "JoinMasks":
         return describe_join_masks(plan, layer, c, keep)
+    if kind == "StepMask":
+        return describe_step_mask(plan, layer, c)
     if kind == "GRU":
         return describe_gru(plan, layer, c, keep)
     if kind == "Dense":
@@ -43,6 +45,8 @@ cdef int describe(Plan plan, object layer, fg_layer *c, list keep) except -1:
         return describe_pool(plan, layer, c)
     if kind == "Reduce":
         return describe_reduce(plan, layer, c)
+    if kind == "ArgMax":
+        return describe_argmax(plan, layer, c)
     if kind == "Attention":
         return describe_attention(plan, layer, c, keep)
     if kind == "MatMul":
@@ -75,6 +79,13 @@ cdef int describe_join_masks(Plan plan, object layer, fg_layer *c, list keep) ex
     return 0
 
 
+cdef int describe_step_mask(Plan plan, object layer, fg_layer *c) except -1:
+    c.kind = FG_STEP_MASK
+    c.h0 = plan.ids[layer.inputs[1]]
+    plan.note_lengths(layer)
+    return 0
+
+
 cdef int describe_gru(Plan plan, object layer, fg_layer *c, list keep) except -1:
     c.kind = FG_GRU
     c.y_state = plan._id_if_read(f"{layer.name}:state")
@@ -93,6 +104,8 @@ cdef int describe_gru(Plan plan, object layer, fg_layer *c, list keep) except -1
     c.gru.go_backwards = layer.go_backwards
     c.gru.time_order = layer.time_order
     c.gru.zero_output_for_mask = layer.zero_output_for_mask
+    c.gru.zero_state_without_steps = layer.zero_state_without_steps
+    c.gru.clip = math.inf if layer.clip is None else layer.clip
     return 0
 
 
@@ -308,6 +321,14 @@ cdef int describe_reduce(Plan plan, object layer, fg_layer *c) except -1:
     return 0
 
 
+cdef int describe_argmax(Plan plan, object layer, fg_layer *c) except -1:
+    c.kind = FG_ARGMAX
+    c.argmax.size = plan.graph.specs[layer.inputs[0]].inner[-1]
+    c.argmax.last = layer.last
+    plan.ids_below[c.y] = c.argmax.size
+    return 0
+
+
 cdef int describe_attention(Plan plan, object layer, fg_layer *c, list keep) except -1:
     c.kind = FG_ATTENTION
     c.y_state = plan._id_if_read(f"{layer.name}:scores")
@@ -331,6 +352,9 @@ cdef int describe_matmul(Plan plan, object layer, fg_layer *c, list keep) except
     plan.inputs_of(layer, c, keep)
     c.matmul.columns = plan.graph.specs[layer.name].features
     c.matmul.transpose_b = layer.transpose_b
+    return 0
+
+
 cdef int describe_time_distributed(Plan plan, object layer, fg_layer *c) except -1:
     cdef Plan inner = Plan(layer.fitted(plan.graph.specs[layer.inputs[0]]), plan.isa, plan.blas)
     plan.kept.append(inner)

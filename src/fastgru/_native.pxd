@@ -10,9 +10,9 @@ cdef extern from "fastgru.h" nogil:
     ctypedef enum fg_kind:
         FG_INPUT, FG_TOKENS, FG_MASK, FG_EMBEDDING, FG_MASKING, FG_GRU, FG_DENSE, FG_ACTIVATE, FG_SCALE,
         FG_PRELU, FG_NORMALIZE, FG_COMBINE, FG_WHERE, FG_RESHAPE, FG_CONCATENATE, FG_APPEND, FG_AND_MASKS,
-        FG_OR_MASKS, FG_APPEND_MASKS, FG_TRANSPOSE, FG_TRANSPOSE_TIME, FG_SELECT, FG_SELECT_TIME, FG_LAST, FG_CONV,
+        FG_OR_MASKS, FG_APPEND_MASKS, FG_STEP_MASK, FG_TRANSPOSE, FG_TRANSPOSE_TIME, FG_SELECT, FG_SELECT_TIME, FG_LAST, FG_CONV,
         FG_POOL, FG_REDUCE, FG_REDUCE_TIME,
-        FG_ATTENTION, FG_MATMUL, FG_TIME_DISTRIBUTED
+        FG_ARGMAX, FG_ATTENTION, FG_MATMUL, FG_TIME_DISTRIBUTED
     ctypedef enum fg_padding:
         FG_PAD_EXPLICIT, FG_PAD_SAME, FG_PAD_SAME_LOWER
     ctypedef enum fg_reduction:
@@ -26,7 +26,6 @@ cdef extern from "fastgru.h" nogil:
     enum:
         FG_MAX_DIMS
     ctypedef int32_t fg_value
-    ctypedef unsigned char c_bool "bool"
     const fg_value FG_NONE
     enum:
         FG_MAX_AXES
@@ -63,6 +62,8 @@ cdef extern from "fastgru.h" nogil:
         bint go_backwards
         bint time_order
         bint zero_output_for_mask
+        bint zero_state_without_steps
+        float clip
     ctypedef struct _dense:
         const float *kernel
         const float *bias
@@ -134,6 +135,9 @@ cdef extern from "fastgru.h" nogil:
         int64_t outer
         int64_t size
         int64_t inner
+    ctypedef struct _argmax:
+        int64_t size
+        bint last
     ctypedef enum fg_all_masked:
         FG_PENALTY, FG_MEAN, FG_ZERO
     ctypedef struct _attention:
@@ -180,6 +184,7 @@ cdef extern from "fastgru.h" nogil:
         _conv conv
         _pool pool
         _reduce reduce
+        _argmax argmax
         _attention attention
         _matmul matmul
         _nested nested
@@ -225,8 +230,10 @@ cdef extern from "fastgru.h" nogil:
     void fg_state_free(fg_state *state)
     void fg_state_reset(fg_state *state, int64_t first, int64_t count)
     int64_t fg_state_bytes(const fg_state *state)
-    fg_status fg_state_get(const fg_plan *plan, const fg_state *state, fg_value gru, int64_t row, float *h, c_bool *has_output)
-    fg_status fg_state_set(const fg_plan *plan, fg_state *state, fg_value gru, int64_t row, const float *h, bint has_output)
+    fg_status fg_state_get(const fg_plan *plan, const fg_state *state, fg_value v, int64_t row, float *h, uint8_t *marks)
+    fg_status fg_state_set(const fg_plan *plan, fg_state *state, fg_value v, int64_t row, const float *h, uint8_t marks)
+    enum:
+        FG_HAS_OUTPUT, FG_HAS_RUN
     int fg_plan_misfit(const fg_plan *plan, const fg_call *call)
     fg_status fg_run(const fg_plan *plan, fg_state *state, const fg_call *call)
     const char *fg_isa_name(int i)

@@ -29,6 +29,9 @@ cdef const float *floats(object array, list keep) except? NULL:
 cdef enum:
     MAX_AXES = 8
 
+#: of ids that no table is read by
+cdef int64_t NO_LIMIT = 2**31
+
 
 cdef struct InputInfo:
     # an input or output in the form that the fast path compares arrays with
@@ -52,7 +55,7 @@ cdef InputInfo info_of(object spec) except *:
     info.steps = -1 if not spec.is_sequence or spec.shape[1] is None else spec.shape[1]
     info.inner = len(spec.inner)
     info.elements = 1
-    info.limit = 2**31
+    info.limit = NO_LIMIT
     for axis in range(info.inner):
         info.sizes[axis] = spec.inner[axis]
         info.elements *= info.sizes[axis]
@@ -79,6 +82,8 @@ cdef class Plan:
     cdef dict ids
     cdef set read               # names of values that a layer or the caller reads
     cdef list kept
+    cdef dict ids_below         # computed ids, by the number of their value, lie below this
+    cdef list lengths           # (place of an input of lengths, name of the sequence whose steps they count)
     cdef list layers            # names of those that the core has, in its order
     cdef int n_views
     cdef InputInfo *info        # of each input
@@ -92,6 +97,8 @@ cdef class Plan:
         self.blas = blas
         self.kept = []
         self.layers = []
+        self.ids_below = {}
+        self.lengths = []
         self.ids = {}
         for value in graph.specs:
             self.ids[value] = len(self.ids)
@@ -172,11 +179,21 @@ cdef class Plan:
         c.inputs, c.n_inputs = <const fg_value *>cnp.PyArray_DATA(values), len(layer.inputs)
 
     def _limit(self, layer, int64_t limit):
-        """Remember that the token ids which a layer reads lie below `limit`."""
+        """Remember that the token ids which a layer reads lie below `limit`; BadModelFile where computed ones do not."""
         cdef int i
+        computed = self.ids_below.get(self.ids[layer.inputs[0]], 0)
+        if computed > limit:
+            raise BadModelFile(f"{layer.kind} layer {layer.name!r}: {layer.inputs[0]!r} holds ids below {computed}, "
+                               f"but the vocabulary has {limit}")
         for i, spec in enumerate(self.inputs):
             if self.ids[spec.name] == self.ids[layer.inputs[0]]:
                 self.info[i].limit = min(self.info[i].limit, limit)
+
+    cdef object note_lengths(self, object layer):
+        """Remember which input holds the lengths that a layer reads, and of what."""
+        for i, spec in enumerate(self.inputs):
+            if self.ids[spec.name] == self.ids[layer.inputs[1]]:
+                self.lengths.append((i, layer.inputs[0]))
 
     def _finish(self):
         cdef int n = len(self.outputs)

@@ -362,7 +362,7 @@ cdef class Runner:
         cdef int i, view = 0, first = -1
         cdef bint differ = False
         cdef cnp.ndarray array
-        cdef list alive = []
+        cdef list alive = [], checked = []
         call.steps = 1
         call.threads = threads
         call.begins = begins
@@ -370,6 +370,7 @@ cdef class Runner:
             spec = plan.inputs[i]
             array = checked_input(arrays[i], spec, one_step, plan.info[i].limit, expected >= 0)
             alive.append(array)
+            checked.append(array)
             rows = cnp.PyArray_DIM(array, 0)
             if expected >= 0 and rows != expected:
                 raise BadInput(f"this stream has batch_size={expected}; got {rows} rows (shape {(<object>array).shape})")
@@ -404,6 +405,8 @@ cdef class Runner:
         call.input_steps = self.steps if differ else NULL
         if differ:
             self._check_steps()
+        if expected < 0 and not begins:
+            self._check_lengths(checked, &call)
         results = self._outputs(out, &call, one_step, alive)
         self._go(&call)
         return results
@@ -425,6 +428,18 @@ cdef class Runner:
                                    f"but {other.name!r}, which it goes with, {steps[other.name]}")
         return 0
 
+    cdef int _check_lengths(self, list arrays, const fg_call *call) except -1:
+        """No row is longer than the sequence that it is the length of; in a stream they are those of the whole."""
+        cdef int64_t steps
+        for i, value in self.plan.lengths:
+            steps = fg_plan_steps(self.plan.plan, self.plan.ids[value], call)
+            given = arrays[i]
+            if len(given) and steps >= 0 and given.max() > steps:
+                row = int(given.argmax())
+                raise BadInput(f"input {self.plan.inputs[i].name!r}: row {row} has length {given[row]}, "
+                               f"but {value!r} has {steps} steps")
+        return 0
+
     cdef tuple _outputs(self, object out, fg_call *call, bint one_step, list alive):
         cdef Plan plan = self.plan
         cdef int64_t batch = call.batch, steps
@@ -443,7 +458,7 @@ cdef class Runner:
                 if steps < 0:
                     raise misfit(plan, call)
                 shape = (batch, steps, *spec.inner)
-            dtype = np.bool_ if spec.dtype == "bool" else np.float32
+            dtype = np.dtype(spec.dtype)
             if given[i] is None:
                 array = np.empty(shape, dtype)
             else:
@@ -527,15 +542,15 @@ cdef class Runner:
         fg_state_reset(self.state, first, count)
 
     def _get_state(self, value, int64_t row):
-        """(h, has_output) of one row of the GRU layer whose value is named."""
-        cdef c_bool has_output = 0
+        """(h, marks) of one row of the layer whose value is named: a GRU's state and HAS_OUTPUT, HAS_RUN."""
+        cdef uint8_t marks = 0
         cdef cnp.ndarray h = np.empty(self.plan.graph.specs[value].features, np.float32)
-        check(fg_state_get(self.plan.plan, self.state, self.plan.ids[value], row, <float *>cnp.PyArray_DATA(h), &has_output))
-        return h, bool(has_output)
+        check(fg_state_get(self.plan.plan, self.state, self.plan.ids[value], row, <float *>cnp.PyArray_DATA(h), &marks))
+        return h, marks
 
-    def _set_state(self, value, int64_t row, h, bint has_output):
+    def _set_state(self, value, int64_t row, h, uint8_t marks):
         cdef cnp.ndarray dense = np.ascontiguousarray(h, np.float32)
-        check(fg_state_set(self.plan.plan, self.state, self.plan.ids[value], row, <const float *>cnp.PyArray_DATA(dense), has_output))
+        check(fg_state_set(self.plan.plan, self.state, self.plan.ids[value], row, <const float *>cnp.PyArray_DATA(dense), marks))
 
 
 cdef object misfit(Plan plan, const fg_call *call):

@@ -10,7 +10,7 @@ Values and their names
   gives ``mask=`` or ``lengths=``, otherwise all true);
 - a layer ``l`` defines the value ``l``; a GRU also ``l:state``, its last hidden state (batch, units); an Embedding,
   a Masking and a TimeDistributed whose network makes one also the mask ``l:mask``; an Attention, if asked to, its
-  weights ``l:scores``. A JoinMasks is a mask itself. Only those names may be used in ``mask``, ``inputs`` and
+  weights ``l:scores``. A JoinMasks and a StepMask are masks themselves. Only those names may be used in ``mask``, ``inputs`` and
   ``outputs``.
 
 A value's shape is ``(batch, time, features, …)`` where it is a sequence, else ``(batch, features, …)``.
@@ -144,8 +144,6 @@ class Graph:
         for value in self.outputs:
             if value not in specs:
                 raise BadModelFile(f"output {value!r} is not defined by any layer")
-            if specs[value].dtype == "int32":
-                raise BadModelFile(f"output {value!r} is an input of token ids; outputs are computed values or masks")
         if not self.inputs or not self.outputs:
             raise BadModelFile("a network needs at least one input and one output")
         return specs

@@ -95,7 +95,7 @@ class Model:
         ----------
         *inputs : array, or one dict of arrays by name
             In the order of `inputs`: (batch, time, features) float, (batch, time) token ids, or (batch, …) without
-            time. Inputs that the network does not read side by side may differ in their numbers of steps.
+            time, lengths (batch,) among them. Inputs that the network does not read side by side may differ in their numbers of steps.
             C-contiguous float32 and int32 are the fast path; other dtypes, strides and whole-numbered float ids are
             converted. Where `front_end` has an encoder for an input: also the strings or numbers that it takes.
         lengths : array of int (batch,), or a dict of them by input, optional
@@ -111,7 +111,7 @@ class Model:
         Returns
         -------
         array or tuple of arrays
-            float32, in the order of `outputs`.
+            float32, but bool where an output is a mask and int32 where it holds ids; in the order of `outputs`.
 
         Raises
         ------

@@ -30,6 +30,7 @@ from .graph import (
     Reshape,
     Scale,
     Slice,
+    StepMask,
     Transpose,
 )
 
@@ -62,7 +63,9 @@ class Stream(core.Runner):
         Returns
         -------
         dict
-            ``"layer/h"``: (rows, units) float32 for each GRU layer, and ``"layer/last_output"`` where it can be masked.
+            ``"layer/h"``: (rows, units) float32 for each GRU layer, and ``"layer/last_output"`` where it can be masked;
+            with `zero_state_without_steps` ``"layer/has_run"``: (rows,), 1 where a row has had an unmasked step, else
+            0. ``"layer/steps"``: (rows,) int32 for each StepMask, the steps so far.
         """
         with self._alone():
             chosen = self._rows(rows)
@@ -70,14 +73,20 @@ class Stream(core.Runner):
             return self._state(chosen)
 
     def _state(self, chosen: list[int]) -> dict[str, np.ndarray]:
-        state = {}
-        for layer in _grus(self.plan.graph):
+        state: dict[str, np.ndarray] = {}
+        for layer in _keepers(self.plan.graph):
             pairs = [self._get_state(layer.name, row) for row in chosen]
-            h = np.array([h for h, _ in pairs], np.float32).reshape(len(chosen), layer.units)
+            size = 1 if isinstance(layer, StepMask) else layer.units
+            h = np.array([h for h, _ in pairs], np.float32).reshape(len(chosen), size)
+            marks = np.array([marks for _, marks in pairs], np.uint8)
+            if isinstance(layer, StepMask):
+                state[f"{layer.name}/steps"] = h[:, 0].view(np.int32)
+                continue
             state[f"{layer.name}/h"] = h
             if _keeps_output(layer):
-                has_output = np.array([flag for _, flag in pairs], bool)
-                state[f"{layer.name}/last_output"] = np.where(has_output[:, None], h, np.float32(0))
+                state[f"{layer.name}/last_output"] = np.where((marks & core.HAS_OUTPUT)[:, None], h, np.float32(0))
+            if layer.zero_state_without_steps:
+                state[f"{layer.name}/has_run"] = (marks & core.HAS_RUN).astype(bool).astype(np.float32)
         return state
 
     def set_state(self, state: Mapping[str, Any], rows: Rows = None) -> None:
@@ -93,19 +102,24 @@ class Stream(core.Runner):
             self._replace(state, self._rows(rows))
 
     def _replace(self, state: Any, chosen: list[int]) -> None:
-        expected = {}
-        for layer in _grus(self.plan.graph):
+        expected: dict[str, tuple[int, ...]] = {}
+        for layer in _keepers(self.plan.graph):
+            if isinstance(layer, StepMask):
+                expected[f"{layer.name}/steps"] = (len(chosen),)
+                continue
             expected[f"{layer.name}/h"] = (len(chosen), layer.units)
             if _keeps_output(layer):
                 expected[f"{layer.name}/last_output"] = (len(chosen), layer.units)
+            if layer.zero_state_without_steps:
+                expected[f"{layer.name}/has_run"] = (len(chosen),)
         got = _as_state(state)
         if {key: value.shape for key, value in got.items()} != expected:
             shown = {key: value.shape for key, value in got.items()}
             raise StateMismatch(f"this network's state is {expected}, the one given is {shown}")
-        has_output = {layer.name: _has_output(layer, got) for layer in _grus(self.plan.graph)}
-        for layer in _grus(self.plan.graph):
+        found = {layer.name: _carried(layer, got) for layer in _keepers(self.plan.graph)}
+        for name, (h, marks) in found.items():
             for i, row in enumerate(chosen):
-                self._set_state(layer.name, row, got[f"{layer.name}/h"][i], bool(has_output[layer.name][i]))
+                self._set_state(name, row, h[i], marks[i])
 
     def __enter__(self) -> Stream:
         with self._alone():
@@ -230,8 +244,9 @@ _OVER_TIME: dict[type[Layer], str] = {
 }
 
 
-def _grus(graph: Graph) -> list[GRU]:
-    return [layer for layer in graph.layers if isinstance(layer, GRU)]
+def _keepers(graph: Graph) -> list[GRU | StepMask]:
+    """The layers that carry something from step to step."""
+    return [layer for layer in graph.layers if isinstance(layer, (GRU, StepMask))]
 
 
 def _keeps_output(layer: GRU) -> bool:
@@ -249,8 +264,24 @@ def _as_state(state: Any) -> dict[str, np.ndarray]:
             raise StateMismatch(f"{key} is ragged") from None
         if array.dtype.kind not in "fiu":
             raise StateMismatch(f"{key} should be float32, is {array.dtype}")
-        arrays[key] = array.astype(np.float32)
+        arrays[key] = array if key.endswith("/steps") else array.astype(np.float32)
     return arrays
+
+
+def _carried(layer: GRU | StepMask, state: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """What the core keeps of a layer: (rows, units) float32, and each row's marks."""
+    if isinstance(layer, StepMask):
+        steps = state[f"{layer.name}/steps"]
+        if steps.dtype.kind == "f" or (steps.size and not 0 <= steps.min() <= steps.max() < 2**31):
+            raise StateMismatch(f"{layer.name}/steps should be whole numbers from 0 to {2**31 - 1}")
+        return steps.astype(np.int32)[:, None].view(np.float32), np.zeros(len(steps), np.uint8)
+    has_output = _has_output(layer, state)
+    has_run = has_output
+    if layer.zero_state_without_steps:
+        has_run = state[f"{layer.name}/has_run"]
+        if not np.isin(has_run, (0, 1)).all():
+            raise StateMismatch(f"{layer.name}/has_run should be 1 where the layer has had an unmasked step, else 0")
+    return state[f"{layer.name}/h"], core.HAS_OUTPUT * has_output | core.HAS_RUN * (has_run != 0)
 
 
 def _has_output(layer: GRU, state: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -20,7 +20,7 @@ import numpy as np
 
 from . import importers
 from .errors import BadInput, MissingExtra, UnsupportedModel
-from .graph import Graph, TimeDistributed
+from .graph import Graph, StepMask, TimeDistributed
 from .model import Model
 from .text import Encoder, FrontEnd
 
@@ -166,7 +166,7 @@ def random_inputs(graph: Graph, rows: int, steps: int, seed: int) -> dict[str, n
             continue
         sizes = (rows, *(steps if size is None else size for size in spec.shape[1:]))
         if spec.dtype == "int32":
-            ids = rng.integers(0, _vocabulary(graph, spec.name), sizes).astype(np.int32)
+            ids = rng.integers(0, _ids_below(graph, spec.name, steps), sizes).astype(np.int32)
             if spec.is_sequence:
                 ids[::3, sizes[1] // 2 :] = 0
             found[spec.name] = ids
@@ -186,16 +186,18 @@ def _random_tokens(rng: np.random.Generator, encoder: Encoder, rows: int, steps:
     return rng.choice(tokens, (rows, *(steps if size is None else size for size in encoder.shape)))
 
 
-def _vocabulary(graph: Graph, name: str) -> int:
-    """How many token ids every table that reads an input has."""
+def _ids_below(graph: Graph, name: str, steps: int) -> int:
+    """How many token ids every table that reads an input has; or one more than the longest length."""
     least = 2**31
     for layer in graph.layers:
         if name not in layer.inputs:
             continue
         if isinstance(layer, TimeDistributed):
-            least = min(least, _vocabulary(layer.graph, layer.graph.inputs[0].name))
+            least = min(least, _ids_below(layer.graph, layer.graph.inputs[0].name, steps))
         elif layer.kind == "Embedding":
             least = min(least, len(layer.tensors["table"]))
+        elif isinstance(layer, StepMask):
+            least = min(least, (graph.specs[layer.inputs[0]].shape[1] or steps) + 1)
     return least
 
 

@@ -16,6 +16,8 @@ Array = np.ndarray
 
 #: Activations by their canonical name, each with its parameters and their defaults. `relu` is Keras' general one:
 #: max_value where x ≥ max_value, x where x > threshold, else negative_slope · (x − threshold).
+#: `clip` is min(max(x, low), high), `affine` alpha · x + beta, `scaled_tanh` alpha · tanh(beta · x); `round` goes to
+#: the nearest whole number, of two to the even one.
 #: `hard_sigmoid` is clip(slope · x + offset, 0, 1): Keras 2 means (0.2, 0.5), Keras 3 means (1/6, 0.5).
 ELEMENTWISE: dict[str, dict[str, float]] = {
     "linear": {},
@@ -52,6 +54,14 @@ ELEMENTWISE: dict[str, dict[str, float]] = {
     "expm1": {},
     "log": {},
     "log1p": {},
+    "clip": {"low": -math.inf, "high": math.inf},
+    "affine": {"alpha": 1.0, "beta": 0.0},
+    "scaled_tanh": {"alpha": 1.0, "beta": 1.0},
+    "erf": {},
+    "sign": {},
+    "floor": {},
+    "ceil": {},
+    "round": {},
 }
 #: Activations that look at a whole row (the last axis). `glu` halves it: first half · sigmoid(second half).
 ROWWISE: dict[str, dict[str, float]] = {"softmax": {}, "log_softmax": {}, "sparsemax": {}, "glu": {}}

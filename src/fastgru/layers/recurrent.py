@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -66,9 +67,9 @@ class GRU(Layer):
     of step t at position t (the backward half of Keras' Bidirectional, ONNX and PyTorch). `initial_state` (units,) is a
     constant used where no h0 is given; absent means zero.
 
-    `clip` bounds what activations are applied to: f(min(max(a, −clip), clip)), absent means no bound (ONNX). With
-    `zero_state_without_steps` the state of a row all of whose steps are masked is zero, whatever it began with (ONNX
-    Runtime).
+    `clip` bounds what activations are applied to, biases and all: f(min(max(a, −clip), clip)), absent means no bound
+    (ONNX). With `zero_state_without_steps` ``name:state`` is zero for a row all of whose steps so far are masked,
+    whatever it began with (ONNX Runtime); its first unmasked step still goes on from the initial state.
     """
 
     units: int
@@ -102,8 +103,8 @@ class GRU(Layer):
             raise self._fail(f"units should be positive, is {self.units}")
         if self.time_order and not (self.go_backwards and self.return_sequences):
             raise self._fail("time_order needs go_backwards and return_sequences")
-        if self.clip is not None and not self.clip > 0:
-            raise self._fail(f"clip should be positive, is {self.clip}")
+        if self.clip is not None and not 0 < self.clip < math.inf:
+            raise self._fail(f"clip should be positive and finite, is {self.clip}")
         for function in (self.activation, self.recurrent_activation):
             if function.is_rowwise:
                 raise self._fail(f"activation {function.name!r} looks at a whole row; a gate takes an elementwise one")
@@ -151,8 +152,10 @@ class JoinMasks(Layer):
 class StepMask(Layer):
     """The mask of sequences of known lengths: step t of a row is true where t < its length.
 
-    ``inputs`` is (x, lengths): a sequence, whose steps it has, and int32 (batch,), 0 or less meaning no step. Defines
-    the mask ``name`` itself: (batch, time) bool.
+    ``inputs`` is (x, lengths): a sequence, whose steps it has, and int32 (batch,). Defines the mask ``name`` itself:
+    (batch, time) bool. Lengths that are an input of the network lie between 0 and the steps of x, else the call is
+    BadInput; computed ones may be anything, 0 or less meaning no step. In a Stream they are those of whole sequences:
+    steps count from where a row began.
     """
 
     kind: ClassVar[str] = "StepMask"

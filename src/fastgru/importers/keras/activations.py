@@ -20,6 +20,7 @@ HARD_SIGMOID = {1: 0.2, 2: 0.2, 3: 1.0 / 6.0}
 NOT_SO_NAMED = frozenset(
     {"hard_sigmoid", "gelu_tanh", "threshold"}
     | {"abs", "negative", "square", "sqrt", "rsqrt", "reciprocal", "expm1", "log", "log1p"}
+    | {"clip", "affine", "scaled_tanh", "erf", "sign", "floor", "ceil", "round"}
 )
 #: functions by the name that Keras writes
 FUNCTIONS: dict[str, Activation] = {
