@@ -44,7 +44,8 @@ class FeedbackStream(Stream):
         Raises
         ------
         BadInput
-            Wrong shape, dtype or token id, or a network that gives no step, or several, for one. The state is unchanged.
+            Wrong shape, dtype or token id, or a network that gives no step, or several, for one. The state is
+            unchanged.
         Closed, StreamBusy
         """
         with self._alone():

@@ -72,6 +72,7 @@ class Port:
     def plain(cls, value: TensorSpec, name: str | None = None) -> Port:
         """The port that shows a value as it is, but for its name.
 
+        >>> from fastgru.graph import tensor_spec
         >>> Port.plain(tensor_spec("x", None, (4,)), "X")
         Port(name='X', sizes=(4,), axes=((0,), (1,), (2,)), dtype=None)
         """
@@ -107,6 +108,7 @@ class Port:
         ``"features"`` is the last of `sizes` where it stands as an axis by itself; ``"axisN"``, at place N, are further
         sizes, axes of size 1 and merged ones.
 
+        >>> from fastgru.graph import tensor_spec
         >>> Port("Y", (8,), ((1,), (), (0,), (2,))).spec(tensor_spec("gru", None, (8,)))
         TensorSpec(name='Y', shape=(None, 1, None, 8), dtype='float32', axes=('time', 'axis1', 'batch', 'features'))
         """
@@ -134,6 +136,7 @@ class Port:
         value : TensorSpec
             The value behind the port.
 
+        >>> from fastgru.graph import tensor_spec
         >>> x = np.zeros((5, 2, 3), np.float32)                                # (time, batch, features)
         >>> Port("X", (3,), ((1,), (0,), (2,))).to_value(x, tensor_spec("x", None, (3,))).strides
         (12, 24, 4)
