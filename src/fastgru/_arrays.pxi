@@ -43,7 +43,7 @@ def _check_shape(array, shape, spec, expected):
     got = array.shape
     if len(got) != len(shape):
         hint = ""
-        if len(got) == len(shape) - 1:
+        if len(got) == len(shape) - 1 and spec.axes[:1] == ("batch",):
             hint = "; for a batch of one use x[None]"
         elif len(got) == len(shape) + 1 and got[-1] == 1:
             hint = "; drop the last axis with x[..., 0]"
@@ -51,6 +51,14 @@ def _check_shape(array, shape, spec, expected):
     for size, want, word in zip(got, shape, [w for w in spec.axes if len(spec.axes) == len(shape) or w != "time"]):
         if want is not None and size != want:
             raise BadInput(f"{expected}; got shape {got}: {word} should be {want}, not {size}")
+
+
+def checked_array(x, spec):
+    """x as an array of numbers of the shape that `spec` says; the user's own where it is one."""
+    expected = _expected(spec, spec.shape)
+    array = as_array(x, expected)
+    _check_shape(array, spec.shape, spec, expected)
+    return array
 
 
 cdef cnp.ndarray as_floats(cnp.ndarray array, object spec):

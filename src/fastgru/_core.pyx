@@ -12,6 +12,7 @@ from cpython.object cimport PyObject
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 

@@ -62,6 +62,10 @@ cdef InputInfo info_of(object spec) except *:
     return info
 
 
+cdef object renamed(object spec, object name):
+    return spec if spec.name == name else replace(spec, name=name)
+
+
 cdef class Plan:
     """A Graph compiled for this machine. Immutable; may be used by any number of Runners at once.
 
@@ -76,7 +80,7 @@ cdef class Plan:
 
     cdef fg_plan *plan
     cdef readonly object graph
-    cdef readonly tuple inputs, outputs
+    cdef readonly tuple inputs, outputs  # as the core lays them out, under the names that callers see
     cdef readonly bint causal, blas
     cdef readonly double cost
     cdef dict ids
@@ -108,8 +112,8 @@ cdef class Plan:
             self.read.update(layer.masks.values())
         check(fg_plan_new(len(self.ids), <const char *>name if isa is not None else NULL,
                           FG_MATMUL_BLAS if blas else FG_MATMUL_AUTO, &self.plan))
-        self.inputs = graph.inputs
-        self.outputs = tuple(graph.specs[value] for value in graph.outputs)
+        self.inputs = tuple(map(renamed, graph.inputs, graph.input_names))
+        self.outputs = tuple(renamed(graph.specs[value], name) for value, name in zip(graph.outputs, graph.output_names))
         self._add_inputs()
         for layer in graph.layers:
             self._add_layer(layer)
@@ -127,7 +131,7 @@ cdef class Plan:
         self.info = <InputInfo *>calloc(len(self.inputs), sizeof(InputInfo))
         if self.info == NULL:
             raise MemoryError()
-        for i, spec in enumerate(self.inputs):
+        for i, spec in enumerate(self.graph.inputs):
             self.info[i] = info_of(spec)
             memset(&c, 0, sizeof(c))
             c.kind = FG_TOKENS if spec.dtype == "int32" else FG_INPUT
@@ -185,7 +189,7 @@ cdef class Plan:
         if computed > limit:
             raise BadModelFile(f"{layer.kind} layer {layer.name!r}: {layer.inputs[0]!r} holds ids below {computed}, "
                                f"but the vocabulary has {limit}")
-        for i, spec in enumerate(self.inputs):
+        for i, spec in enumerate(self.graph.inputs):
             if self.ids[spec.name] == self.ids[layer.inputs[0]]:
                 self.info[i].limit = min(self.info[i].limit, limit)
 
@@ -201,13 +205,13 @@ cdef class Plan:
         if values == NULL:
             raise MemoryError()
         try:
-            for i, spec in enumerate(self.outputs):
-                values[i] = self.ids[spec.name]
+            for i, value in enumerate(self.graph.outputs):
+                values[i] = self.ids[value]
             check(fg_plan_finish(self.plan, values, n))
         finally:
             free(values)
         self.output_info = info_of(self.outputs[0])
-        self.output = self.ids[self.outputs[0].name]
+        self.output = self.ids[self.graph.outputs[0]]
         self.is_simple = len(self.inputs) == n == 1 and self.info[0].sequence and self.outputs[0].dtype == "float32"
 
     @property

@@ -61,8 +61,8 @@ cdef class Runner:
     cdef readonly Plan plan
     cdef readonly int64_t batch_size
     cdef readonly int threads
-    cdef dict static
-    cdef dict mask_drops
+    cdef readonly dict static
+    cdef readonly dict mask_drops
     cdef fg_state *state
     cdef fg_view *views
     cdef fg_view *results
@@ -297,7 +297,7 @@ cdef class Runner:
             array = self._output(lead + info.inner, sizes, call.batch * elements)
         else:
             if not cnp.PyArray_CheckExact(out) or not is_like(<cnp.ndarray>out, lead + info.inner, sizes):
-                _given_output(out, plan.outputs[0], tuple([sizes[axis] for axis in range(lead + info.inner)]), np.float32)
+                check_output(out, plan.outputs[0], tuple([sizes[axis] for axis in range(lead + info.inner)]), np.float32)
             array = <cnp.ndarray>out
             if overlaps(array, &self.views[0], call.batch):
                 raise BadInput("out= overlaps the input")
@@ -349,12 +349,14 @@ cdef class Runner:
         finally:
             self.busy = False
 
-    def _run(self, tuple arrays, lengths, mask, int threads, out, bint one_step, int64_t expected=-1, bint begins=False):
+    def _run(self, tuple arrays, lengths, mask, int threads, out, bint one_step, int64_t expected=-1, bint begins=False,
+             bint whole=False):
         """Run the inputs, given in the order of the plan's, from where the state stands; returns a tuple of outputs.
 
         With one_step sequence inputs and outputs have no time axis. `lengths` and `mask` hold for every sequence input.
         Lengths or masks in a dict hold for the inputs that it names. `expected` is the number of rows that a stream
-        has, or -1; `begins` as in fg_call. The caller has the runner to itself.
+        has, or -1; the steps that it gets are some of a sequence's unless `whole`; `begins` as in fg_call. `out` may
+        hold, for each output, an array, None or a function of shape and dtype that gives one at any batch and time stride. The caller has the runner to itself.
         """
         cdef Plan plan = self.plan
         cdef fg_call call
@@ -368,7 +370,7 @@ cdef class Runner:
         call.begins = begins
         for i in range(len(plan.inputs)):
             spec = plan.inputs[i]
-            array = checked_input(arrays[i], spec, one_step, plan.info[i].limit, expected >= 0)
+            array = checked_input(arrays[i], spec, one_step, plan.info[i].limit, expected >= 0 and not whole)
             alive.append(array)
             checked.append(array)
             rows = cnp.PyArray_DIM(array, 0)
@@ -415,15 +417,15 @@ cdef class Runner:
         """Sequences that the network reads side by side have one number of steps."""
         cdef Plan plan = self.plan
         sequences = [spec for spec in plan.inputs if spec.is_sequence]
-        steps = {}
+        steps, ids = {}, {}
         view = 0
-        for spec in plan.inputs:
-            steps[spec.name] = self.steps[view]
+        for spec, value in zip(plan.inputs, plan.graph.inputs):
+            steps[spec.name], ids[spec.name] = self.steps[view], plan.ids[value.name]
             view += 1 + spec.is_sequence
         for i, one in enumerate(sequences):
             for other in sequences[:i]:
                 if (steps[one.name] != steps[other.name]
-                        and fg_plan_same_steps(plan.plan, plan.ids[one.name], plan.ids[other.name])):
+                        and fg_plan_same_steps(plan.plan, ids[one.name], ids[other.name])):
                     raise BadInput(f"input {one.name!r} has {steps[one.name]} steps, "
                                    f"but {other.name!r}, which it goes with, {steps[other.name]}")
         return 0
@@ -454,15 +456,17 @@ cdef class Runner:
             timed = spec.is_sequence and not one_step
             shape = (batch, *spec.inner)
             if timed:
-                steps = fg_plan_steps(plan.plan, plan.ids[spec.name], call)
+                steps = fg_plan_steps(plan.plan, plan.ids[plan.graph.outputs[i]], call)
                 if steps < 0:
                     raise misfit(plan, call)
                 shape = (batch, steps, *spec.inner)
             dtype = np.dtype(spec.dtype)
             if given[i] is None:
                 array = np.empty(shape, dtype)
+            elif callable(given[i]):  # tells where a value of that shape should be written
+                array = given[i](shape, dtype)
             else:
-                array = _given_output(given[i], spec, shape, dtype)
+                array = check_output(given[i], spec, shape, dtype)
                 if any(np.may_share_memory(array, other) for other in alive):
                     raise BadInput(f"out= for {spec.name!r} overlaps another array of this call")
             size = array.itemsize
@@ -590,7 +594,8 @@ cdef cnp.ndarray checked_input(object x, object spec, bint one_step, int64_t lim
     return as_ids(array, limit, spec, shape) if spec.dtype == "int32" else as_floats(array, spec)
 
 
-def _given_output(array, spec, shape, dtype):
+def check_output(array, spec, shape, dtype):
+    """The array that a caller gives for an output; BadInput unless it is a plain one of that shape and dtype."""
     if not isinstance(array, np.ndarray) or array.dtype != dtype or array.shape != shape or not array.flags.writeable:
         got = f"{array.dtype} of shape {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
         raise BadInput(f"out= for {spec.name!r} should be a writable {np.dtype(dtype).name} array of shape {shape}; got {got}")

@@ -4,7 +4,8 @@ Tensors are named ``layer/field``; those of a network inside a layer ``outer/lay
 holds, as strings:
 
 - ``fastgru_format``: the version of this layout. Older versions always load, a newer one is refused by name;
-- ``graph``: the JSON of `Graph.structure`;
+- ``graph``: the JSON of `Graph.structure`. Of format 2 are files whose networks have ports, states or attributes of
+  layers that readers of format 1 do not know; all others stay of format 1;
 - ``notes``: a JSON list of strings;
 - ``text``: the JSON of `Graph.text`, absent where the network has none.
 
@@ -23,7 +24,7 @@ import json
 import math
 import mmap
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -31,8 +32,9 @@ import numpy as np
 
 from .errors import BadModelFile
 from .graph import LAYERS, MAX_DEPTH, Activation, Array, Graph, Layer, TensorSpec, TimeDistributed, layer_from
+from .ports import Port
 
-FORMAT = 1
+FORMAT = 2
 #: the limit of the safetensors specification
 MAX_HEADER = 100_000_000
 MAX_SIZE = 2**31 - 1
@@ -75,7 +77,7 @@ def write(graph: Graph, path: str | os.PathLike[str]) -> None:
         if tensor.dtype != np.float32:
             raise BadModelFile(f"{os.fspath(path)}: tensor {name!r} should be float32, is {tensor.dtype}")
     metadata = {
-        "fastgru_format": str(FORMAT),
+        "fastgru_format": str(_format_of(graph)),
         "graph": json.dumps(graph.structure()),
         "notes": json.dumps(list(graph.notes)),
     }
@@ -209,6 +211,17 @@ def _graph_of(metadata: Mapping[str, str], tensors: Mapping[str, Array]) -> Grap
     return graph
 
 
+#: what the JSON of a network has only where there are ports or states
+_PORT_FIELDS = {"input_ports", "output_ports", "states"}
+
+
+def _format_of(graph: Graph) -> int:
+    """The oldest format whose readers know all that the network has."""
+    later = any(set(layer.later_fields) & set(layer.attributes) for layer in graph.layers)
+    inside = (_format_of(layer.graph) for layer in graph.layers if isinstance(layer, TimeDistributed))
+    return 2 if graph.has_ports or graph.states or later else max(inside, default=1)
+
+
 def _network(
     structure: Any,
     what: str,
@@ -220,12 +233,28 @@ def _network(
     """The network of the file or, at a `place`, that of a layer: the last of these names, inside the ones before it."""
     if len(place) >= MAX_DEPTH:
         raise BadModelFile(f"{what}: more than {MAX_DEPTH} networks stand inside each other")
-    fields = _object(structure, what, {"name", "inputs", "layers", "outputs"})
+    fields = _object(structure, what, {"name", "inputs", "layers", "outputs"}, set() if place else _PORT_FIELDS)
     for key, hint in (("name", str), ("inputs", list), ("layers", list), ("outputs", tuple[str, ...])):
         _expect(f"the {what}'s {key}", fields[key], hint)
+    for key in _PORT_FIELDS & set(fields):
+        _expect(f"the {what}'s {key}", fields[key], list)
+    if not all(_fits(pair, tuple[str, str]) and len(pair) == 2 for pair in fields.get("states", ())):
+        raise BadModelFile(f"the {what}'s states should be pairs of names, are {_short(fields['states'])}")
     inputs = tuple(_input(entry) for entry in fields["inputs"])
     layers = tuple(_layer(entry, by_layer, place) for entry in fields["layers"])
-    return Graph(inputs, layers, tuple(fields["outputs"]), fields["name"], notes, text)
+    ports = {key: tuple(map(_port, fields[key])) for key in ("input_ports", "output_ports") if key in fields}
+    states = tuple(map(tuple, fields.get("states", ())))
+    return Graph(inputs, layers, tuple(fields["outputs"]), fields["name"], notes, text, states=states, **ports)
+
+
+def _port(entry: Any) -> Port | None:
+    if entry is None:
+        return None
+    hints = _hints(Port)
+    fields = _object(entry, "a port", set(hints))
+    for key, hint in hints.items():
+        _expect(f"a port's {key}", fields[key], hint)
+    return Port(fields["name"], tuple(fields["sizes"]), tuple(map(tuple, fields["axes"])), fields["dtype"])
 
 
 def _input(entry: Any) -> TensorSpec:
@@ -277,8 +306,8 @@ def _json(text: str | bytes, what: str) -> Any:
         raise BadModelFile(f"its {what} is no JSON: {error}") from None
 
 
-def _object(value: Any, what: str, keys: set[str]) -> dict[str, Any]:
-    if not isinstance(value, dict) or set(value) != keys:
+def _object(value: Any, what: str, keys: set[str], optional: Collection[str] = ()) -> dict[str, Any]:
+    if not isinstance(value, dict) or set(value).difference(optional) != keys:
         raise BadModelFile(f"{what} should be an object of {', '.join(sorted(keys))}, is {_short(value)}")
     return value
 

@@ -10,8 +10,8 @@ Values and their names
   gives ``mask=`` or ``lengths=``, otherwise all true);
 - a layer ``l`` defines the value ``l``; a GRU also ``l:state``, its last hidden state (batch, units); an Embedding,
   a Masking and a TimeDistributed whose network makes one also the mask ``l:mask``; an Attention, if asked to, its
-  weights ``l:scores``. A JoinMasks and a StepMask are masks themselves. Only those names may be used in ``mask``, ``inputs`` and
-  ``outputs``.
+  weights ``l:scores``. A JoinMasks and a StepMask are masks themselves. Only those names may be used in ``mask``,
+  ``inputs`` and ``outputs``.
 
 A value's shape is ``(batch, time, features, …)`` where it is a sequence, else ``(batch, features, …)``.
 
@@ -39,6 +39,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,7 @@ from .errors import BadModelFile
 from .layers import *  # noqa: F403
 from .layers import LAYERS, Array, Layer, TensorSpec, TimeDistributed
 from .layers.base import mask_of, plain, unplain
-from .ports import Port
+from .ports import Port, caller_name, check_ports, state_fault
 
 #: how many networks may stand inside each other
 MAX_DEPTH = 4
@@ -77,7 +78,7 @@ class Graph:
     Raises
     ------
     BadModelFile
-        Where names clash, a value is read before it is defined, or shapes do not fit.
+        Where names clash, a value is read before it is defined, or shapes, ports or states do not fit.
 
     Examples
     --------
@@ -110,6 +111,42 @@ class Graph:
             if places & claimed:
                 raise BadModelFile(f"the name {min(places & claimed)!r} stands for two layers, one inside another")
             claimed |= places
+        self._check_ports()
+
+    def _check_ports(self) -> None:
+        if not (self.input_ports or self.output_ports or self.states):
+            return
+        inputs, outputs = self.ported_inputs, self.ported_outputs
+        check_ports("input", self.inputs, self.input_ports or (None,) * len(inputs), True)
+        check_ports("output", [spec for spec, _ in outputs], self.output_ports or (None,) * len(outputs), False)
+        fault = state_fault(self.states, inputs, outputs)
+        if fault is not None:
+            raise BadModelFile(fault)
+
+    @property
+    def has_ports(self) -> bool:
+        """Whether callers see any input or output otherwise than the Graph."""
+        return any(port is not None for port in (*self.input_ports, *self.output_ports))
+
+    @property
+    def ported_inputs(self) -> tuple[tuple[TensorSpec, Port | None], ...]:
+        """Each input with its port."""
+        return tuple(zip_longest(self.inputs, self.input_ports))
+
+    @property
+    def ported_outputs(self) -> tuple[tuple[TensorSpec, Port | None], ...]:
+        """Each output with its port."""
+        return tuple(zip_longest((self.specs[value] for value in self.outputs), self.output_ports))
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """The inputs' names as callers see them."""
+        return tuple(caller_name(spec.name, port) for spec, port in self.ported_inputs)
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The outputs' names as callers see them."""
+        return tuple(caller_name(spec.name, port) for spec, port in self.ported_outputs)
 
     @cached_property
     def specs(self) -> dict[str, TensorSpec]:
@@ -166,13 +203,20 @@ class Graph:
         return sum(value.size for _, value in self.tensors)
 
     def structure(self) -> dict[str, Any]:
-        """The Graph without its tensors, notes and text, as plain values that JSON can hold."""
-        return {
+        """The Graph without its tensors, notes and text, as plain values that JSON can hold; ports and states only
+        where there are any."""
+        fields: dict[str, Any] = {
             "name": self.name,
             "inputs": [plain(spec) for spec in self.inputs],
             "layers": [{"kind": layer.kind, **layer.attributes} for layer in self.layers],
             "outputs": list(self.outputs),
         }
+        if self.has_ports:
+            for key, ported in (("input_ports", self.ported_inputs), ("output_ports", self.ported_outputs)):
+                fields[key] = [None if port is None else port.to_json() for _, port in ported]
+        if self.states:
+            fields["states"] = plain(self.states)
+        return fields
 
     @cached_property
     def fingerprint(self) -> str:

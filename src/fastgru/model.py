@@ -26,7 +26,9 @@ from .graph import (
     TensorSpec,
     TimeDistributed,
 )  # fmt: skip
-from .stream import Stream, open_stream
+from .layout import Layout, Rows
+from .stream import Stream
+from .streaming import open_stream
 
 if TYPE_CHECKING:
     from .text import FrontEnd
@@ -80,6 +82,7 @@ class Model:
         self._options = {"dtype": dtype, "threads": threads, "matmul": matmul}
         self._plan = core.Plan(graph, engine.wanted_isa(), matmul == "blas")
         self._pool: list[Any] = []
+        self._layout = Layout.of(graph)
         self._mask_drops = mask_drops(graph)
         self._front_end = _front_end(graph)
 
@@ -95,23 +98,26 @@ class Model:
         ----------
         *inputs : array, or one dict of arrays by name
             In the order of `inputs`: (batch, time, features) float, (batch, time) token ids, or (batch, …) without
-            time, lengths (batch,) among them. Inputs that the network does not read side by side may differ in their numbers of steps.
+            time, lengths (batch,) among them. Inputs that the network does not read side by side may differ in their
+            numbers of steps.
             C-contiguous float32 and int32 are the fast path; other dtypes, strides and whole-numbered float ids are
-            converted. Where `front_end` has an encoder for an input: also the strings or numbers that it takes.
+            converted. A network with ports takes the shapes that `inputs` says, in place where strides can express
+            that. Where `front_end` has an encoder for an input: also the strings or numbers that it takes.
         lengths : array of int (batch,), or a dict of them by input, optional
-            Steps of each row; those at or past a row's length are masked. An array holds for every input with a time
-            axis, a dict for those that it names.
+            Steps of each row, always batch first; those at or past a row's length are masked. An array holds for every
+            input with a time axis, a dict for those that it names.
         mask : array of bool (batch, time), or a dict of them by input, optional
             False: masked. Holes and left padding are fine. ANDed with `lengths` and with the network's own masks.
         threads : int, optional
             Upper bound for this call.
         out : array or tuple of arrays, optional
-            C-contiguous float32 to write the outputs to.
+            C-contiguous arrays to write the outputs to, of the shapes and dtypes that `outputs` says.
 
         Returns
         -------
         array or tuple of arrays
-            float32, but bool where an output is a mask and int32 where it holds ids; in the order of `outputs`.
+            C-contiguous float32, but bool where an output is a mask and int32 where it holds ids, unless `outputs` says
+            otherwise; in the order of `outputs`.
 
         Raises
         ------
@@ -132,17 +138,20 @@ class Model:
             runner = self._pool.pop()
         except IndexError:
             runner = core.Runner(plan)
-        results = runner._run_fresh(inputs, lengths, mask, limit, out)
+        if self._layout is None:
+            results = runner._run_fresh(inputs, lengths, mask, limit, out)
+        else:
+            results = self._layout.run(runner, inputs, lengths, mask, limit, out)
         if len(self._pool) < _POOL:
             self._pool.append(runner)
         return results[0] if len(results) == 1 else results
 
     def predict_iter(self, x: Any, batch_size: int = 256, lengths: Any = None, mask: Any = None) -> Iterator[Any]:
-        """Yield the outputs batch by batch; parameters as `predict`."""
+        """Yield the outputs batch by batch; parameters as `predict`. Rows are those of the batch axis of `inputs`,
+        wherever it stands; an input without one goes whole into each call."""
         batch_size = engine.whole_number(batch_size, "batch_size")
-        if isinstance(x, list) and x and isinstance(x[0], (str, bytes)):  # rows, not batches
-            x = np.array(x, object)
-        if not isinstance(x, (Mapping, tuple)) and not hasattr(x, "__array__"):
+        given = self._named(x)
+        if given is None:
             if lengths is not None or mask is not None:
                 raise BadInput("lengths and mask go with whole arrays, not with an iterable of batches")
             if not isinstance(x, Iterable) or isinstance(x, (str, bytes)):
@@ -150,23 +159,12 @@ class Model:
             for batch in x:
                 yield self(*batch) if isinstance(batch, tuple) else self(batch)
             return
-        arrays = list(x.values()) if isinstance(x, Mapping) else list(x) if isinstance(x, tuple) else [x]
-        names = list(x) if isinstance(x, Mapping) else [spec.name for spec in self.inputs]
-        for name, array in zip(names, arrays, strict=False):
-            if not np.ndim(array):
-                raise BadInput(f"input {name!r} should be an array with a batch axis, has shape ()")
-        if len(arrays) != len(names) or len({len(array) for array in arrays}) != 1:
-            raise BadInput(f"expected {len(names)} inputs of one number of rows, got rows {[len(a) for a in arrays]}")
-        count = len(arrays[0])
+        rows = self._rows
+        count = rows.count(given)
         lengths, mask = _rows_of(lengths, "lengths", count), _rows_of(mask, "mask", count)
         for first in range(0, max(count, 1), batch_size):
             part = slice(first, first + batch_size)
-            chosen = {name: array[part] for name, array in zip(names, arrays, strict=True)}
-            yield self(
-                chosen,
-                lengths=_part_of(lengths, part),
-                mask=_part_of(mask, part),
-            )
+            yield self(rows.part(given, part), lengths=_part_of(lengths, part), mask=_part_of(mask, part))
 
     def predict(
         self, x: Any, batch_size: int = 256, progress: bool = False, lengths: Any = None, mask: Any = None
@@ -192,16 +190,44 @@ class Model:
         """
         batches: Iterable[Any] = self.predict_iter(x, batch_size, lengths, mask)
         if progress:
-            batches = _with_progress(batches, x, batch_size)
+            given = self._named(x)
+            batches = _with_progress(batches, None if given is None else -(-self._rows.count(given) // batch_size))
         results = list(batches)
         if not results:
             raise BadInput("an iterable of batches should give at least one batch")
+        rows = self._rows
         if len(self.outputs) == 1:
-            return np.concatenate(results)
-        return tuple(np.concatenate(parts) for parts in zip(*results, strict=True))
+            return rows.joined(0, results)
+        return tuple(rows.joined(place, parts) for place, parts in enumerate(zip(*results, strict=True)))
 
-    def stream(self, batch_size: int = 1, threads: int = 1, inputs: Mapping[str, Any] | None = None) -> Stream:
+    def _named(self, x: Any) -> dict[str, Any] | None:
+        """Whole inputs that `predict` is given, by name; None where x is no array, dict or tuple of arrays."""
+        if isinstance(x, list) and x and isinstance(x[0], (str, bytes)):  # rows, not batches
+            x = np.array(x, object)
+        if isinstance(x, Mapping):
+            return dict(x)
+        if not isinstance(x, tuple) and not hasattr(x, "__array__"):
+            return None
+        arrays, names = x if isinstance(x, tuple) else (x,), [spec.name for spec in self.inputs]
+        if len(arrays) != len(names):
+            raise BadInput(f"expected {len(names)} inputs of one number of rows, got {len(arrays)}")
+        return dict(zip(names, arrays, strict=True))
+
+    @property
+    def _rows(self) -> Rows:
+        return Rows(self.inputs, self.outputs, [port for _, port in self.graph.ported_outputs])
+
+    def stream(
+        self,
+        batch_size: int = 1,
+        threads: int = 1,
+        inputs: Mapping[str, Any] | None = None,
+        state: Mapping[str, str] | None = None,
+    ) -> Stream:
         """A running batch of sequences with its own state; it takes numbers (token ids), never texts.
+
+        A Stream is batch first, whatever the layout of the network's ports, and knows inputs and outputs by the names
+        of `inputs` and `outputs`.
 
         Parameters
         ----------
@@ -209,29 +235,34 @@ class Model:
         threads : int
             Upper bound of the threads of one of its calls.
         inputs : dict, optional
-            The network's inputs without a time axis (initial states among them), by name.
+            The network's inputs without a time axis (initial states among them), by name, as `inputs` says.
+        state : dict, optional
+            Inputs that are fed with outputs of the call before, ``{"h_in": "h_out"}``. They begin at zero unless
+            `inputs` gives them, and the outputs are not returned, unless there are no others. Default: what the
+            network's file says (`Graph.states`); ``{}``: none. `Stream.states` tells what is carried and how.
 
         Raises
         ------
         UnsupportedModel
             The network looks ahead or must see the whole sequence; names the layers.
         BadInput
-            A wrong batch_size, or inputs that are missing or not the network's.
+            A wrong batch_size, inputs that are missing or not the network's, or a state whose names are not, or whose
+            shapes differ.
         """
-        return open_stream(self._plan, batch_size, threads, inputs, self._mask_drops)
+        return open_stream(self._plan, batch_size, threads, inputs, self._mask_drops, self._layout, state)
 
     # ---- facts
     # --------------------------------------------------------------------------------------------------------
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
-        """Name, shape, dtype and axes of each input."""
-        return self._plan.inputs  # type: ignore[no-any-return]
+        """Name, shape, dtype and axes of each input, as callers see them."""
+        return self._plan.inputs if self._layout is None else self._layout.inputs  # type: ignore[no-any-return]
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
-        """Name, shape, dtype and axes of each output."""
-        return self._plan.outputs  # type: ignore[no-any-return]
+        """Name, shape, dtype and axes of each output, as callers see them."""
+        return self._plan.outputs if self._layout is None else self._layout.outputs  # type: ignore[no-any-return]
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -261,11 +292,15 @@ class Model:
             count = sum(value.size for value in layer.tensors.values())
             spec = self.graph.specs[layer.name]
             rows.append((layer.name, layer.kind, _shape(spec), f"{count:,}", f"{layer_cost(layer, self.graph):,}"))
+        ported = zip(self.outputs, self.graph.ported_outputs, strict=True)
+        rows += [(spec.name, "Output", _shape(spec), "", "") for spec, (_, port) in ported if port is not None]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = [_table_line(row, widths) for row in rows]
         lines.insert(1, "  ".join("─" * width for width in widths))
         encoders = self._front_end.inputs if self._front_end is not None else {}
         lines += [f"input {name!r} {encoder.describe()}" for name, encoder in encoders.items()]
+        for source, target in self.graph.states:
+            lines.append(f"input {source!r} takes what output {target!r} gave before; a Stream carries it")
         cost = sum(layer_cost(layer, self.graph) for layer in self.graph.layers)
         total = f"{self.graph.parameters:,} parameters, {cost:,} multiply-adds per row and step"
         return "\n".join([self.graph.name, *lines, f"{total}, {self.isa} kernels"]).lstrip("\n")
@@ -390,9 +425,10 @@ def _steps(layer: Layer, graph: Graph) -> int:
 
 
 def mask_drops(graph: Graph) -> dict[str, str]:
-    """What to say to a caller who gives lengths or a mask of an input, by the names of those inputs whose mask does not
+    """What to say to a caller who gives lengths or a mask of an input, by callers' names of those whose mask does not
     reach every layer that runs along its steps, or without such a layer the output."""
-    drops = {spec.name: _mask_drop(graph, spec.name) for spec in graph.inputs if spec.is_sequence}
+    named = zip(graph.input_names, graph.inputs, strict=True)
+    drops = {name: _mask_drop(graph, spec.name) for name, spec in named if spec.is_sequence}
     return {
         name: f"lengths and mask of {name!r} would be without effect: {layer.kind} layer {layer.name!r} drops the mask"
         for name, layer in drops.items()
@@ -464,15 +500,13 @@ def _part_of(value: Any, rows: slice) -> Any:
     return None if value is None else value[rows]
 
 
-def _with_progress(batches: Iterable[Any], x: Any, batch_size: int) -> Iterable[Any]:
+def _with_progress(batches: Iterable[Any], total: int | None) -> Iterable[Any]:
     try:
         from rich.progress import track
     except ImportError:
         from .errors import MissingExtra
 
         raise MissingExtra.of("rich", "cli", "predict(progress=True)") from None
-    first = next(iter(x.values())) if isinstance(x, Mapping) else x[0] if isinstance(x, tuple) else x
-    total = -(-len(first) // batch_size) if hasattr(first, "__array__") else None
     return track(batches, description="predict", total=total)
 
 

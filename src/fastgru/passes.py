@@ -27,6 +27,7 @@ from .graph import (
     TensorSpec,
     TimeDistributed,
 )  # fmt: skip
+from .ports import Port
 
 
 def apply(graph: Graph) -> Graph:
@@ -70,7 +71,8 @@ def _apply_to(layer: Layer) -> Layer:
 def drop_identities(graph: Graph) -> Graph:
     """Remove Identity layers; whoever read one reads its input instead.
 
-    An output that was an Identity's value becomes the value behind it and takes that name. An Identity at which a mask
+    An output that was an Identity's value becomes the value behind it and takes that name, or in a network with ports
+    or states a port of its own, so that callers see it as before. An Identity at which a mask
     ends becomes a linear Activate, so that it can still be named as the one who dropped the mask.
 
     Parameters
@@ -92,7 +94,12 @@ def drop_identities(graph: Graph) -> Graph:
         else:
             kept.append(_reading(layer, behind))
     outputs = tuple(behind.get(name, name) for name in graph.outputs)
-    return dataclasses.replace(graph, layers=tuple(kept), outputs=outputs)
+    ports = graph.output_ports
+    if graph.has_ports or graph.states:
+        renamed = [spec.name in behind and port is None for spec, port in graph.ported_outputs]
+        pairs = zip(graph.ported_outputs, renamed, strict=True)
+        ports = tuple(Port.plain(spec) if is_renamed else port for (spec, port), is_renamed in pairs)
+    return dataclasses.replace(graph, layers=tuple(kept), outputs=outputs, output_ports=ports)
 
 
 def _reading(layer: Layer, behind: Mapping[str, str]) -> Layer:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import engine
 from ._openmp import core
-from .errors import BadInput, StateMismatch, UnsupportedModel
+from .errors import BadInput, StateMismatch
 from .graph import (
     GRU,
     Attention,
@@ -37,6 +36,23 @@ from .graph import (
 Rows = int | Sequence[int] | None
 
 
+class Carried(NamedTuple):
+    """An input that a Stream feeds with an output of the call before.
+
+    Attributes
+    ----------
+    input, output : str
+    how : {"native", "feedback"}
+        ``"native"``: the input is where GRUs begin and the output where they end, so that the Stream's own state
+        stands for both, and chunks give what the whole sequence gives, to the bit. ``"feedback"``: each call is a
+        plain call of the network, which is given what the one before it gave.
+    """
+
+    input: str
+    output: str
+    how: str
+
+
 class Stream(core.Runner):
     """A batch of sequences that run step by step or in chunks, each call going on where the last one ended.
 
@@ -49,7 +65,11 @@ class Stream(core.Runner):
         Number of rows, each a sequence of its own.
     threads : int
         Upper bound of the threads of one call.
+    states : tuple of Carried
+        The inputs that it feeds with outputs of the call before, and how.
     """
+
+    states: tuple[Carried, ...] = ()
 
     def reset(self, rows: Rows = None) -> None:
         """Set rows (all, if None) back to the network's own initial state."""
@@ -66,6 +86,7 @@ class Stream(core.Runner):
             ``"layer/h"``: (rows, units) float32 for each GRU layer, and ``"layer/last_output"`` where it can be masked;
             with `zero_state_without_steps` ``"layer/has_run"``: (rows,), 1 where a row has had an unmasked step, else
             0. ``"layer/steps"``: (rows,) int32 for each StepMask, the steps so far.
+            An input of `states` stands under its own name for what it feeds: (rows, …).
         """
         with self._alone():
             chosen = self._rows(rows)
@@ -102,21 +123,27 @@ class Stream(core.Runner):
             self._replace(state, self._rows(rows))
 
     def _replace(self, state: Any, chosen: list[int]) -> None:
-        expected: dict[str, tuple[int, ...]] = {}
+        expected, got = self._shapes(len(chosen)), _as_state(state)
+        shown = {key: value.shape for key, value in got.items()}
+        if shown != expected:
+            raise StateMismatch(f"this network's state is {expected}, the one given is {shown}")
+        self._put(got, chosen)
+
+    def _shapes(self, rows: int) -> dict[str, tuple[int, ...]]:
+        shapes: dict[str, tuple[int, ...]] = {}
         for layer in _keepers(self.plan.graph):
             if isinstance(layer, StepMask):
-                expected[f"{layer.name}/steps"] = (len(chosen),)
+                shapes[f"{layer.name}/steps"] = (rows,)
                 continue
-            expected[f"{layer.name}/h"] = (len(chosen), layer.units)
+            shapes[f"{layer.name}/h"] = (rows, layer.units)
             if _keeps_output(layer):
-                expected[f"{layer.name}/last_output"] = (len(chosen), layer.units)
+                shapes[f"{layer.name}/last_output"] = (rows, layer.units)
             if layer.zero_state_without_steps:
-                expected[f"{layer.name}/has_run"] = (len(chosen),)
-        got = _as_state(state)
-        if {key: value.shape for key, value in got.items()} != expected:
-            shown = {key: value.shape for key, value in got.items()}
-            raise StateMismatch(f"this network's state is {expected}, the one given is {shown}")
-        found = {layer.name: _carried(layer, got) for layer in _keepers(self.plan.graph)}
+                shapes[f"{layer.name}/has_run"] = (rows,)
+        return shapes
+
+    def _put(self, state: Mapping[str, np.ndarray], chosen: list[int]) -> None:
+        found = {layer.name: _carried(layer, state) for layer in _keepers(self.plan.graph)}
         for name, (h, marks) in found.items():
             for i, row in enumerate(chosen):
                 self._set_state(name, row, h[i], marks[i])
@@ -129,7 +156,8 @@ class Stream(core.Runner):
         self.close()
 
     def __repr__(self) -> str:
-        return f"<fastgru.Stream of {self.plan.graph.name!r}: {self.batch_size} rows>"
+        carried = "".join(f", {name!r} from {output!r} ({how})" for name, output, how in self.states)
+        return f"<fastgru.Stream of {self.plan.graph.name!r}: {self.batch_size} rows{carried}>"
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -147,24 +175,6 @@ class Stream(core.Runner):
             if isinstance(row, bool) or not isinstance(row, (int, np.integer)) or not 0 <= row < self.batch_size:
                 raise BadInput(f"rows should be whole numbers from 0 to {self.batch_size - 1}, got {row!r}")
         return [int(row) for row in given]
-
-
-def open_stream(
-    plan: Any, batch_size: int, threads: int, inputs: Mapping[str, Any] | None, mask_drops: dict[str, str]
-) -> Stream:
-    """A Stream, after the checks that a network can stream and that the inputs without time are all there."""
-    reasons = streaming_obstacles(plan.graph)
-    if not reasons and not plan.causal:  # the core's own word, should a new layer be missing from the list
-        reasons = ["the network must see the whole sequence, so it cannot stream"]
-    if reasons:
-        raise UnsupportedModel(reasons)
-    rows = engine.whole_number(batch_size, "batch_size")
-    names = [spec.name for spec in plan.inputs if not spec.is_sequence]
-    given = {} if inputs is None else inputs
-    if not isinstance(given, Mapping) or set(given) != set(names):
-        got = sorted(given) if isinstance(given, Mapping) else type(given).__name__
-        raise BadInput(f"stream(inputs=…) should be a dict of the inputs without time, {names}; got {got}")
-    return Stream(plan, rows, engine.thread_limit(threads), dict(given), mask_drops)
 
 
 def streaming_obstacles(graph: Graph) -> list[str]:

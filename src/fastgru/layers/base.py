@@ -114,9 +114,10 @@ class TensorSpec:
     shape : tuple of (int or None)
         None where the size is free.
     dtype : str
-        ``"float32"``, ``"int32"`` (token ids) or ``"bool"`` (masks).
+        ``"float32"``, ``"int32"`` (token ids) or ``"bool"`` (masks); of a port also others, such as ``"int64"``.
     axes : tuple of str
         One word an axis: ``"batch"``, ``"time"``, ``"features"`` or, for further axes, ``"axis2"``, ``"axis3"``, ….
+        The values of a Graph begin with batch and time; what callers see through a port may not.
     """
 
     name: str
@@ -162,6 +163,9 @@ class Layer:
     arity: ClassVar[tuple[int, int | None]] = (1, 1)
     #: names of the fields that hold arrays, None among them where an array is optional and absent
     tensor_fields: ClassVar[tuple[str, ...]] = ()
+    #: names of fields that came later than the first files: at their defaults they are not among the attributes, so
+    #: that files and fingerprints of networks without them stay what they were
+    later_fields: ClassVar[tuple[str, ...]] = ()
 
     def infer(self, specs: Mapping[str, TensorSpec]) -> tuple[TensorSpec, ...]:
         """Specs of the values that this layer defines; raises BadModelFile where inputs or tensors do not fit."""
@@ -182,8 +186,10 @@ class Layer:
     @property
     def attributes(self) -> dict[str, Any]:
         """All that is not a tensor, as plain values that JSON can hold."""
-        keep = (f.name for f in dataclasses.fields(self) if f.name not in self.tensor_fields)
-        return {key: plain(getattr(self, key)) for key in keep}
+        keep = [f for f in dataclasses.fields(self) if f.name not in self.tensor_fields]
+        values = {f.name: getattr(self, f.name) for f in keep}
+        unused = {f.name for f in keep if f.name in self.later_fields and values[f.name] == f.default}
+        return {key: plain(value) for key, value in values.items() if key not in unused}
 
     def _fail(self, fault: str) -> BadModelFile:
         return BadModelFile(f"{self.kind} layer {self.name!r}: {fault}")

@@ -46,6 +46,8 @@ class TimeDistributed(Layer):
         dtypes = [graph.specs[value].dtype for value in graph.outputs]
         if len(graph.inputs) != 1 or dtypes not in (["float32"], ["float32", "bool"]):
             raise self._fail("the inner network should have one input, and one output or beside it a mask")
+        if graph.has_ports or graph.states:
+            raise self._fail("the inner network should have neither ports nor states")
         inner = graph.inputs[0]
         sizes = zip(inner.shape[1:], spec.inner, strict=False)
         fits = len(inner.shape) - 1 == len(spec.inner) and all(want in (None, got) for want, got in sizes)

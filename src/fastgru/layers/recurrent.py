@@ -94,6 +94,7 @@ class GRU(Layer):
     tensor_fields: ClassVar[tuple[str, ...]] = (
         "kernel", "recurrent_kernel", "bias", "recurrent_bias", "initial_state",
     )  # fmt: skip
+    later_fields: ClassVar[tuple[str, ...]] = ("zero_state_without_steps", "clip")
 
     def infer(self, specs: Mapping[str, TensorSpec]) -> tuple[TensorSpec, ...]:
         spec = self._sequence(specs)

@@ -64,6 +64,8 @@ class FrontEnd:
         for name, encoder in front.inputs.items():
             if name not in specs:
                 raise BadModelFile(f"text front end: the network has no input {shown(name)}")
+            if any(spec.name == name and port is not None for spec, port in graph.ported_inputs):
+                raise BadModelFile(f"text front end: input {shown(name)} has a port, and so takes no texts")
             if not _fits(encoder, specs[name]):
                 spec = specs[name]
                 given = f"{encoder.output}{'' if encoder.size is None else f' of {encoder.size}'}"

@@ -1,0 +1,233 @@
+"""Opening a Stream: what it is given, which inputs it feeds with outputs of the call before, and how."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from . import engine
+from .errors import BadInput, UnsupportedModel
+from .feedback import FeedbackStream
+from .graph import GRU, Array, Concatenate, Graph, Identity, Layer, Reshape, Slice, Transpose
+from .layout import Feed, Layout
+from .ports import state_fault
+from .stream import Carried, Stream, streaming_obstacles
+
+#: layers that move numbers and change none
+_MOVES = (Identity, Reshape, Slice, Concatenate, Transpose)
+
+
+def open_stream(
+    plan: Any,
+    batch_size: int,
+    threads: int,
+    inputs: Mapping[str, Any] | None,
+    mask_drops: dict[str, str],
+    layout: Layout | None,
+    state: Mapping[str, str] | None,
+) -> Stream:
+    """A Stream, after the checks that a network can stream and that the inputs without time are all there.
+
+    Parameters
+    ----------
+    plan : Plan
+    batch_size, threads, inputs, state
+        As `Model.stream`.
+    mask_drops : dict
+        As `Runner`.
+    layout : Layout or None
+        Of the network, where it has ports.
+    """
+    graph: Graph = plan.graph
+    pairs = _pairs(graph, state)
+    reasons = _obstacles(plan)
+    starts = None if reasons else _starts(graph, pairs)
+    if reasons and not pairs:
+        raise UnsupportedModel(reasons)
+    rows = engine.whole_number(batch_size, "batch_size")
+    static = _static(plan, rows, inputs, layout, pairs)
+    args = plan, rows, engine.thread_limit(threads), static, mask_drops
+    if not pairs:
+        return Stream(*args)
+    if starts is None:
+        return FeedbackStream(*args).carry({source: Feed(graph, source, target) for source, target in pairs.items()})
+    return NativeStream(*args).carry(pairs, starts)
+
+
+def _pairs(graph: Graph, state: Any) -> dict[str, str]:
+    """Inputs by the names that callers see, each with the output that feeds it."""
+    if state is None:
+        return dict(graph.states)
+    if not isinstance(state, Mapping):
+        raise BadInput(f"stream(state=…) should be a dict of inputs' names to outputs', got {type(state).__name__}")
+    fault = state_fault(state.items(), graph.ported_inputs, graph.ported_outputs)
+    if fault is not None:
+        raise BadInput(f"stream(state=…): {fault}")
+    return dict(state)
+
+
+def _obstacles(plan: Any) -> list[str]:
+    reasons = streaming_obstacles(plan.graph)
+    if not reasons and not plan.causal:  # the core's own word, should a new layer be missing from the list
+        reasons = ["the network must see the whole sequence, so it cannot stream"]
+    return reasons
+
+
+def _static(plan: Any, rows: int, given: Any, layout: Layout | None, pairs: Mapping[str, str]) -> dict[str, Any]:
+    """What `inputs=` holds, as the core takes it; states that it lacks begin at zero.
+
+    It holds all inputs without time but states. Where no input has a time axis, those that it lacks are the streamed
+    ones.
+    """
+    needed = [spec.name for spec in plan.inputs if not spec.is_sequence]
+    streams = any(spec.is_sequence for spec in plan.inputs)
+    optional = set(pairs) if streams else set(needed)
+    inputs = {} if given is None else given
+    if not isinstance(inputs, Mapping) or not set(needed) - optional <= set(inputs) <= set(needed):
+        got = sorted(inputs) if isinstance(inputs, Mapping) else type(inputs).__name__
+        names = [name for name in needed if name not in pairs]
+        states = f" and, if they should not begin at zero, of the states {sorted(pairs)}" if pairs else ""
+        raise BadInput(f"stream(inputs=…) should be a dict of the inputs without time, {names}{states}; got {got}")
+    if not streams and set(inputs) | set(pairs) == set(needed):
+        raise BadInput("stream(inputs=…, state=…) hold every input of the network, so there is nothing to stream")
+    zeros = {
+        spec.name: np.zeros((rows, *spec.inner), np.float32)
+        for spec in plan.inputs
+        if spec.name in pairs and spec.name not in inputs
+    }
+    taken = {name: x if layout is None else layout.taken(name, x) for name, x in inputs.items()}
+    return {**zeros, **taken}
+
+
+class NativeStream(Stream):
+    """A Stream of a network whose carried inputs are where its GRUs begin: their states stay where they are."""
+
+    def carry(self, pairs: Mapping[str, str], starts: Mapping[str, Mapping[str, Array]]) -> NativeStream:
+        """Say what is carried.
+
+        Parameters
+        ----------
+        pairs : dict
+            Output by input.
+        starts : dict of dict of int array (units,)
+            By input: which of its numbers each GRU begins with.
+        """
+        self.states = tuple(Carried(source, target, "native") for source, target in pairs.items())
+        self._starts = starts
+        names, carried = self.plan.graph.output_names, set(pairs.values())
+        self._kept = [place for place, name in enumerate(names) if name not in carried]
+        self._returns_all = len(self._kept) in (0, len(names))
+        return self
+
+    def step(self, x: Any, out: Any = None) -> Any:
+        """As `Stream.step`, without the carried outputs."""
+        return self._returned(super().step(x, self._spread(out)))
+
+    def run(self, x: Any, lengths: Any = None, out: Any = None) -> Any:
+        """As `Stream.run`, without the carried outputs."""
+        return self._returned(super().run(x, lengths, self._spread(out)))
+
+    def _returned(self, results: Any) -> Any:
+        if self._returns_all:
+            return results
+        kept = tuple(results[place] for place in self._kept)
+        return kept[0] if len(kept) == 1 else kept
+
+    def _spread(self, out: Any) -> Any:
+        """`out=` with a place for each output."""
+        if out is None or self._returns_all:
+            return out
+        given = (out,) if isinstance(out, np.ndarray) else tuple(out)
+        if len(given) != len(self._kept):
+            raise BadInput(f"out= should hold {len(self._kept)} arrays, holds {len(given)}")
+        spread: list[Any] = [None] * len(self.plan.outputs)
+        for place, array in zip(self._kept, given, strict=True):
+            spread[place] = array
+        return spread
+
+    def _state(self, chosen: list[int]) -> dict[str, np.ndarray]:
+        state = super()._state(chosen)
+        carried = {}
+        for name, starts in self._starts.items():
+            first = self.static[name]
+            whole = np.empty((len(chosen), math.prod(first.shape[1:])), np.float32)
+            for layer, places in starts.items():
+                whole[:, places] = state.pop(f"{layer}/h")
+            carried[name] = whole.reshape(len(chosen), *first.shape[1:])
+        return {**carried, **state}
+
+    def _shapes(self, rows: int) -> dict[str, tuple[int, ...]]:
+        shapes = super()._shapes(rows)
+        for starts in self._starts.values():
+            for layer in starts:
+                del shapes[f"{layer}/h"]
+        return {name: (rows, *self.static[name].shape[1:]) for name in self._starts} | shapes
+
+    def _put(self, state: Mapping[str, np.ndarray], chosen: list[int]) -> None:
+        own = {name: array for name, array in state.items() if name not in self._starts}
+        for name, starts in self._starts.items():
+            whole = state[name].reshape(len(chosen), -1)
+            own |= {f"{layer}/h": whole[:, places] for layer, places in starts.items()}
+        super()._put(own, chosen)
+
+
+def _starts(graph: Graph, pairs: Mapping[str, str]) -> dict[str, dict[str, Array]] | None:
+    """By input, which of its numbers each GRU begins with, if the outputs are these GRUs' last states in the same
+    places and no GRU begins elsewhere; else None."""
+    inputs = dict(zip(graph.input_names, graph.inputs, strict=True))
+    outputs = dict(zip(graph.output_names, graph.outputs, strict=True))
+    found = {}
+    for source, target in pairs.items():
+        feed = Feed(graph, source, target)
+        starts = _starts_from(graph, inputs[source].name, outputs[target]) if feed.is_same else None
+        if starts is None:
+            return None
+        found[source] = starts
+    fed = [name for starts in found.values() for name in starts]
+    return found if sorted(fed) == sorted(layer.name for layer in graph.layers if isinstance(layer, GRU)) else None
+
+
+def _starts_from(graph: Graph, source: str, target: str) -> dict[str, Array] | None:
+    """Follow the places of an input's numbers to the GRUs that begin with them, and from their last states on."""
+    whole = np.arange(graph.specs[source].features)
+    before = {source: whole.reshape(1, *graph.specs[source].inner)}  # values made of the input's numbers alone
+    after: dict[str, Array] = {}  # … of the last states', each at the place of the number that it began with
+    fed: dict[str, Array] = {}
+    for layer in graph.layers:
+        if isinstance(layer, GRU) and layer.inputs[0] not in before and layer.inputs[1:] and layer.inputs[1] in before:
+            after[f"{layer.name}:state"] = before[layer.inputs[1]]
+            fed[layer.name] = before[layer.inputs[1]][0]
+        elif any(value in before for value in layer.inputs):
+            if not _moves(layer, before):
+                return None
+            before[layer.name] = _moved(layer, before)
+        elif _moves(layer, after):
+            after[layer.name] = _moved(layer, after)
+    if target not in after or any(value in before for value in graph.outputs):
+        return None
+    carries_all = sum(map(len, fed.values())) == whole.size and np.array_equal(after[target].reshape(-1), whole)
+    return fed if carries_all else None
+
+
+def _moves(layer: Layer, known: Mapping[str, Array]) -> bool:
+    return isinstance(layer, _MOVES) and all(value in known for value in layer.inputs)
+
+
+def _moved(layer: Layer, known: Mapping[str, Array]) -> Array:
+    """What a layer of `_MOVES` makes of values (1, …)."""
+    x = known[layer.inputs[0]]
+    match layer:
+        case Reshape():
+            return x.reshape(1, *layer.target)
+        case Slice():
+            axis = layer.axis % x.ndim
+            taken = x[(slice(None),) * axis + (slice(layer.start, layer.stop, layer.step),)]
+            return taken.squeeze(axis) if layer.drop else taken
+        case Concatenate():
+            return np.concatenate([known[value] for value in layer.inputs], layer.axis)
+        case Transpose():
+            return x.transpose(0, *layer.order)
+    return x
