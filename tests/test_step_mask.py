@@ -75,6 +75,16 @@ def test_lengths(
     assert state[~empty].any(axis=1).all()
 
 
+@pytest.mark.parametrize("zero_state", [False, True])
+def test_a_sequence_without_steps(zero_state: bool, isa: str) -> None:
+    graph = network(zero_state_without_steps=zero_state)
+    given = values(graph, steps=0) | {"lengths": np.zeros(BATCH, np.int32)}
+    y, state, mask = Model(graph)(given)
+    assert y.shape == (BATCH, 0, UNITS)
+    assert mask.shape == (BATCH, 0)
+    assert np.array_equal(state, np.zeros_like(state) if zero_state else given["h0"])
+
+
 def test_the_answer_is_that_of_lengths_given_by_the_caller(isa: str) -> None:
     graph = network()
     by_mask = Graph(graph.inputs[::2], (dataclasses.replace(graph.layers[1], mask="x:mask"),), ("gru", "gru:state"))
