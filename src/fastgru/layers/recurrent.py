@@ -13,7 +13,9 @@ from .base import SIGMOID, TANH, Activation, Array, Layer, TensorSpec, common_st
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Embedding(Layer):
-    """Looks up rows of `table` (vocabulary, features) by token id: (batch, time) int32 → (batch, time, features), and (batch,) → (batch, features).
+    """Looks up rows of `table` (vocabulary, features) by token id.
+
+    (batch, time) int32 → (batch, time, features), and (batch,) → (batch, features).
 
     Computed ids (of an ArgMax) must all lie in the table, which is checked when the network is compiled.
 
