@@ -114,7 +114,7 @@ class TensorSpec:
     shape : tuple of (int or None)
         None where the size is free.
     dtype : str
-        ``"float32"``, ``"int32"`` (token ids, lengths) or ``"bool"`` (masks); of a port also others, such as ``"int64"``.
+        ``"float32"``, ``"int32"`` (ids, lengths) or ``"bool"`` (masks); of a port also others, such as ``"int64"``.
     axes : tuple of str
         One word an axis: ``"batch"``, ``"time"``, ``"features"`` or, for further axes, ``"axis2"``, ``"axis3"``, ….
         The values of a Graph begin with batch and time; what callers see through a port may not.
