@@ -98,7 +98,7 @@ class NodeCase:
                 initializers.append(narrow)
                 nodes.insert(
                     0,
-                    helper.make_node("Cast", [narrow.name], [key], to="FLOAT" if self.opset < 6 else TensorProto.FLOAT),
+                    helper.make_node("Cast", [narrow.name], [key], to=TensorProto.FLOAT),
                 )
             else:
                 initializers.append(tensor)

@@ -21,8 +21,9 @@ from ...errors import BadModelFile
 from ...graph import Graph
 from .container import Container
 from .network import Network
+from .nodes import GRUNode, cut, gru_nodes
 
-__all__ = ["from_onnx", "read"]
+__all__ = ["GRUNode", "from_onnx", "gru_nodes", "read"]
 
 
 def read(
@@ -61,16 +62,22 @@ def read(
     """
     path = Path(path)
     try:
-        return _read(Container.open(path), axes, node, assume_torch_gru)
+        return _read(Container.open(path), axes=axes, node=node, assume_torch_gru=assume_torch_gru)
     except BadModelFile as error:
         raise BadModelFile(f"{path}: {error}") from error
 
 
 def from_onnx(model: Any, **options: Any) -> Graph:
     """Convert a ModelProto; options and errors as `read` has them."""
-    return _read(Container.of(model), options.get("axes"), options.get("node"), options.get("assume_torch_gru"))
+    return _read(Container.of(model), **options)
 
 
-def _read(container: Container, axes: Mapping[str, Any] | None, node: str | None, assume_torch_gru: bool | None) -> Graph:
-    network = Network(container, axes, node=node, assume_torch_gru=assume_torch_gru)
-    return network.graph()
+def _read(
+    container: Container,
+    axes: Mapping[str, Any] | None = None,
+    node: str | None = None,
+    assume_torch_gru: bool | None = None,
+) -> Graph:
+    if node is not None:
+        container = cut(container, node)
+    return Network(container, axes, assume_torch_gru=assume_torch_gru).graph()

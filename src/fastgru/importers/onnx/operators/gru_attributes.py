@@ -117,7 +117,7 @@ _FUNCTIONS: dict[str, tuple[Callable[..., Activation], dict[str, float]]] = {
     "sigmoid": (lambda: SIGMOID, {}),
     "affine": (
         lambda alpha, beta: Activation.of("affine", alpha=alpha, beta=beta),
-        dict(alpha=_DEMANDED, beta=_DEMANDED),
+        {"alpha": _DEMANDED, "beta": _DEMANDED},
     ),
     "leakyrelu": (lambda alpha: Activation.of("relu", negative_slope=alpha), {"alpha": 0.01}),
     "thresholdedrelu": (_thresholded, {"alpha": 1.0}),

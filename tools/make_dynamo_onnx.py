@@ -1,6 +1,6 @@
 """Make the files of `tests/data/onnx` that PyTorch's dynamo exporter writes: one nn.GRU, free batch and time.
 
-    python tools/make_torch_onnx.py tests/data/onnx
+    python tools/make_dynamo_onnx.py tests/data/onnx
 
 Takes torch and onnxscript, whose version says what comes out: up to 0.7.0 the node lacks linear_before_reset=1, though
 PyTorch computes so (the file says 0); from 0.7.1 on it is there. Run it once with either; both times it writes
