@@ -24,7 +24,8 @@ from .model import Model, demo_path, from_keras, from_onnx, load, onnx_gru_nodes
 from .stream import Stream
 
 __all__ = [
-    "load", "from_keras", "from_onnx", "onnx_gru_nodes", "Model", "Stream", "Graph", "TensorSpec", "cpu_info", "demo_path",
+    "load", "from_keras", "from_onnx", "onnx_gru_nodes",
+    "Model", "Stream", "Graph", "TensorSpec", "cpu_info", "demo_path",
     "FastGRUError", "BadModelFile", "UnsupportedModel", "BadInput", "StateMismatch", "MissingExtra", "Closed",
     "StreamBusy", "QueueFull", "__version__",
 ]  # fmt: skip

@@ -127,7 +127,7 @@ def _mask(node: Node, x: Tensor) -> str | None:
 
 def _initial(node: Node, said: Attributes, weights: Weights) -> Sequence[Initial]:
     """Where each direction begins."""
-    count, units = len(said.backwards), weights.units
+    count, units = weights.directions, weights.units
     h = node.input(5)
     direction, batch = (1, 0) if said.batch_first else (0, 1)
     if h is None:

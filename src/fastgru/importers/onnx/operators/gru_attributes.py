@@ -49,7 +49,7 @@ def read_attributes(node: Node, faults: list[str]) -> Attributes:
         direction = "forward"
     if direction not in _DIRECTIONS:
         faults.append(f"direction should be {', '.join(_DIRECTIONS)}, is {direction!r}")
-    backwards = _DIRECTIONS.get(direction, (False,))
+    backwards = _DIRECTIONS.get(direction, ())  # of none, what hangs on their number is not looked at
     clip = node.number("clip")
     if clip is not None and not clip > 0:
         faults.append(f"clip should be positive, is {clip}")
@@ -152,7 +152,7 @@ def _activations(node: Node, count: int, faults: list[str]) -> list[tuple[Activa
             faults.append(f"activation {name!r} needs {' and '.join(missing)}")
             return []
         found.append(make(**values))
-    if len(found) != 2 * count:
+    if count and len(found) != 2 * count:
         faults.append(f"activations should be {2 * count}, f and g of each direction; there are {len(found)}")
     for key, rest in left.items():
         if rest:
@@ -171,6 +171,10 @@ class Weights:
     W: np.ndarray
     R: np.ndarray
     B: np.ndarray | None
+
+    @property
+    def directions(self) -> int:
+        return int(self.W.shape[0])
 
     @property
     def units(self) -> int:
@@ -205,7 +209,8 @@ def read_weights(node: Node, said: Attributes, faults: list[str]) -> Weights | N
     if len(faults) > before:
         return None
     W, R, B = arrays["W"], arrays["R"], arrays.get("B")
-    count, hidden, size = len(said.backwards), R.shape[-1] if R.ndim else 0, W.shape[-1] if W.ndim else 0
+    count, hidden, size = len(said.backwards), *((a.shape[-1] if a.ndim else 0) for a in (R, W))
+    count = count or (W.shape[0] if W.ndim else 0)
     if said.hidden_size not in (None, hidden):
         faults.append(f"hidden_size is {said.hidden_size}, but R has shape {R.shape}")
     wanted = {"W": (count, 3 * hidden, size), "R": (count, 3 * hidden, hidden), "B": (count, 6 * hidden)}
