@@ -19,7 +19,7 @@ Array = np.ndarray
 
 
 def node_case(**changes: Any) -> NodeCase:
-    """Two directions, 4 rows of 6 steps, 3 features, 5 units, every input; `changes` as NodeCase has them, or arrays."""
+    """Two directions, 4 rows of 6 steps, 3 features, 5 units, every input; `changes`: arrays, or as NodeCase has it."""
     rng = np.random.default_rng(3)
     arrays = {
         "X": rng.uniform(-2, 2, (6, 4, 3)),

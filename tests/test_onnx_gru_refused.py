@@ -35,7 +35,7 @@ def refusal(case: NodeCase) -> str:
         ({"attributes": {"hidden_size": 4}}, "hidden_size is 4"),
         ({"attributes": {"activations": ["Sigmoid", "Swish"] * 2}}, "'Swish'"),
         ({"attributes": {"activations": ["Sigmoid", "Tanh"]}}, "activations should be 4"),
-        ({"attributes": {"activations": ["Sigmoid", "Affine"] * 2}}, "'Affine' needs activation_alpha and activation_beta"),
+        ({"attributes": {"activations": ["Sigmoid", "Affine"] * 2}}, "'Affine' needs activation_alpha and"),
         ({"attributes": {"activation_alpha": [0.5]}}, "activation_alpha has 1 numbers, its activations take 0"),
         ({"attributes": {"peephole": 1}}, "attribute peephole is not known"),
         ({"attributes": {"output_sequence": 1}}, "attribute output_sequence is not known"),
