@@ -143,12 +143,9 @@ class _Found:
 
 def _found(container: Container) -> list[_Found]:
     """Every GRU node, under names that are unique."""
-    model = container.model
-    if model.functions:
-        model = _inlined(model)
     found: list[_Found] = []
     taken: set[str] = set()
-    for scope, proto in _scoped(Scope(model.graph)):
+    for scope, proto in _scoped(Scope(container.model.graph)):
         if proto.op_type == "GRU" and proto.domain in STANDARD:
             name, count = label(proto), 0
             while name in taken:
@@ -157,16 +154,6 @@ def _found(container: Container) -> list[_Found]:
             taken.add(name)
             found.append(_Found(name, proto, scope))
     return found
-
-
-def _inlined(model: Any) -> Any:
-    """The model with the bodies of its functions in place of their calls."""
-    from onnx.inliner import inline_local_functions
-
-    try:
-        return inline_local_functions(model)
-    except Exception as error:  # whatever its C++ code throws at a model that is wrong
-        raise BadModelFile(f"its functions cannot be put in place: {error}") from error
 
 
 def _scoped(scope: Scope) -> Iterator[tuple[Scope, Any]]:
