@@ -31,6 +31,7 @@ from .stream import Stream
 from .streaming import open_stream
 
 if TYPE_CHECKING:
+    from .importers.onnx import GRUNode
     from .text import FrontEnd
 
 #: states kept for later calls; as many as calls have run at once, at most this many
@@ -400,6 +401,60 @@ def from_keras(
 
     graph = keras.from_keras(model, custom_layers)
     return Model(passes.apply(graph), dtype=dtype, threads=threads, matmul=matmul)
+
+
+def from_onnx(
+    model: Any, *, dtype: str = "float32", threads: int | None = None, matmul: str = "auto", **options: Any
+) -> Model:
+    """Take over an ONNX model in memory.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        With all its tensors inside.
+    dtype, threads, matmul
+        See `Model`.
+    **options
+        Those of `load` for ONNX files: ``node``, ``assume_torch_gru``, ``axes``.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    UnsupportedModel, BadModelFile, BadInput, MissingExtra
+    """
+    from .importers import ONNX, onnx
+
+    foreign = sorted(set(options) - set(ONNX.options))
+    if foreign:
+        raise BadInput(f"an ONNX model has no option {', '.join(foreign)}; its options: {', '.join(ONNX.options)}")
+    graph = onnx.from_onnx(model, **options)
+    return Model(passes.apply(graph), dtype=dtype, threads=threads, matmul=matmul)
+
+
+def onnx_gru_nodes(path: str | os.PathLike[str]) -> tuple[GRUNode, ...]:
+    """Every GRU node of an ONNX file, whatever else is in it; ``load(path, node=name)`` gives one as a network.
+
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    tuple of GRUNode
+        Records of its ``name``, ``input_size``, ``hidden_size``, ``direction``, ``linear_before_reset``, ``layout``,
+        ``steps`` and ``batch`` (None where free), and what that network has as ``inputs`` and ``outputs``. In the
+        file's order; those inside loops and functions too.
+
+    Raises
+    ------
+    FileNotFoundError, BadModelFile, MissingExtra
+    """
+    from .importers import onnx
+
+    return onnx.gru_nodes(path)
 
 
 def demo_path() -> Path:

@@ -1,6 +1,6 @@
 """ONNX networks, read with the package onnx.
 
-    read(path, node=None, assume_torch_gru=False, axes=None) → Graph
+    read(path, node=None, assume_torch_gru=None, axes=None) → Graph
     from_onnx(model, …) → Graph
 
 The way through the modules: `container` opens a file and its tensors, `axes` finds which axes of inputs are batch and
@@ -21,15 +21,16 @@ from ...errors import BadModelFile
 from ...graph import Graph
 from .container import Container
 from .network import Network
+from .nodes import GRUNode, cut, gru_nodes
 
-__all__ = ["from_onnx", "read"]
+__all__ = ["GRUNode", "from_onnx", "gru_nodes", "read"]
 
 
 def read(
     path: str | os.PathLike[str],
     *,
     node: str | None = None,
-    assume_torch_gru: bool = False,
+    assume_torch_gru: bool | None = None,
     axes: Mapping[str, Any] | None = None,
 ) -> Graph:
     """Read an ONNX file.
@@ -39,8 +40,10 @@ def read(
     path : path-like
     node : str, optional
         Only the GRU node of that name, as a network of its own.
-    assume_torch_gru : bool
-        Take GRU nodes without ``linear_before_reset`` as PyTorch means them.
+    assume_torch_gru : bool, optional
+        How GRU nodes without ``linear_before_reset=1`` are computed: True, with it all the same, as PyTorch computes
+        every GRU, though its dynamo exporter forgot to say so up to onnxscript 0.7.0; False, as the file says. By
+        default such a node is refused where PyTorch has written the file.
     axes : dict of str to words, optional
         For inputs of which the file does not tell it: which axes are batch and time, as a word for each axis, such as
         ``"time batch features"``.
@@ -59,16 +62,22 @@ def read(
     """
     path = Path(path)
     try:
-        return _read(Container.open(path), axes, node, assume_torch_gru)
+        return _read(Container.open(path), axes=axes, node=node, assume_torch_gru=assume_torch_gru)
     except BadModelFile as error:
         raise BadModelFile(f"{path}: {error}") from error
 
 
 def from_onnx(model: Any, **options: Any) -> Graph:
     """Convert a ModelProto; options and errors as `read` has them."""
-    return _read(Container.of(model), options.get("axes"), options.get("node"), options.get("assume_torch_gru", False))
+    return _read(Container.of(model), **options)
 
 
-def _read(container: Container, axes: Mapping[str, Any] | None, node: str | None, assume_torch_gru: bool) -> Graph:
-    network = Network(container, axes, node=node, assume_torch_gru=assume_torch_gru)
-    return network.graph()
+def _read(
+    container: Container,
+    axes: Mapping[str, Any] | None = None,
+    node: str | None = None,
+    assume_torch_gru: bool | None = None,
+) -> Graph:
+    if node is not None:
+        container = cut(container, node)
+    return Network(container, axes, assume_torch_gru=assume_torch_gru).graph()

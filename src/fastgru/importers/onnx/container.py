@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ...errors import BadModelFile, MissingExtra
+from .functions import inlined, nodes_of
 
 #: the newest version of the standard's operators that readers have been held against
 NEWEST_OPSET = 26
@@ -30,6 +31,7 @@ class Container:
     Attributes
     ----------
     model : onnx.ModelProto
+        Without functions of its own: they stand in place of their calls.
     opset : int
         Version of the standard's operators.
     folder : Path or None
@@ -39,7 +41,8 @@ class Container:
     """
 
     def __init__(self, model: Any, folder: Path | None) -> None:
-        self.model = model
+        _check_texts(model)
+        self.model = inlined(model)
         self.folder = folder
         self.widths: dict[str, list[str]] = {}
         self.opset = _opset(model)
@@ -129,6 +132,34 @@ class Container:
         if not count:
             return np.zeros(shape, kind)
         return np.memmap(file, kind, "r", offset, shape)
+
+
+def _check_texts(model: Any) -> None:
+    """protobuf gives bytes where a text is not UTF-8."""
+    if not all(isinstance(text, str) for text in _texts(model)):
+        raise BadModelFile("holds a name that is no text")
+
+
+def _texts(model: Any) -> Iterator[Any]:
+    """Every name in a model."""
+    yield from (model.producer_name, model.producer_version, model.graph.name)
+    yield from (entry.domain for entry in model.opset_import)
+    for function in model.functions:
+        yield from (function.name, function.domain, *function.input, *function.output, *function.attribute)
+    graphs = [model.graph]
+    for node in (node for whole in (model.graph, *model.functions) for node in nodes_of(whole)):
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        for attribute in node.attribute:
+            yield from (attribute.name, attribute.ref_attr_name)
+            graphs += [attribute.g] if attribute.HasField("g") else []
+            graphs += attribute.graphs
+        for note in node.metadata_props:
+            yield from (note.key, note.value)
+    for graph in graphs:
+        yield from (tensor.name for tensor in graph.initializer)
+        for entry in (*graph.input, *graph.output, *graph.value_info):
+            yield entry.name
+            yield from (dim.dim_param for dim in entry.type.tensor_type.shape.dim)
 
 
 def _opset(model: Any) -> int:
