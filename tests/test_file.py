@@ -352,7 +352,7 @@ TENSOR_FAULTS: dict[str, tuple[Edit, str]] = {
     "metadata no object": (set_in("__metadata__", to=[]), "strings to strings"),
     "metadata of numbers": (set_in("__metadata__", "fastgru_format", to=1), "strings to strings"),
     "no format": (drop("__metadata__", "fastgru_format"), "not one that fastgru wrote"),
-    "format newer": (set_in("__metadata__", "fastgru_format", to="2"), "fastgru format 2, this version reads up to 1"),
+    "format newer": (set_in("__metadata__", "fastgru_format", to="3"), "fastgru format 3, this version reads up to 2"),
     "format zero": (set_in("__metadata__", "fastgru_format", to="0"), "positive whole number"),
     "format words": (set_in("__metadata__", "fastgru_format", to="one"), "positive whole number"),
     "format superscript": (set_in("__metadata__", "fastgru_format", to="²"), "positive whole number"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -176,20 +177,25 @@ def _rows_axis(port: Port | None) -> int | None:
 
 
 class Feed:
-    """How an output of one call becomes an input of the next one, both as the core has them.
+    """How an output of one call becomes an input of the next one: the core's array of the one as that of the other.
 
-    Where both have one layout, the array is taken as it is; else it goes the way of the callers' arrays.
+    It goes the way of the callers' arrays where the two have different layouts, but keeps its dtype.
+
+    Attributes
+    ----------
+    input, output : int
+        Their places in the network's inputs and outputs.
     """
 
     def __init__(self, graph: Graph, source: str, target: str) -> None:
         self.input, self.output = graph.input_names.index(source), graph.output_names.index(target)
         self._to, to = graph.ported_inputs[self.input]
         self._from, from_ = graph.ported_outputs[self.output]
-        self._in_port, self._out_port = to or Port.plain(self._to), from_ or Port.plain(self._from)
-        self.is_same = (self._in_port.sizes, self._in_port.axes) == (self._out_port.sizes, self._out_port.axes)
+        self._in_port = replace(to or Port.plain(self._to), dtype=None)
+        self._out_port = replace(from_ or Port.plain(self._from), dtype=None)
+        self._is_same = (self._in_port.sizes, self._in_port.axes) == (self._out_port.sizes, self._out_port.axes)
 
     def __call__(self, array: Array) -> Array:
-        if not self.is_same:
-            array = np.asarray(self._out_port.from_value(array, self._from), np.float32)
-            return np.ascontiguousarray(self._in_port.to_value(array, self._to))
+        if not self._is_same:
+            array = self._in_port.to_value(self._out_port.from_value(array, self._from), self._to)
         return array.reshape(len(array), *self._to.inner)

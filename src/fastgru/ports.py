@@ -250,7 +250,7 @@ def state_fault(
     fed: set[str] = set()
     for source, target in pairs:
         for what, name, known in (("input", source, taken), ("output", target, given)):
-            if name not in known:
+            if not isinstance(name, str) or name not in known:
                 return f"state {source!r} ← {target!r}: there is no {what} {name!r}, only {', '.join(map(repr, known))}"
         if source in fed:
             return f"state input {source!r} is fed by two outputs"
