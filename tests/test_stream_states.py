@@ -135,9 +135,9 @@ def test_native_state_moves_rows_and_resets_them() -> None:
     again = stream.run(x[:, 5:])
     assert (again[1:] == rest[1:]).all()
     assert (again[0] == model.stream().run(x[:1, 5:])[0]).all()
-    with pytest.raises(StateMismatch, match="'h_in': .3, 10."):
+    with pytest.raises(StateMismatch, match=r"'h_in': \(3, 10\)"):
         stream.set_state({"h_in": state["h_in"]})
-    with pytest.raises(StateMismatch, match="'h_in': .3, 10."):
+    with pytest.raises(StateMismatch, match=r"'h_in': \(3, 10\)"):
         stream.set_state(state | {"h_in": state["h_in"][:, :5]})
 
 
@@ -315,9 +315,10 @@ def test_a_cell_with_ports_and_an_input_that_stays() -> None:
     """x (1, batch, features) and h (units, batch) as a source may have them; b is given once."""
     graph = cell()
     sum_ = Combine(name="sum", inputs=("y", "b"), operation="add")
+    x_port, b_port = (Port(name, (size,), ((), (0,), (1,))) for name, size in (("X", FEATURES), ("B", 2)))
     graph = replace(
-        graph, layers=(*graph.layers, sum_), inputs=(*graph.inputs, tensor_spec("b", False, (2,))), outputs=("sum", "next"),
-        input_ports=(Port("X", (FEATURES,), ((), (0,), (1,))), Port("H", (UNITS,), ((1,), (0,))), Port("B", (2,), ((), (0,), (1,)))),
+        graph, layers=(*graph.layers, sum_), inputs=(*graph.inputs, tensor_spec("b", False, (2,))),
+        outputs=("sum", "next"), input_ports=(x_port, Port("H", (UNITS,), ((1,), (0,))), b_port),
         output_ports=(None, Port("H_out", (UNITS,), ((1,), (0,)))), states=(("H", "H_out"),),
     )  # fmt: skip
     model, x = Model(graph), sequence()
@@ -365,7 +366,7 @@ def test_feedback_lengths() -> None:
 def test_step_needs_a_step_for_a_step() -> None:
     model = Model(
         one_layer(
-            ("twice", "changed"), "changed", Repeat(name="twice", inputs=("a",), axis=1, count=2),
+            ("twice", "changed"), "changed", Repeat(name="twice", inputs=("a",), axis=1, times=2),
             dense(rng(5), UNITS, UNITS, name="changed", source="a:state", function="tanh"),
         )
     )  # fmt: skip
@@ -462,6 +463,6 @@ def test_a_stream_takes_port_names_and_batch_first_values() -> None:
     model, x = Model(replace(graph, **ports)), sequence()
     stream = model.stream(batch_size=BATCH)
     y = np.stack([stream.step({"X:0": x[:, t]}) for t in range(TIME)], axis=1)
-    assert (y[..., 0].T == model(x.transpose(1, 0, 2))).all()
-    with pytest.raises(BadInput, match="input 'X:0' takes float32 of shape .batch, features."):
+    assert (model(x.transpose(1, 0, 2)) == y[..., 0].T).all()
+    with pytest.raises(BadInput, match=r"input 'X:0' takes float32 of shape \(batch, features\)"):
         stream.step(x[:, 0, :2])

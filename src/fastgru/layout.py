@@ -47,12 +47,22 @@ class Layout:
         value, port = self._inputs[place]
         return x if port is None else port.to_value(core.checked_array(x, self.inputs[place]), value)
 
+    def all_taken(self, inputs: Sequence[Any]) -> tuple[Any, ...]:
+        """`taken` of every input, in order."""
+        return tuple(self.taken(spec.name, x) for spec, x in zip(self.inputs, inputs, strict=True))
+
+    def given(self, name: str, value: Array) -> Array:
+        """A batch-first array as a caller would give it for an input."""
+        place = self._places[name]
+        spec, port = self._inputs[place]
+        return value if port is None else port.from_value(value, spec)
+
     def run(
         self, runner: Any, inputs: Sequence[Any], lengths: Any, mask: Any, threads: int, out: Any
     ) -> tuple[Any, ...]:
         """A whole call, `Runner._run_fresh` between the callers' arrays."""
-        arrays = tuple(self.taken(spec.name, x) for spec, x in zip(self.inputs, inputs, strict=True))
-        given = self._given(out, arrays)
+        arrays = self.all_taken(inputs)
+        given = self._checked(out, arrays)
         places = [
             array if port is None else _Place(port, value, spec, array)
             for (value, port), spec, array in zip(self._outputs, self.outputs, given, strict=True)
@@ -61,7 +71,7 @@ class Layout:
         pairs = zip(places, results, strict=True)
         return tuple(place.finished() if isinstance(place, _Place) else result for place, result in pairs)
 
-    def _given(self, out: Any, arrays: Sequence[Any]) -> tuple[Any, ...]:
+    def _checked(self, out: Any, arrays: Sequence[Any]) -> tuple[Any, ...]:
         """What `out=` holds for each output; no two arrays of it overlap, nor one of them an input."""
         if out is None:
             return (None,) * len(self.outputs)
