@@ -331,6 +331,25 @@ def test_a_cell_with_ports_and_an_input_that_stays() -> None:
     assert (stream.get_state()["H"] == h.T).all()
 
 
+@pytest.mark.parametrize("rows", [1, BATCH])
+def test_states_without_a_batch_axis(rows: int) -> None:
+    """x (features,), h (units,) and its next one crosswise, as of a cell for one row: a Stream has any number of them."""
+    inputs, outputs = (tensor_spec("x", False, (4,)), tensor_spec("h", False, (4,))), ("y", "next")
+    layers = (
+        Combine(name="y", inputs=("x", "h"), operation="add"),
+        dense(rng(1), 4, 4, name="next", source="y", function="tanh"),
+    )
+    ports = (None, Port("h_in", (2, 2), ((1,), (2,)))), (None, Port("h_out", (2, 2), ((2,), (1,))))
+    graph = Graph(inputs, layers, outputs, input_ports=ports[0], output_ports=ports[1], states=(("h_in", "h_out"),))
+    x = uniform(rng(2), rows, 3, 4)
+    y = Model(graph).stream(batch_size=rows).run(x)
+    for row in range(rows):
+        h = np.zeros((2, 2), np.float32)
+        for t in range(3):
+            expected, h = Model(graph)(x[row : row + 1, t], h)
+            assert (y[row, t] == expected[0]).all()
+
+
 def test_feedback_steps_of_a_network_with_time() -> None:
     model, x = Model(changed_on_its_way()), sequence()
     one, chunk = model.stream(batch_size=BATCH), model.stream(batch_size=BATCH)

@@ -201,11 +201,16 @@ class Feed:
         self.input, self.output = graph.input_names.index(source), graph.output_names.index(target)
         self._to, to = graph.ported_inputs[self.input]
         self._from, from_ = graph.ported_outputs[self.output]
-        self._in_port = replace(to or Port.plain(self._to), dtype=None)
-        self._out_port = replace(from_ or Port.plain(self._from), dtype=None)
+        self._in_port = _with_batch(to or Port.plain(self._to))
+        self._out_port = _with_batch(from_ or Port.plain(self._from))
         self._is_same = (self._in_port.sizes, self._in_port.axes) == (self._out_port.sizes, self._out_port.axes)
 
     def __call__(self, array: Array) -> Array:
         if not self._is_same:
             array = self._in_port.to_value(self._out_port.from_value(array, self._from), self._to)
         return array.reshape(len(array), *self._to.inner)
+
+
+def _with_batch(port: Port) -> Port:
+    """The port of any number of rows, where callers see a batch of one as no axis; of the value's own dtype."""
+    return replace(port, dtype=None, axes=port.axes if port.has_batch else ((0,), *port.axes))

@@ -259,6 +259,6 @@ def state_fault(
             if value.is_sequence or value.dtype != "float32":
                 return f"a state is float32 without a time axis, but {name!r} is {value.dtype} {value.shape}"
         shapes = [(port or Port.plain(value)).spec(value).shape for value, port in (taken[source], given[target])]
-        if shapes[0] != shapes[1]:
+        if shapes[0] != shapes[1] or taken[source][0].features != given[target][0].features:
             return f"state input {source!r} takes shape {shapes[0]}, but output {target!r} gives {shapes[1]}"
     return None
