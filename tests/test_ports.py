@@ -222,6 +222,24 @@ def test_time_major_input_is_read_and_output_written_in_place(monkeypatch: pytes
     assert np.shares_memory(record.outputs[0], out[0])
 
 
+def test_ports_that_only_rename_take_the_fast_path() -> None:
+    graph = chain(tokens(), embedding(rng(), 9, FEATURES), gru(rng(), FEATURES, UNITS, source="embedding"))
+    ports = {
+        "input_ports": (Port("ids:0", (), ((0,), (1,)), "int64"),),
+        "output_ports": (Port("y/1", (5,), ((0,), (1,))),),
+    }
+    model = Model(replace(graph, **ports))
+    assert model._layout is None
+    assert [(spec.name, spec.dtype) for spec in (*model.inputs, *model.outputs)] == [
+        ("ids:0", "int64"),
+        ("y/1", "float32"),
+    ]
+    ids = rng().integers(0, 9, (BATCH, TIME))
+    assert (model({"ids:0": ids}) == Model(graph)(ids)).all()
+    with pytest.raises(BadInput, match=r"input 'ids:0' takes int32 of shape \(batch, time\)"):
+        model(ids[0])
+
+
 def test_no_other_copy_is_made_of_a_strided_input(monkeypatch: pytest.MonkeyPatch) -> None:
     """A slice of a larger time-major array, with gaps between its rows."""
     model = Model(onnx_like())

@@ -15,6 +15,11 @@ from .layers.base import Array, TensorSpec
 from .ports import Port
 
 
+def seen(values: Sequence[tuple[TensorSpec, Port | None]]) -> tuple[TensorSpec, ...]:
+    """Values with their ports as callers see them."""
+    return tuple(value if port is None else port.spec(value) for value, port in values)
+
+
 class Layout:
     """The inputs and outputs of a Graph that has ports, as callers see them.
 
@@ -24,15 +29,19 @@ class Layout:
     """
 
     def __init__(self, graph: Graph) -> None:
-        self._inputs, self._outputs = graph.ported_inputs, graph.ported_outputs
-        self.inputs = tuple(value if port is None else port.spec(value) for value, port in self._inputs)
-        self.outputs = tuple(value if port is None else port.spec(value) for value, port in self._outputs)
+        self.inputs, self.outputs = seen(graph.ported_inputs), seen(graph.ported_outputs)
+        self._inputs = [(value, port if port and port.moves(value) else None) for value, port in graph.ported_inputs]
+        self._outputs = [
+            (value, port if port and (port.moves(value) or spec.dtype != value.dtype) else None)
+            for (value, port), spec in zip(graph.ported_outputs, self.outputs, strict=True)
+        ]
         self._places = {spec.name: place for place, spec in enumerate(self.inputs)}
 
     @classmethod
     def of(cls, graph: Graph) -> Layout | None:
-        """A Graph's layout; None where callers see it as it is."""
-        return cls(graph) if graph.has_ports else None
+        """A Graph's layout; None where the core takes and gives what callers see."""
+        layout = cls(graph)
+        return layout if any(port is not None for _, port in (*layout._inputs, *layout._outputs)) else None
 
     def taken(self, name: str, x: Any) -> Any:
         """What a caller gives for an input, as (batch, …) or (batch, time, …), without a copy where strides can
