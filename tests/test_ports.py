@@ -17,6 +17,7 @@ import oracle
 from building import bidirectional, chain, dense, embedding, floats, gru, tokens, uniform
 from fastgru import BadInput, BadModelFile, Model, file, passes
 from fastgru.graph import (
+    ArgMax,
     Combine,
     Concatenate,
     Graph,
@@ -392,14 +393,26 @@ def test_token_ids_of_int64_and_other_dtypes() -> None:
         model(ids, out=np.empty((BATCH, UNITS), np.float32))
 
 
-def test_whole_numbers_are_widened() -> None:
-    """What a port does with the int32 of a core that gives class numbers."""
-    value = tensor_spec("best", None, (), "int32")
+def test_class_numbers_of_int64() -> None:
+    """The core's int32, time-major and widened."""
+    best = ArgMax(name="best", inputs=("gru",))
+    graph = chain(floats(FEATURES), gru(rng(), FEATURES, UNITS, return_sequences=True), best)
     port = Port("best:0", (), ((1,), (), (0,)), "int64")
-    port.check(value, is_input=False)
-    made = port.from_value(np.arange(6, dtype=np.int32).reshape(2, 3), value)
-    assert made.dtype == np.int64
-    assert made.tolist() == [[[0, 3]], [[1, 4]], [[2, 5]]]
+    model, x = Model(replace(graph, output_ports=(port,))), uniform(rng(1), BATCH, TIME, FEATURES)
+    y = model(x)
+    assert y.dtype == np.int64
+    assert y.shape == (TIME, 1, BATCH)
+    assert model.outputs[0].dtype == "int64"
+    plain = Model(graph)(x)
+    assert plain.dtype == np.int32
+    assert (plain == y[:, 0].T).all()
+    assert (plain == oracle.run(graph, {"x": x})[0]).all()
+    assert (model.predict(x, batch_size=2) == y).all()
+    in_place = Model(replace(graph, output_ports=(replace(port, dtype=None),)))
+    assert (in_place(x) == y).all()
+    assert in_place(x).dtype == np.int32
+    with model.stream(batch_size=BATCH) as stream:
+        assert (stream.run(x) == plain).all(), "a Stream gives the core's own values, batch first"
 
 
 # ---- predict

@@ -333,7 +333,7 @@ def test_a_cell_with_ports_and_an_input_that_stays() -> None:
 
 @pytest.mark.parametrize("rows", [1, BATCH])
 def test_states_without_a_batch_axis(rows: int) -> None:
-    """x (features,), h (2, units) and the next one crosswise, as of a cell for one row: a Stream has any number of rows."""
+    """x (features,), h (2, units) and the next one crosswise, as of a cell for one row; a Stream may have several."""
     inputs, outputs = (tensor_spec("x", False, (4,)), tensor_spec("h", False, (4,))), ("y", "next")
     layers = (
         Combine(name="y", inputs=("x", "h"), operation="add"),
