@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,11 @@ from .layers.base import Array, TensorSpec
 from .ports import Port
 
 
+def seen(values: Sequence[tuple[TensorSpec, Port | None]]) -> tuple[TensorSpec, ...]:
+    """Values with their ports as callers see them."""
+    return tuple(value if port is None else port.spec(value) for value, port in values)
+
+
 class Layout:
     """The inputs and outputs of a Graph that has ports, as callers see them.
 
@@ -23,15 +29,19 @@ class Layout:
     """
 
     def __init__(self, graph: Graph) -> None:
-        self._inputs, self._outputs = graph.ported_inputs, graph.ported_outputs
-        self.inputs = tuple(value if port is None else port.spec(value) for value, port in self._inputs)
-        self.outputs = tuple(value if port is None else port.spec(value) for value, port in self._outputs)
+        self.inputs, self.outputs = seen(graph.ported_inputs), seen(graph.ported_outputs)
+        self._inputs = [(value, port if port and port.moves(value) else None) for value, port in graph.ported_inputs]
+        self._outputs = [
+            (value, port if port and (port.moves(value) or spec.dtype != value.dtype) else None)
+            for (value, port), spec in zip(graph.ported_outputs, self.outputs, strict=True)
+        ]
         self._places = {spec.name: place for place, spec in enumerate(self.inputs)}
 
     @classmethod
     def of(cls, graph: Graph) -> Layout | None:
-        """A Graph's layout; None where callers see it as it is."""
-        return cls(graph) if graph.has_ports else None
+        """A Graph's layout; None where the core takes and gives what callers see."""
+        layout = cls(graph)
+        return layout if any(port is not None for _, port in (*layout._inputs, *layout._outputs)) else None
 
     def taken(self, name: str, x: Any) -> Any:
         """What a caller gives for an input, as (batch, …) or (batch, time, …), without a copy where strides can
@@ -46,12 +56,22 @@ class Layout:
         value, port = self._inputs[place]
         return x if port is None else port.to_value(core.checked_array(x, self.inputs[place]), value)
 
+    def all_taken(self, inputs: Sequence[Any]) -> tuple[Any, ...]:
+        """`taken` of every input, in order."""
+        return tuple(self.taken(spec.name, x) for spec, x in zip(self.inputs, inputs, strict=True))
+
+    def given(self, name: str, value: Array) -> Array:
+        """A batch-first array as a caller would give it for an input."""
+        place = self._places[name]
+        spec, port = self._inputs[place]
+        return value if port is None else port.from_value(value, spec)
+
     def run(
         self, runner: Any, inputs: Sequence[Any], lengths: Any, mask: Any, threads: int, out: Any
     ) -> tuple[Any, ...]:
         """A whole call, `Runner._run_fresh` between the callers' arrays."""
-        arrays = tuple(self.taken(spec.name, x) for spec, x in zip(self.inputs, inputs, strict=True))
-        given = self._given(out, arrays)
+        arrays = self.all_taken(inputs)
+        given = self._checked(out, arrays)
         places = [
             array if port is None else _Place(port, value, spec, array)
             for (value, port), spec, array in zip(self._outputs, self.outputs, given, strict=True)
@@ -60,7 +80,7 @@ class Layout:
         pairs = zip(places, results, strict=True)
         return tuple(place.finished() if isinstance(place, _Place) else result for place, result in pairs)
 
-    def _given(self, out: Any, arrays: Sequence[Any]) -> tuple[Any, ...]:
+    def _checked(self, out: Any, arrays: Sequence[Any]) -> tuple[Any, ...]:
         """What `out=` holds for each output; no two arrays of it overlap, nor one of them an input."""
         if out is None:
             return (None,) * len(self.outputs)
@@ -176,20 +196,30 @@ def _rows_axis(port: Port | None) -> int | None:
 
 
 class Feed:
-    """How an output of one call becomes an input of the next one, both as the core has them.
+    """How an output of one call becomes an input of the next one: the core's array of the one as that of the other.
 
-    Where both have one layout, the array is taken as it is; else it goes the way of the callers' arrays.
+    It goes the way of the callers' arrays where the two have different layouts, but keeps its dtype.
+
+    Attributes
+    ----------
+    input, output : int
+        Their places in the network's inputs and outputs.
     """
 
     def __init__(self, graph: Graph, source: str, target: str) -> None:
         self.input, self.output = graph.input_names.index(source), graph.output_names.index(target)
         self._to, to = graph.ported_inputs[self.input]
         self._from, from_ = graph.ported_outputs[self.output]
-        self._in_port, self._out_port = to or Port.plain(self._to), from_ or Port.plain(self._from)
-        self.is_same = (self._in_port.sizes, self._in_port.axes) == (self._out_port.sizes, self._out_port.axes)
+        self._in_port = _with_batch(to or Port.plain(self._to))
+        self._out_port = _with_batch(from_ or Port.plain(self._from))
+        self._is_same = (self._in_port.sizes, self._in_port.axes) == (self._out_port.sizes, self._out_port.axes)
 
     def __call__(self, array: Array) -> Array:
-        if not self.is_same:
-            array = np.asarray(self._out_port.from_value(array, self._from), np.float32)
-            return np.ascontiguousarray(self._in_port.to_value(array, self._to))
+        if not self._is_same:
+            array = self._in_port.to_value(self._out_port.from_value(array, self._from), self._to)
         return array.reshape(len(array), *self._to.inner)
+
+
+def _with_batch(port: Port) -> Port:
+    """The port of any number of rows, where callers see a batch of one as no axis; of the value's own dtype."""
+    return replace(port, dtype=None, axes=port.axes if port.has_batch else ((0,), *port.axes))

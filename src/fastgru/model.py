@@ -26,7 +26,7 @@ from .graph import (
     TensorSpec,
     TimeDistributed,
 )  # fmt: skip
-from .layout import Layout, Rows
+from .layout import Layout, Rows, seen
 from .stream import Stream
 from .streaming import open_stream
 
@@ -83,6 +83,7 @@ class Model:
         self._options = {"dtype": dtype, "threads": threads, "matmul": matmul}
         self._plan = core.Plan(graph, engine.wanted_isa(), matmul == "blas")
         self._pool: list[Any] = []
+        self._inputs, self._outputs = seen(graph.ported_inputs), seen(graph.ported_outputs)
         self._layout = Layout.of(graph)
         self._mask_drops = mask_drops(graph)
         self._front_end = _front_end(graph)
@@ -258,12 +259,12 @@ class Model:
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
         """Name, shape, dtype and axes of each input, as callers see them."""
-        return self._plan.inputs if self._layout is None else self._layout.inputs  # type: ignore[no-any-return]
+        return self._inputs
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
         """Name, shape, dtype and axes of each output, as callers see them."""
-        return self._plan.outputs if self._layout is None else self._layout.outputs  # type: ignore[no-any-return]
+        return self._outputs
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -141,11 +142,9 @@ class Port:
         >>> Port("X", (3,), ((1,), (0,), (2,))).to_value(x, tensor_spec("x", None, (3,))).strides
         (12, 24, 4)
         """
-        lead = 1 + value.is_sequence
-        known = {group[0]: size for group, size in zip(self.axes, array.shape, strict=True) if len(group) == 1}
-        full = (*(known.get(axis, 1) for axis in range(lead)), *self.sizes)
-        moved = self._moved(array, full)
-        return moved.reshape(*full[:lead], *value.inner)
+        batch = 1 if self._batch_place is None else array.shape[self._batch_place]
+        shape = (batch, array.shape[self.axes.index((1,))]) if value.is_sequence else (batch,)
+        return self._moved(array, (*shape, *self.sizes)).reshape(shape + value.inner)
 
     def from_value(self, array: Array, value: TensorSpec) -> Array:
         """A value as the caller's array: a copy, C-contiguous and of the caller's dtype."""
@@ -158,10 +157,11 @@ class Port:
         and time contiguous; None where no strides express it."""
         full = self._split(shape, value.is_sequence)
         lead = 1 + value.is_sequence
-        long = [axis for axis in self._order if full[axis] != 1]
-        inner = [axis for axis in long if axis >= lead]
-        if inner != sorted(inner) or long[len(long) - len(inner) :] != inner:
-            return None
+        if self._order[lead:] != tuple(range(lead, len(full))):  # then only axes of size 1 can make it fit
+            long = [axis for axis in self._order if full[axis] != 1]
+            inner = [axis for axis in long if axis >= lead]
+            if inner != sorted(inner) or long[len(long) - len(inner) :] != inner:
+                return None
         return self._moved(array, full).reshape(shape)
 
     def copy(self, array: Array, target: Array, value: TensorSpec) -> None:
@@ -174,27 +174,40 @@ class Port:
         """The port as plain values that JSON can hold."""
         return {field.name: plain(getattr(self, field.name)) for field in dataclasses.fields(self)}
 
-    @property
+    def moves(self, value: TensorSpec) -> bool:
+        """Whether callers see the value in another layout, not just under another name or dtype."""
+        return self.sizes != value.inner or self.axes != tuple((axis,) for axis in range(len(value.shape)))
+
+    @cached_property
     def has_batch(self) -> bool:
         """Whether an axis of the caller's array is made of the batch; else that is 1."""
         return any(0 in group for group in self.axes)
 
-    @property
-    def _order(self) -> list[int]:
+    @cached_property
+    def _order(self) -> tuple[int, ...]:
         """The axes of batch, time and sizes as they stand in the caller's array, batch first where that has none."""
-        order = [axis for group in self.axes for axis in group]
-        return order if 0 in order else [0, *order]
+        order = tuple(axis for group in self.axes for axis in group)
+        return order if 0 in order else (0, *order)
+
+    @cached_property
+    def _back(self) -> tuple[int, ...]:
+        """The place in `_order` of each axis."""
+        return tuple(map(int, np.argsort(self._order)))
+
+    @cached_property
+    def _batch_place(self) -> int | None:
+        return self.axes.index((0,)) if (0,) in self.axes else None
 
     def _split(self, shape: tuple[int, ...], is_sequence: bool) -> tuple[int, ...]:
         return (*shape[: 1 + is_sequence], *self.sizes)
 
     def _merged(self, full: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        return tuple(_product(full[axis] for axis in group) for group in self.axes)
+        sizes = [full[group[0]] if len(group) == 1 else _product(full[axis] for axis in group) for group in self.axes]
+        return tuple(sizes)
 
     def _moved(self, array: Array, full: tuple[int, ...]) -> Array:
         """The caller's array as a view (batch, [time,] *sizes): its merged axes split, those of size 1 gone."""
-        order = self._order
-        return array.reshape([full[axis] for axis in order]).transpose(np.argsort(order))
+        return array.reshape([full[axis] for axis in self._order]).transpose(self._back)
 
     def _fail(self, fault: str) -> BadModelFile:
         return BadModelFile(f"port {self.name!r}: {fault}")
@@ -250,7 +263,7 @@ def state_fault(
     fed: set[str] = set()
     for source, target in pairs:
         for what, name, known in (("input", source, taken), ("output", target, given)):
-            if name not in known:
+            if not isinstance(name, str) or name not in known:
                 return f"state {source!r} ← {target!r}: there is no {what} {name!r}, only {', '.join(map(repr, known))}"
         if source in fed:
             return f"state input {source!r} is fed by two outputs"
@@ -259,6 +272,6 @@ def state_fault(
             if value.is_sequence or value.dtype != "float32":
                 return f"a state is float32 without a time axis, but {name!r} is {value.dtype} {value.shape}"
         shapes = [(port or Port.plain(value)).spec(value).shape for value, port in (taken[source], given[target])]
-        if shapes[0] != shapes[1]:
+        if shapes[0] != shapes[1] or taken[source][0].features != given[target][0].features:
             return f"state input {source!r} takes shape {shapes[0]}, but output {target!r} gives {shapes[1]}"
     return None

@@ -181,8 +181,7 @@ def _starts(graph: Graph, pairs: Mapping[str, str]) -> dict[str, dict[str, Array
     outputs = dict(zip(graph.output_names, graph.outputs, strict=True))
     found = {}
     for source, target in pairs.items():
-        feed = Feed(graph, source, target)
-        starts = _starts_from(graph, inputs[source].name, outputs[target]) if feed.is_same else None
+        starts = _starts_from(graph, inputs[source].name, outputs[target], Feed(graph, source, target))
         if starts is None:
             return None
         found[source] = starts
@@ -190,7 +189,7 @@ def _starts(graph: Graph, pairs: Mapping[str, str]) -> dict[str, dict[str, Array
     return found if sorted(fed) == sorted(layer.name for layer in graph.layers if isinstance(layer, GRU)) else None
 
 
-def _starts_from(graph: Graph, source: str, target: str) -> dict[str, Array] | None:
+def _starts_from(graph: Graph, source: str, target: str, feed: Feed) -> dict[str, Array] | None:
     """Follow the places of an input's numbers to the GRUs that begin with them, and from their last states on."""
     whole = np.arange(graph.specs[source].features)
     before = {source: whole.reshape(1, *graph.specs[source].inner)}  # values made of the input's numbers alone
@@ -208,7 +207,7 @@ def _starts_from(graph: Graph, source: str, target: str) -> dict[str, Array] | N
             after[layer.name] = _moved(layer, after)
     if target not in after or any(value in before for value in graph.outputs):
         return None
-    carries_all = sum(map(len, fed.values())) == whole.size and np.array_equal(after[target].reshape(-1), whole)
+    carries_all = sum(map(len, fed.values())) == whole.size and np.array_equal(feed(after[target]).reshape(-1), whole)
     return fed if carries_all else None
 
 

@@ -78,17 +78,17 @@ def bound_ns(counts: Mapping[str, Any], standard: bool, held: int, limits: Limit
 
 def profile(
     model: Model,
-    x: np.ndarray,
+    inputs: Sequence[np.ndarray],
     threads: int,
     seconds: float,
     repeat: Callable[[Callable[[], Any], float], Sequence[float]],
 ) -> dict[str, Any]:
-    """Profile ``model(x)`` of a network with one input.
+    """Profile ``model(*inputs)``, but for what Python does to lay out the arrays of ports.
 
     Parameters
     ----------
     model : Model
-    x : array
+    inputs : sequence of arrays
     threads : int
         Upper bound. Times are those of the calling thread; with more than one there is no bound.
     seconds : float
@@ -105,9 +105,10 @@ def profile(
         ``gigabytes_per_second`` and ``bound``.
     """
     runner = core.Runner(model._plan)
+    arrays = tuple(inputs) if model._layout is None else model._layout.all_taken(inputs)
 
     def call() -> Any:
-        return runner._run_fresh((x,), None, None, threads, None)
+        return runner._run_fresh(arrays, None, None, threads, None)
 
     runner._start_profile()
     call()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -34,11 +35,32 @@ def load(path: Path, config: Path | None = None, threads: int | None = None) -> 
 
 
 def only_input(model: Model) -> TensorSpec:
-    """The network's input; BadInput if it has several."""
-    if len(model.inputs) != 1:
-        names = ", ".join(spec.name for spec in model.inputs)
-        raise BadInput(f"the network takes {len(model.inputs)} inputs ({names}); run it from Python: model(…)")
-    return model.inputs[0]
+    """The network's input beside its states, batch first, by the name that callers see; BadInput if it has several."""
+    states = {source for source, _ in model.graph.states}
+    named = zip(model.graph.input_names, model.graph.inputs, strict=True)
+    specs = [replace(spec, name=name) for name, spec in named if name not in states]
+    if len(specs) != 1:
+        names = ", ".join(spec.name for spec in specs)
+        raise BadInput(f"the network takes {len(specs)} inputs ({names}); run it from Python: model(…)")
+    return specs[0]
+
+
+def as_given(model: Model, x: Any) -> Any:
+    """What a caller gives for `only_input`, made of a batch-first array."""
+    return x if model._layout is None else model._layout.given(only_input(model).name, x)
+
+
+def call_inputs(model: Model, x: Any) -> tuple[Any, ...]:
+    """All inputs of a call with x, which is for `only_input`: states begin at zero."""
+    import numpy as np
+
+    name = only_input(model).name
+    rows = 1
+    for spec in model.inputs:
+        if spec.name == name and "batch" in spec.axes[: x.ndim]:
+            rows = x.shape[spec.axes.index("batch")]
+    shapes = {spec.name: [rows if size is None else size for size in spec.shape] for spec in model.inputs}
+    return tuple(x if key == name else np.zeros(shape, np.float32) for key, shape in shapes.items())
 
 
 def console() -> Console:

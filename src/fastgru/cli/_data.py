@@ -148,8 +148,8 @@ def _is_number(cell: str) -> bool:
 
 
 def _write_csv(array: np.ndarray, path: Path | None) -> None:
-    if array.ndim == 3 and len(array) == 1:
-        array = array[0]
+    while array.ndim > 2 and 1 in array.shape:
+        array = array.squeeze(array.shape.index(1))
     if array.ndim > 2:
         raise BadInput(f"an output of shape {array.shape} doesn't fit a .csv file: give -o a name that ends in .npy")
     target: Path | TextIO = sys.stdout if path is None else path

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import UnsupportedModel
-from ._common import Config, ModelFile, Threads, console, load, only_input, table, time_text
+from ._common import Config, ModelFile, Threads, as_given, call_inputs, console, load, only_input, table, time_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -91,13 +91,14 @@ def _steps(model: Model, wanted: int | None) -> int:
 
 
 def _random_input(model: Model, *lead: int) -> np.ndarray:
-    """Random values, or token ids of the smallest vocabulary that reads them, with the axes `lead` in front."""
+    """Random values, or token ids of the smallest vocabulary that reads them, batch first, with the axes `lead`."""
     import numpy as np
 
     spec, random = only_input(model), np.random.default_rng(SEED)
     if spec.dtype != "int32":
         return random.standard_normal((*lead, *spec.inner), np.float32)
-    readers = [layer for layer in model.graph.layers if spec.name in layer.inputs]
+    value = model.graph.inputs[model.graph.input_names.index(spec.name)].name
+    readers = [layer for layer in model.graph.layers if value in layer.inputs]
     vocabulary = min(layer.tensors["table"].shape[0] for layer in readers)
     return random.integers(0, vocabulary, (*lead, *spec.inner), np.int32)
 
@@ -107,8 +108,8 @@ def _random_batch(model: Model, batch: int, steps: int) -> np.ndarray:
 
 
 def _call(model: Model, batch: int, steps: int) -> Callable[[], Any]:
-    x = _random_batch(model, batch, steps)
-    return lambda: model(x)
+    inputs = call_inputs(model, as_given(model, _random_batch(model, batch, steps)))
+    return lambda: model(*inputs)
 
 
 def _step_latency(model: Model, seconds: float) -> dict[str, Any]:
@@ -149,8 +150,8 @@ def _throughput(model: Model, batch: int, steps: int, seconds: float) -> dict[st
 def _profile(model: Model, batch: int, steps: int, threads: int, seconds: float) -> dict[str, Any]:
     from ..bench.profile import profile
 
-    x = _random_batch(model, batch, steps)
-    found = profile(model, x, threads, seconds, _times)
+    inputs = call_inputs(model, as_given(model, _random_batch(model, batch, steps)))
+    found = profile(model, inputs, threads, seconds, _times)
     return {"batch": batch, "steps": steps, "threads": threads, **found}
 
 

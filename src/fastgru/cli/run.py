@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ..errors import BadInput
-from ._common import Config, ModelFile, Threads, console, load, only_input, time_text
+from ._common import Config, ModelFile, Threads, as_given, call_inputs, console, load, only_input, time_text
 
 
 def run(
@@ -29,8 +29,9 @@ def run(
 ) -> None:
     """Run a network on a file and write its outputs.
 
-    A .npy file holds the whole input, batch first. A .csv file holds one sequence, one step a line; for a network that
-    takes no sequences, one row of a batch a line; for one that reads token ids, one sequence a line, of any length.
+    A .npy file holds the whole input, laid out as `inspect` shows it. A .csv file holds one sequence, one step a line;
+    for a network that takes no sequences, one row of a batch a line; for one that reads token ids, one sequence a line,
+    of any length. States that the network takes begin at zero.
     """
     from ._data import check_output, read_input, read_lengths, read_texts, write_output
 
@@ -45,11 +46,13 @@ def run(
         x, steps = read_texts(input_file), None
     else:
         x, steps = read_input(input_file, spec)
+        if input_file.suffix.lower() == ".csv":
+            x = as_given(model, x)
     if lengths is not None:
         steps = read_lengths(lengths)
 
     start = time.perf_counter()
-    answer = model.predict(x, batch_size=batch_size, lengths=steps)
+    answer = model.predict(call_inputs(model, x), batch_size=batch_size, lengths=steps)
     seconds = time.perf_counter() - start
     outputs = answer if isinstance(answer, tuple) else (answer,)
     write_output(outputs, names, output)
