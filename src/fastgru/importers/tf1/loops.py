@@ -72,10 +72,13 @@ _CHOICES = ("Select", "SelectV2")
 
 
 def needs(network: Network, scope: Scope, node: Node) -> Iterable[Ref]:
-    """What must be known before a node's value: for an Exit, what enters its loop."""
+    """What must be known before a node's value: for an Exit, what its loop begins with and reads from outside."""
     if node.op != "Exit":
         return node.inputs
-    frame = _frame(scope, node)
+    try:
+        frame = _frame(scope, node)
+    except Refused:  # said again, and written down, when it comes to the node's value
+        return ()
     return [enter.inputs[0] for enter in frame.enters if enter.inputs]
 
 
@@ -91,10 +94,8 @@ def _frame(scope: Scope, exit: Node) -> _Frame:
     """The nodes that make the loop to which an Exit belongs."""
     switch = _reader(scope, exit, "Switch")
     first = _reader(scope, switch, "Merge")
-    enter = _reader(scope, first, "Enter")
-    frame = enter.attributes.get("frame_name")
-    enters = tuple(n for n in scope.nodes.values() if n.op == "Enter" and n.attributes.get("frame_name") == frame)
-    names = {node.name for node in enters}
+    frame = _reader(scope, first, "Enter").attributes.get("frame_name")
+    names = {n.name for n in scope.nodes.values() if n.op == "Enter" and n.attributes.get("frame_name") == frame}
     merges = [n for n in scope.nodes.values() if n.op == "Merge" and n.inputs and n.inputs[0].name in names]
     switches = {n.inputs[0].name: n for n in scope.nodes.values() if n.op == "Switch" and len(n.inputs) == 2}
     if len(switch.inputs) != 2:
@@ -102,7 +103,25 @@ def _frame(scope: Scope, exit: Node) -> _Frame:
     condition = _reader(scope, switch, "LoopCond", 1)
     if not condition.inputs:
         raise Refused("is the end of a loop without a condition")
-    return _Frame(enters, tuple(m for m in merges if m.name in switches), switches, condition.inputs[0])
+    merges = [merge for merge in merges if merge.name in switches]
+    enters = _entrances(scope, [condition.inputs[0], *(ref for merge in merges for ref in merge.inputs)])
+    return _Frame(enters, tuple(merges), switches, condition.inputs[0])
+
+
+def _entrances(scope: Scope, refs: Iterable[Ref]) -> tuple[Node, ...]:
+    """The Enters on which values in a loop depend; a training graph's loops have others beside them."""
+    found, seen, waiting = [], set(), [ref.name for ref in refs]
+    while waiting:
+        name = waiting.pop()
+        node = scope.nodes.get(name)
+        if node is None or name in seen:
+            continue
+        seen.add(name)
+        if node.op == "Enter":
+            found.append(node)
+        else:
+            waiting.extend(ref.name for ref in node.inputs)
+    return tuple(found)
 
 
 def _reader(scope: Scope, node: Node, op: str, index: int = 0) -> Node:
