@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tf1_networks import NETWORKS, Network, Saved, save
 
 from fastgru import Model
 from fastgru.importers import tf1
+from tf1_networks import NETWORKS, Network, Saved, save
 
 BOUND = 1e-5
 

@@ -1,8 +1,9 @@
 """Networks of TensorFlow 1 → Graph: checkpoints and frozen graphs.
 
-`reading` makes plain records of a file through TensorFlow's own readers; `network` understands them. How a step's arithmetic
-is a GRU is said in `cell`. What a checkpoint's arrays are for says the graph in its ``.meta`` or, without one,
-`config=` (`config`).
+`reading` makes plain records of a file through TensorFlow's own readers; `network` evaluates them to `values`, from the
+outputs back to the inputs: `operations` and `layout` say what each operation makes of what it reads, `loops` takes
+loops over time apart, `cell` finds GRU cells in arithmetic, `assembly` appends layers. What a checkpoint's arrays are
+for says the graph in its ``.meta`` or, without one, `config=` (`config`).
 """
 
 from __future__ import annotations

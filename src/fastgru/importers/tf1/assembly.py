@@ -18,7 +18,6 @@ from .values import (
     Affine,
     Complement,
     Filled,
-    Joined,
     Product,
     Refused,
     Size,
@@ -42,8 +41,6 @@ class Assembly:
 
     def weights(self, value: Any, axes: int | None = None) -> Array:
         """A constant of numbers as float32."""
-        if isinstance(value, Filled) and all(isinstance(size, int) for size in value.shape):
-            value = np.broadcast_to(np.float32(value.value), value.shape)
         if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiu":
             raise Refused("needs weights that are constants or variables of the file")
         if axes is not None and value.ndim != axes:
@@ -90,9 +87,9 @@ class Assembly:
 
     def _active(self, value: Active) -> Tensor | Step:
         inner = value.value
-        if isinstance(inner, Affine) and id(inner) not in self._made:
-            if len(inner.terms) == 1 and inner.terms[0].matrix is not None:
-                return self._affine(replace(inner, name=value.name), value.function)
+        is_dense = isinstance(inner, Affine) and len(inner.terms) == 1 and inner.terms[0].matrix is not None
+        if is_dense and id(inner) not in self._made:
+            return self._affine(replace(inner, name=value.name), value.function)
         return self.layer(graph.Activate, value.name, inner, activation=value.function)
 
     def _affine(self, value: Affine, function: graph.Activation) -> Tensor | Step:
@@ -103,9 +100,7 @@ class Assembly:
                 parts.append(self.computed(term.value))
                 continue
             kernel = np.ascontiguousarray(term.matrix)
-            parts.append(
-                self.layer(graph.Dense, value.name, term.value, kernel=kernel, bias=bias, activation=function)
-            )
+            parts.append(self.layer(graph.Dense, value.name, term.value, kernel=kernel, bias=bias, activation=function))
             bias = None
         total = parts[0] if len(parts) == 1 else self.layer(graph.Combine, value.name, *parts, operation="add")
         return total if bias is None else self.layer(graph.Scale, value.name, total, offset=bias)

@@ -33,11 +33,14 @@ from .nodes import Array
 
 #: by the names that TensorFlow gives its functions
 ACTIVATIONS = {
-    **{name: Activation.of(name) for name in ("linear", "relu", "sigmoid", "tanh", "elu", "selu", "softplus", "softsign")},
+    name: Activation.of(name)
+    for name in (
+        "linear", "relu", "sigmoid", "tanh", "elu", "selu", "softplus", "softsign", "softmax", "log_softmax",
+    )
+} | {
     "identity": Activation.of("linear"),
     "relu6": Activation.of("relu", max_value=6),
     "leaky_relu": Activation.of("relu", negative_slope=0.2),
-    **{name: Activation.of(name) for name in ("softmax", "log_softmax")},
 }  # fmt: skip
 
 

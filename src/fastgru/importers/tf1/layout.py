@@ -29,7 +29,6 @@ from .values import (
     Tensor,
     Term,
     as_size,
-    is_zero,
     product,
     shape_of,
     sizes_array,
@@ -114,7 +113,7 @@ def _concat_v2(call: Call, *values: Any) -> Any:
     rank = len(shape_of(parts[0]))
     axis = _axis(where, rank)
     if axis == rank - 1 and all(len(shape_of(part)) == rank for part in parts):
-        if any(shape_of(part)[:-1] != shape_of(parts[0])[:-1] for part in parts if not isinstance(part, np.ndarray)):
+        if len({shape_of(part)[:-1] for part in parts if isinstance(part, _VALUES)}) > 1:
             raise Refused("joins values whose shapes differ")
         return Joined(tuple(inner for part in parts for inner in (part.parts if isinstance(part, Joined) else (part,))))
     tensors = [call.assembly.tensor(part) for part in parts]
@@ -222,19 +221,23 @@ def _expand_dims(call: Call, value: Any, where: Any) -> Any:
 
 def _squeeze(call: Call, value: Any) -> Any:
     if isinstance(value, np.ndarray):
-        gone = tuple(call.option("squeeze_dims") or ())
-        return np.squeeze(value, gone or None)
+        return np.squeeze(value, tuple(call.option("squeeze_dims") or ()) or None)
     tensor = call.assembly.tensor(value)
     shape = tensor.shape
     gone = [_axis(axis, len(shape)) for axis in call.option("squeeze_dims") or ()]
-    gone = gone or [axis for axis, size in enumerate(shape) if size == 1]
+    if not gone:
+        gone = [axis for axis, size in enumerate(shape) if size == 1]
+        call.assembly.notes[f"{call.name} drops only axes that always have size 1"] = None
     if any(shape[axis] != 1 for axis in gone):
         raise Refused("drops an axis whose size is not 1")
     return replace(tensor, axes=tuple(group for axis, group in enumerate(tensor.axes) if axis not in gone))
 
 
 def _reshape(call: Call, value: Any, target: Any) -> Any:
-    sizes = [as_size(np.asarray(size, object)) if isinstance(size, Count) else int(size) for size in _array(target).reshape(-1)]
+    sizes = [
+        as_size(np.asarray(size, object)) if isinstance(size, Count) else int(size)
+        for size in _array(target).reshape(-1)
+    ]
     if isinstance(value, np.ndarray) and not any(isinstance(size, Count) for size in sizes):
         return value.reshape(sizes)  # type: ignore[arg-type]
     if isinstance(value, Filled):
@@ -320,9 +323,7 @@ def _strided_slice(call: Call, value: Any, begin: Any, end: Any, strides: Any) -
         elif masks["shrink_axis"] & bit:
             entries.append(start)
         else:
-            entries.append(
-                slice(None if masks["begin"] & bit else start, None if masks["end"] & bit else stop, step)
-            )
+            entries.append(slice(None if masks["begin"] & bit else start, None if masks["end"] & bit else stop, step))
     if isinstance(value, np.ndarray):
         if any(isinstance(item, Count) for entry in entries for item in _bounds(entry)):
             raise Refused("takes entries that are not known")

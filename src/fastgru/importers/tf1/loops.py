@@ -1,7 +1,7 @@
 """Loops over time: the frames of Enter, Merge, Switch and Exit of TensorFlow 1, and While of its second control flow.
 
-Both become a `Loop`: variables with what they are before the first step, where a step finds them, and what it makes of
-them. A step's nodes are evaluated once, with `Step`s for what is read from the sequences and a `State` for each GRU's h.
+Both have variables: what they are before the first step, where a step finds them, and what it makes of them. A step's
+nodes are evaluated once, with `Step`s for what is read from the sequences and a `State` for each GRU's h.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from .values import (
     Tensor,
     Unknown,
     Written,
+    as_size,
     is_zero,
 )
 
@@ -65,8 +66,6 @@ class Loop:
         if self.steps != steps:
             raise Refused("reads sequences of different numbers of steps")
 
-
-_CHOICES = ("Select", "SelectV2")
 
 # ---- frames ----------------------------------------------------------------------------------------------------------
 
@@ -104,6 +103,8 @@ def _frame(scope: Scope, exit: Node) -> _Frame:
     if not condition.inputs:
         raise Refused("is the end of a loop without a condition")
     merges = [merge for merge in merges if merge.name in switches]
+    if any(switches[merge.name].inputs[1] != switch.inputs[1] for merge in merges):
+        raise Refused("is the end of a loop with several conditions")
     enters = _entrances(scope, [condition.inputs[0], *(ref for merge in merges for ref in merge.inputs)])
     return _Frame(enters, tuple(merges), switches, condition.inputs[0])
 
@@ -257,7 +258,7 @@ def _find_lengths(network: Network, scope: Scope, loop: Loop, variables: list[Va
     for variable in variables:
         node = scope.nodes.get(_origin(scope, variable.next))
         if isinstance(_at_step(variable), State):
-            is_choice = node is not None and node.op in _CHOICES and len(node.inputs) == 3
+            is_choice = node is not None and node.op == "Select" and len(node.inputs) == 3
             conditions.append(network.evaluate(scope, node.inputs[0]) if is_choice and node is not None else None)
     found = [condition for condition in conditions if isinstance(condition, PastEnd)]
     if found and (len(found) < len(conditions) or any(f.lengths is not found[0].lengths for f in found)):
@@ -291,14 +292,16 @@ def _after(network: Network, scope: Scope, loop: Loop, variable: Variable, value
     if isinstance(start, Steps):
         if not isinstance(value, Written):
             raise Refused("is a TensorArray to which a step does not write once")
+        if start.size != loop.steps:
+            raise Refused("is a TensorArray of another size than the loop has steps")
         made = network.assembly.computed(value.value)
         if not isinstance(made, Step) or made.index is not None:
             raise Refused("writes what does not depend on the step")
         return Steps(made.sequence)
-    made = loop.grus.get(variable.name)
-    if made is None or not isinstance(value, Step) or value.sequence is not made:
+    gru = loop.grus.get(variable.name)
+    if gru is None or not isinstance(value, Step) or value.sequence is not gru:
         raise Refused("is a state that no GRU cell makes")
-    return Tensor(network.assembly.builder.spec(f"{made.spec.name}:state"), ((0,), (1,)))
+    return Tensor(network.assembly.builder.spec(f"{gru.spec.name}:state"), ((0,), (1,)))
 
 
 def gru_step(call: Call, cell: Cell) -> Step:
@@ -344,10 +347,6 @@ def _known(scope: Scope, ref: Ref) -> Any:
     return picked(scope.known[ref.name], ref.index)
 
 
-def _tensor_array(network: Network, scope: Scope, node: Node) -> Any:
-    return Outputs([Steps(), Steps()])
-
-
 def _loop_nodes(reason: str) -> Callable[[Network, Scope, Node], Any]:
     def refuse(network: Network, scope: Scope, node: Node) -> Any:
         raise Refused(reason)
@@ -360,7 +359,6 @@ OPERATIONS: dict[str, Callable[[Network, Scope, Node], Any]] = {
     "Exit": _exit,
     "While": _while,
     "StatelessWhile": _while,
-    "TensorArrayV3": _tensor_array,
     "Merge": _loop_nodes("joins the ways of a condition"),
     "Switch": _loop_nodes("goes one of two ways, by a condition"),
     "NextIteration": _loop_nodes("is part of a loop that is not understood"),
@@ -384,6 +382,14 @@ def scatter(call: Call, handle: Any, indices: Any, value: Any, flow: Any) -> Ste
     return made
 
 
+def tensor_array(call: Call, size: Any) -> Outputs:
+    return Outputs([None, Steps(None, as_size(size))])
+
+
+def reserve(call: Call, element_shape: Any, size: Any) -> Steps:
+    return Steps(None, as_size(size))
+
+
 def from_tensor(call: Call, value: Any, element_shape: Any) -> Steps:
     return steps_of(call, call.assembly.tensor(value))
 
@@ -405,7 +411,7 @@ def write(call: Call, steps: Any, index: Any, value: Any) -> Written:
         raise Refused("writes to another step than that which its loop has come to")
     loop = call.scope.loop
     chosen = call.scope.nodes.get(_origin(call.scope, call.node.inputs[2]))
-    if loop is None or (loop.lengths is not None and (chosen is None or chosen.op not in _CHOICES)):
+    if loop is None or (loop.lengths is not None and (chosen is None or chosen.op != "Select")):
         raise Refused("writes steps past the end of a row as they are")
     return Written(value)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 
 from ...errors import BadInput, BadModelFile, UnsupportedModel
-from ...graph import Graph, tensor_spec
+from ...graph import GRU, Graph, TensorSpec, tensor_spec
 from ...ports import Port
 from . import loops
 from .assembly import Assembly
@@ -18,7 +19,16 @@ from .operations import OPERATIONS
 from .values import Count, Outputs, Refused, Tensor, Unknown
 
 #: operations that train, save or watch a network; what only they read is no output
-_PLUMBING = ("Assign", "AssignVariableOp", "Assert", "NoOp", "SaveV2", "RestoreV2", "VarIsInitializedOp", "IsVariableInitialized")
+_PLUMBING = (
+    "Assign",
+    "AssignVariableOp",
+    "Assert",
+    "NoOp",
+    "SaveV2",
+    "RestoreV2",
+    "VarIsInitializedOp",
+    "IsVariableInitialized",
+)
 _LOSSES = ("SoftmaxCrossEntropyWithLogits", "SparseSoftmaxCrossEntropyWithLogits")
 _PLACEHOLDERS = ("Placeholder", "PlaceholderV2", "PlaceholderWithDefault")
 
@@ -75,11 +85,15 @@ class Network:
         self.time_major = time_major
         self.assembly = Assembly()
         self.reasons: dict[str, None] = {}
-        self.ports: list[Port | None] = []
+        #: place among the inputs, spec and port of each
+        self.inputs: list[tuple[int, TensorSpec, Port | None]] = []
         self.fixed_batch: int | None = None
         self.root = Scope(source.nodes)
-        for name in inputs or ():
-            self._given_input(_ref(source, name))
+        self._places = {name: place for place, name in enumerate(source.nodes)}
+        given = [_ref(source, name) for name in inputs or ()]
+        self._places.update((ref.name, place - len(given)) for place, ref in enumerate(given))
+        for ref in given:
+            self._given_input(ref)
 
     # ---- from outputs to inputs ------------------------------------------------------------------------------------
 
@@ -98,12 +112,14 @@ class Network:
             ports.append(_port(str(ref), tensor))
         if self.reasons:
             raise UnsupportedModel(self.reasons)
-        builder = self.assembly.builder
-        return builder.graph(
+        self.assembly.builder.inputs[:] = [spec for _, spec, _ in sorted(self.inputs, key=itemgetter(0))]
+        input_ports = [port for _, _, port in sorted(self.inputs, key=itemgetter(0))]
+        made = self.assembly.builder.graph(
             values, notes=tuple(self.assembly.notes),
-            input_ports=tuple(self.ports) if any(self.ports) else (),
+            input_ports=tuple(input_ports) if any(input_ports) else (),
             output_ports=tuple(ports) if any(ports) else (),
         )  # fmt: skip
+        return _without_unread_sequences(made)
 
     def evaluate(self, scope: Scope, ref: Ref) -> Any:
         """The value of a node's output; `Unknown` where it, or what it reads, is refused."""
@@ -129,12 +145,12 @@ class Network:
         return picked(scope.known[ref.name], ref.index)
 
     def _value(self, scope: Scope, node: Node) -> Any:
-        operation = loops.OPERATIONS.get(node.op) or OPERATIONS.get(node.op)
-        if operation is None:
-            return self.refuse(node, "is not supported")
+        of_graph, operation = loops.OPERATIONS.get(node.op), OPERATIONS.get(node.op)
         try:
-            if node.op in loops.OPERATIONS:
-                return operation(self, scope, node)
+            if of_graph is not None:
+                return of_graph(self, scope, node)
+            if operation is None:
+                raise Refused("is not supported")
             values = [picked(scope.known[ref.name], ref.index) for ref in node.inputs]
             if any(isinstance(value, Unknown) for value in values):
                 return Unknown()
@@ -195,7 +211,7 @@ class Network:
         if is_sequence and name in self.time_major:
             axes[:2] = [(1,), (0,)]
         tensor = Tensor(spec, tuple(axes), Count((spec.name,)) if time is None else int(time))
-        self.ports.append(_port(name, tensor))
+        self.inputs.append((self._places[Ref.of(name).name], spec, _port(name, tensor)))
         return tensor
 
 
@@ -260,8 +276,20 @@ def sinks(source: Source) -> list[Ref]:
         hint = f"; its loss reads {', '.join(map(repr, losses))}" if losses else ""
         names = ", ".join(repr(node.name) for node in ends[:10])
         ending = f"; nothing reads {names}" if names else ""
-        raise BadInput(f"outputs= should name the network's outputs: its graph holds more than the network{hint}{ending}")
+        raise BadInput(
+            f"outputs= should name the network's outputs: its graph holds more than the network{hint}{ending}"
+        )
     return [Ref(node.name) for node in ends]
+
+
+def _without_unread_sequences(made: Graph) -> Graph:
+    """GRUs of which only the last state is read need not keep their outputs."""
+    read = {*made.outputs, *(name for layer in made.layers for name in (*layer.inputs, *layer.masks.values()))}
+    layers = tuple(
+        replace(layer, return_sequences=False) if isinstance(layer, GRU) and layer.name not in read else layer
+        for layer in made.layers
+    )
+    return replace(made, layers=layers)
 
 
 def _is_plumbing(node: Node) -> bool:

@@ -175,8 +175,8 @@ def _mat_mul(call: Call, left: Any, right: Any) -> Affine:
 def _terms(value: Any, matrix: Array) -> tuple[Term, ...]:
     """The rows of a matrix, shared out among what stands side by side."""
     parts = value.parts if isinstance(value, Joined) else (value,)
-    sizes = [shape_of(part)[-1] for part in parts]
-    if any(not isinstance(size, int) for size in sizes) or sum(sizes) != len(matrix):  # type: ignore[arg-type]
+    sizes = [size for part in parts if isinstance(size := shape_of(part)[-1], int)]
+    if len(sizes) != len(parts) or sum(sizes) != len(matrix):
         raise Refused(f"multiplies {' + '.join(map(str, sizes))} numbers with a matrix of shape {matrix.shape}")
     rows = np.split(matrix, np.cumsum(sizes)[:-1].tolist())
     return tuple(Term(part, block) for part, block in zip(parts, rows, strict=True))
@@ -210,7 +210,8 @@ def _add(call: Call, left: Any, right: Any) -> Any:
     cell = cell_of(left, right)
     if cell is not None:
         return loops.gru_step(call, cell)
-    terms, bias = [], None
+    terms: list[Term] = []
+    bias = None
     for value in (left, right):
         whole = value if isinstance(value, Affine) else Affine((Term(value),), None, call.name)
         terms += whole.terms
@@ -243,7 +244,7 @@ def _mul(call: Call, left: Any, right: Any) -> Any:
             return _scaled(call, value, call.assembly.weights(constant))
     if not all(isinstance(value, (*_VALUES, Filled, np.ndarray)) for value in (left, right)):
         raise Refused("multiplies what are no numbers of the network")
-    if shape_of(left) != shape_of(right) and not isinstance(left, np.ndarray) and not isinstance(right, np.ndarray):
+    if isinstance(left, _VALUES) and isinstance(right, _VALUES) and shape_of(left) != shape_of(right):
         raise Refused("multiplies values whose shapes differ")
     return Product(left, right, call.name)
 
@@ -332,7 +333,7 @@ OPERATIONS: dict[str, Operation] = {
     "Const": _const,
     **dict.fromkeys(("VariableV2", "Variable", "VarHandleOp"), _variable),
     **dict.fromkeys(
-        ("Identity", "ReadVariableOp", "StopGradient", "PreventGradient", "CheckNumerics", "Snapshot"), _same
+        ("Identity", "Enter", "ReadVariableOp", "StopGradient", "PreventGradient", "CheckNumerics", "Snapshot"), _same
     ),
     **dict.fromkeys(("Placeholder", "PlaceholderV2"), _placeholder),
     "PlaceholderWithDefault": _placeholder_with_default,
@@ -347,12 +348,13 @@ OPERATIONS: dict[str, Operation] = {
     "Less": _less,
     "LogicalAnd": _and,
     "GreaterEqual": _greater_equal,
-    **dict.fromkeys(("Select", "SelectV2"), loops.choose),
+    "Select": loops.choose,
+    "TensorArrayV3": loops.tensor_array,
     "TensorArrayScatterV3": loops.scatter,
     "TensorArrayReadV3": lambda call, handle, index, flow: loops.read(call, flow, index),
     "TensorArrayWriteV3": lambda call, handle, index, value, flow: loops.write(call, flow, index, value),
     "TensorArrayGatherV3": lambda call, handle, indices, flow: loops.gather(call, flow, indices),
-    "TensorListReserve": lambda call, *_: loops.Steps(),
+    "TensorListReserve": loops.reserve,
     "TensorListFromTensor": loops.from_tensor,
     "TensorListGetItem": lambda call, steps, index, shape: loops.read(call, steps, index),
     "TensorListSetItem": lambda call, steps, index, value: loops.write(call, steps, index, value),

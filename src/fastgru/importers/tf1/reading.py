@@ -28,7 +28,7 @@ def tensorflow() -> Any:
 
 
 def prefix_of(path: Path) -> Path | None:
-    """The prefix of the checkpoint that a path names: the prefix itself, its index, or a folder; None: no checkpoint."""
+    """The prefix of the checkpoint that a path names: the prefix itself, its index, or a folder; else None."""
     if path.is_dir():
         return _latest(path)
     if path.suffix == ".index":
@@ -91,7 +91,9 @@ class Checkpoint(Mapping[str, Array]):
     def __getitem__(self, name: str) -> Array:
         shape = self._shapes[name]
         if _product(shape) > self._bytes:  # before memory is taken; a number has at least one byte
-            raise BadModelFile(f"{self.prefix}: {name!r} should have shape {shape}, but its data has {self._bytes} bytes")
+            raise BadModelFile(
+                f"{self.prefix}: {name!r} should have shape {shape}, but its data has {self._bytes} bytes"
+            )
         try:
             return _plain_array(self._reader.get_tensor(name))
         except Exception as error:
@@ -195,7 +197,7 @@ def _function(path: Path, function: Any) -> Function:
     for definition in function.node_def:
         copy = type(definition)()
         copy.CopyFrom(definition)
-        copy.input[:] = [text for text in map(plain, (t for t in definition.input if not t.startswith("^")))]
+        copy.input[:] = [plain(text) for text in definition.input if not text.startswith("^")]
         definitions.append(copy)
     results = tuple(Ref.of(plain(function.ret[output.name])) for output in function.signature.output_arg)
     arguments = tuple(argument.name for argument in function.signature.input_arg)

@@ -108,7 +108,7 @@ class State:
 
     @property
     def shape(self) -> tuple[Size, ...]:
-        return shape_of(self.initial)
+        return (BATCH, *shape_of(self.initial)[1:])  # the batch may be fixed where the initial state is made
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +120,10 @@ class Joined:
     @property
     def shape(self) -> tuple[Size, ...]:
         shapes = [shape_of(part) for part in self.parts]
-        return (*shapes[0][:-1], sum(shape[-1] for shape in shapes))
+        sizes = [size for shape in shapes if isinstance(size := shape[-1], int)]
+        if len(sizes) < len(shapes):
+            raise Refused("joins values along an axis of free size")
+        return (*shapes[0][:-1], sum(sizes))
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,9 +208,10 @@ class Counter:
 
 @dataclass(frozen=True, eq=False)
 class Steps:
-    """A TensorArray or TensorList: the steps of `sequence`; None while nothing is in it."""
+    """A TensorArray or TensorList: the steps of `sequence`; None while nothing is in it, with room for `size` steps."""
 
-    sequence: Tensor | None = None
+    sequence: Tensor | None
+    size: Size | None = None
 
 
 @dataclass(frozen=True, eq=False)
