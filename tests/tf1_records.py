@@ -63,7 +63,7 @@ def save(pack: zipfile.ZipFile, recorded: Recorded) -> None:
         return key
 
     def table(named: Any) -> dict[str, str]:
-        return {key: digest(value) for key, value in sorted(named.items())}
+        return {key: digest(value) for key, value in named.items()}
 
     def node(of: Node) -> dict[str, Any]:
         plain = {"name": of.name, "op": of.op, "inputs": [str(ref) for ref in of.inputs]}

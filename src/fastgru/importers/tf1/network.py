@@ -268,7 +268,7 @@ def sinks(source: Source) -> list[Ref]:
         The graph holds the training too, and so does not say what it is for.
     """
     nodes = source.nodes
-    read = {ref.name for node in nodes.values() for ref in node.inputs if not _is_plumbing(node)}
+    read = {ref.name for node in nodes.values() for ref in node.inputs if not node.op.endswith("Summary")}
     ends = [node for node in nodes.values() if node.name not in read and not _is_plumbing(node)]
     ends = [node for node in ends if any(before.op in _PLACEHOLDERS for before in source.before(Ref(node.name)))]
     if any(node.op in _LOSSES or "Apply" in node.op for node in nodes.values()) or not ends:
