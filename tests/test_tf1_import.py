@@ -1,4 +1,4 @@
-"""Networks of TensorFlow 1: recorded graphs against what TensorFlow computed, and files where TensorFlow is installed."""
+"""Networks of TensorFlow 1: recorded graphs against what TensorFlow computed, files where it is installed."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tf1_records
-from tf1_records import KINDS
-from tolerances import check
 
 import fastgru
+import tf1_records
 from fastgru import BadInput, Model
 from fastgru.graph import GRU, Activation, Graph
 from fastgru.importers import tf1
@@ -20,6 +18,8 @@ from fastgru.importers.tf1 import config as described
 from fastgru.importers.tf1.network import understand
 from fastgru.importers.tf1.nodes import Node, Ref, Source
 from fastgru.importers.tf1.reading import Variables
+from tf1_records import KINDS
+from tolerances import check
 
 NAMES = tf1_records.names()
 

@@ -1,6 +1,6 @@
 """Recorded graphs of TensorFlow 1: what `fastgru.importers.tf1.reading` made of files, as JSON and arrays.
 
-`tools/make_tf1_golden.py` writes them, so that reading is done once, by TensorFlow, and understanding is tested without.
+`tools/make_tf1_golden.py` writes them, so that understanding is tested without TensorFlow.
 """
 
 from __future__ import annotations
@@ -92,8 +92,9 @@ def save(pack: zipfile.ZipFile, recorded: Recorded) -> None:
     }
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # type: ignore[arg-type]
-    for name, content in ((f"{recorded.name}.json", json.dumps(described)), (f"{recorded.name}.npz", buffer.getvalue())):
-        pack.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content, zipfile.ZIP_DEFLATED, 9)
+    for ending, content in ((".json", json.dumps(described)), (".npz", buffer.getvalue())):
+        name = zipfile.ZipInfo(recorded.name + ending, (1980, 1, 1, 0, 0, 0))
+        pack.writestr(name, content, zipfile.ZIP_DEFLATED, 9)
 
 
 def constant(node: Node) -> np.ndarray:

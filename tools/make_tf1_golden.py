@@ -18,9 +18,8 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
-from tf1_networks import NETWORKS, save
-
 from fastgru.importers.tf1 import reading
+from tf1_networks import NETWORKS, save
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))

@@ -2,7 +2,7 @@
 
 `reading` makes plain records of a file through TensorFlow's own readers; `network` evaluates them to `values`, from the
 outputs back to the inputs: `operations` and `layout` say what each operation makes of what it reads, `loops` takes
-loops over time apart, `cell` finds GRU cells in arithmetic, `assembly` appends layers. What a checkpoint's arrays are
+loops over time apart, `cell` finds GRU cells, `assembly` appends layers. What a checkpoint's arrays are
 for says the graph in its ``.meta`` or, without one, `config=` (`config`).
 """
 

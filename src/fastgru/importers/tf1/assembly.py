@@ -10,7 +10,7 @@ import numpy as np
 from ... import graph
 from ...graph import LINEAR, Layer, TensorSpec
 from ..builder import GraphBuilder
-from .cell import Cell
+from .cell import CellStep
 from .nodes import Array
 from .values import (
     LAZY,
@@ -37,7 +37,7 @@ class Assembly:
         self.notes: dict[str, None] = {}
         self._made: dict[int, tuple[Any, Tensor | Step]] = {}
         #: the sequences of unrolled GRUs, by the name of their layer: cell, input, initial state
-        self._unrolled: dict[str, tuple[Cell, str, Any]] = {}
+        self._unrolled: dict[str, tuple[CellStep, str, Any]] = {}
 
     def weights(self, value: Any, axes: int | None = None) -> Array:
         """A constant of numbers as float32."""
@@ -136,21 +136,22 @@ class Assembly:
         name = f"{sequence.spec.name}_step"
         return self.shaped(graph.Slice, name, sequence, axes, 1, axis=1, start=start, stop=stop, drop=True)
 
-    def gru(self, cell: Cell, name: str, mask: str | None = None) -> Tensor:
+    def gru(self, step: CellStep, name: str, mask: str | None = None) -> Tensor:
         """The GRU over all steps of the sequences that a cell reads: its outputs (batch, time, units)."""
-        steps = [value if isinstance(value, Step) else self.computed(value) for value in cell.inputs]
-        if not all(isinstance(step, Step) for step in steps):
+        read = [value if isinstance(value, Step) else self.computed(value) for value in step.inputs]
+        if not all(isinstance(value, Step) for value in read):
             raise Refused("is a GRU cell that reads a value without steps")
-        sequences = [step.sequence for step in steps]  # type: ignore[union-attr]
+        sequences = [value.sequence for value in read if isinstance(value, Step)]
         first = sequences[0]
         if len(sequences) > 1:
             joined = self.layer(graph.Concatenate, f"{name}_input", *(Step(value, None) for value in sequences))
-            first = joined.sequence  # type: ignore[union-attr]
-        if steps[0].axes != ((0,), (2,)) or len(first.spec.shape) != 3:  # type: ignore[union-attr]
+            first = joined.sequence if isinstance(joined, Step) else joined
+        if without_axis([group for group in first.axes if group != (1,)], 1) != ((0,), (1,)) or len(first.axes) != 3:
             raise Refused(f"is a GRU cell over {_shown(first)}, not over steps of (batch, features)")
-        state, constant = self._initial(cell)
+        state, constant = self._initial(step)
+        cell = step.cell
         spec = self.builder.add(
-            graph.GRU, name, *([first.spec] if state is None else [first.spec, state]), units=cell.units,
+            graph.GRU, name, *([first.spec] if state is None else [first.spec, state]), units=step.units,
             kernel=cell.kernel, recurrent_kernel=cell.recurrent_kernel, bias=cell.bias,
             recurrent_bias=cell.recurrent_bias, initial_state=constant, reset_after=cell.reset_after,
             activation=cell.activation, recurrent_activation=cell.recurrent_activation, return_sequences=True,
@@ -158,34 +159,34 @@ class Assembly:
         )  # fmt: skip
         return replace(first, spec=spec)
 
-    def unrolled(self, cell: Cell, name: str) -> Step:
+    def unrolled(self, step: CellStep, name: str) -> Step:
         """A step of a GRU whose steps stand one after the other in the graph."""
-        steps = cell.inputs
-        if not all(isinstance(step, Step) and step.index == steps[0].index for step in steps):
+        read = [value for value in step.inputs if isinstance(value, Step)]
+        if len(read) != len(step.inputs) or any(value.index != read[0].index for value in read):
             raise Refused("is a GRU cell outside of a loop that does not read one step of its sequences")
-        key = "/".join(step.sequence.spec.name for step in steps)
-        index = steps[0].index
+        key = "/".join(value.sequence.spec.name for value in read)
+        index = read[0].index
         if index == 0:
-            made = self.gru(cell, name)
-            self._unrolled[made.spec.name] = (cell, key, made)
+            made = self.gru(step, name)
+            self._unrolled[made.spec.name] = (step, key, made)
             return Step(made, 0)
-        h = cell.h
-        if isinstance(h, Step) and h.index == index - 1 and h.sequence.spec.name in self._unrolled:
-            known, source, made = self._unrolled[h.sequence.spec.name]
-            if source == key and cell.equals(known):
+        h = step.h
+        if isinstance(h, Step) and index is not None and h.index == index - 1:
+            known, source, made = self._unrolled.get(h.sequence.spec.name, (step, "", h.sequence))
+            if source == key and step.computes_as(known):
                 return Step(made, index)
         raise Refused("is a GRU cell outside of a loop that does not go on from the step before")
 
-    def _initial(self, cell: Cell) -> tuple[TensorSpec | None, Array | None]:
+    def _initial(self, step: CellStep) -> tuple[TensorSpec | None, Array | None]:
         """A GRU's initial state: a value, or a constant; zero is neither."""
-        initial = cell.h.initial if isinstance(cell.h, State) else cell.h
+        initial = step.h.initial if isinstance(step.h, State) else step.h
         if is_zero(initial):
             return None, None
         if isinstance(initial, Filled):
-            return None, np.full(cell.units, initial.value, np.float32)
+            return None, np.full(step.units, initial.value, np.float32)
         if isinstance(initial, np.ndarray):
             rows = self.weights(initial, 2)
-            if rows.shape[1] != cell.units or not len(rows) or (rows != rows[0]).any():
+            if rows.shape[1] != step.units or not len(rows) or (rows != rows[0]).any():
                 raise Refused("has an initial state that is constant but not the same for each row")
             return None, np.ascontiguousarray(rows[0])
         found = self.tensor(initial)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ... import graph
-from .cell import Cell
+from .cell import CellStep
 from .nodes import Node, Ref
 from .values import (
     Below,
@@ -304,21 +304,21 @@ def _after(network: Network, scope: Scope, loop: Loop, variable: Variable, value
     return Tensor(network.assembly.builder.spec(f"{gru.spec.name}:state"), ((0,), (1,)))
 
 
-def gru_step(call: Call, cell: Cell) -> Step:
+def gru_step(call: Call, made: CellStep) -> Step:
     """One step of a GRU, by the place of its cell: in a loop, or one after the other."""
     parts = [part for part in call.name.rpartition("/")[0].split("/") if part]
     name = "/".join(parts[parts.index("while") + 1 :] if "while" in parts else parts) or call.name
-    if not isinstance(cell.h, State):
-        return call.assembly.unrolled(cell, name)
+    if not isinstance(made.h, State):
+        return call.assembly.unrolled(made, name)
     loop = call.scope.loop
-    if loop is None or cell.h.name in loop.grus:
+    if loop is None or made.h.name in loop.grus:
         raise Refused("is one of two GRU cells on one state")
-    sequences = [step.sequence for step in map(call.assembly.computed, cell.inputs) if isinstance(step, Step)]
+    sequences = [step.sequence for step in map(call.assembly.computed, made.inputs) if isinstance(step, Step)]
     if loop.lengths is not None and loop.mask is None and sequences:
         add = call.assembly.builder.add
         loop.mask = add(graph.StepMask, f"{loop.name}_mask", sequences[0].spec, loop.lengths.spec).name
-    loop.grus[cell.h.name] = call.assembly.gru(cell, name, loop.mask)
-    return Step(loop.grus[cell.h.name], None)
+    loop.grus[made.h.name] = call.assembly.gru(made, name, loop.mask)
+    return Step(loop.grus[made.h.name], None)
 
 
 def choose(call: Call, condition: Any, past: Any, new: Any) -> Any:

@@ -158,7 +158,7 @@ class Network:
             return np.asarray(value) if isinstance(value, (np.generic, int, float, Count)) else value
         except Refused as reason:
             return self.refuse(node, str(reason))
-        except (TypeError, ValueError, LookupError, ArithmeticError) as error:
+        except (TypeError, ValueError, LookupError, ArithmeticError, RecursionError) as error:
             # what a sound graph would not ask of an operation, or arithmetic with sizes that are free
             return self.refuse(node, f"cannot be computed from what it reads ({error})")
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...graph import Activation
+from ..cell import Cell
 from . import layout, loops
-from .cell import Cell, cell_of
+from .cell import CellStep, cell_of
 from .nodes import Array
 from .values import (
     LAZY,
@@ -323,10 +324,9 @@ def _gru_block_cell(call: Call, x: Any, h: Any, w_ru: Any, w_c: Any, b_ru: Any, 
         raise Refused(f"has weights of shapes {gates.shape} and {candidate.shape}")
     every = np.concatenate([gates[:, units:], gates[:, :units], candidate], axis=1)
     biases = np.concatenate([bias[units:], bias[:units], late])
-    cell = Cell(
-        (x,), h, every[:depth], every[depth:], biases, None, False, Activation.of("tanh"), Activation.of("sigmoid")
-    )
-    return Outputs([None, None, None, loops.gru_step(call, cell)])
+    tanh, sigmoid = Activation.of("tanh"), Activation.of("sigmoid")
+    cell = Cell(("x",), every[:depth], every[depth:], biases, None, False, tanh, sigmoid)
+    return Outputs([None, None, None, loops.gru_step(call, CellStep((x,), h, cell))])
 
 
 OPERATIONS: dict[str, Operation] = {
