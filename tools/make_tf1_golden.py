@@ -18,13 +18,11 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
-from fastgru.importers.tf1 import reading
-from tf1_networks import NETWORKS, save
-
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 import tf1_records
+from fastgru.importers.tf1 import reading
+from tf1_networks import NETWORKS, save
 
 
 def main() -> None:
