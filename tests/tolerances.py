@@ -7,6 +7,7 @@ import numpy as np
 TOLERANCES = {
     "keras": 1e-5,  # against what Keras answered, in float32 or, where that is further off, in float64
     "onnxruntime": 1e-5,
+    "tensorflow": 1e-5,  # against what TensorFlow 1 networks computed, in float32
     "oracle": 2e-6,  # float32 against the float64 oracle
     "rounding": 2e-7,  # float64 against a float64 answer that was stored in float32
     "definition": 1e-8,  # the oracle against Keras in float64, where a few of TensorFlow's constants are float32
