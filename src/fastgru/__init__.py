@@ -20,11 +20,11 @@ from .errors import (
     UnsupportedModel,
 )
 from .graph import Graph, TensorSpec
-from .model import Model, demo_path, from_keras, load
+from .model import Model, demo_path, from_keras, from_torch, gru_network, load
 from .stream import Stream
 
 __all__ = [
-    "load", "from_keras", "Model", "Stream", "Graph", "TensorSpec", "cpu_info", "demo_path",
+    "load", "from_keras", "from_torch", "gru_network", "Model", "Stream", "Graph", "TensorSpec", "cpu_info", "demo_path",
     "FastGRUError", "BadModelFile", "UnsupportedModel", "BadInput", "StateMismatch", "MissingExtra", "Closed",
     "StreamBusy", "QueueFull", "__version__",
 ]  # fmt: skip
