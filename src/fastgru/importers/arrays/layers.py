@@ -154,12 +154,12 @@ class _GRUOptions:
                 network.mask = None
             if self.return_state:
                 state = join_states(build, f"{stem}_state", stacked.states)
-                name = f"{stem}_state" if count == 1 else state.name
-                port = states_port(name, count, units) if found.style == "torch" or count > 1 else None
+                name = state.name.replace(":", "_")
+                is_stack = found.style == "torch" or count > 1
                 network.outputs.append(state)
-                network.ports.append(port)
+                network.ports.append(states_port(name, count, units) if is_stack else Port(name, (units,), ((0,), (1,))))
                 if h0 is not None:
-                    network.states.append((h0.name, port.name if port is not None else state.name))
+                    network.states.append((h0.name, name))
 
         return Entry(add, layers[0][0].input_size, self.batch_first)
 

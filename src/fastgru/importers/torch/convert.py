@@ -62,6 +62,7 @@ class Converter:
         self._known: dict[str, Any] = {}
         self._input_ports: list[Port | None] = []
         self._constants: dict[int, Array] = {}
+        self._fed: dict[tuple[str, ...], str] = {}
         self._name = ""
 
     # ---- the walk
@@ -199,8 +200,14 @@ class Converter:
     def input(self, tensor: Tensor) -> Tensor:
         """Make a tensor an input of the network."""
         spec = self.build.input(tensor.spec)
-        self._input_ports.append(tensor.port(spec.name))
+        self._input_ports.append(replace(tensor, spec=spec).port())
         return replace(tensor, spec=spec, mask=f"{spec.name}:mask" if spec.is_sequence else None)
+
+    def feeds(self, start: Any, states: Sequence[TensorSpec]) -> None:
+        """Remember which input a layer's states start from, so that a Stream may carry them."""
+        for name, known in self._known.items():
+            if known is start or (isinstance(start, Pending) and start.name == name and not start.moves):
+                self._fed[tuple(spec.name for spec in states)] = name
 
     def states(self, value: Any, count: int, units: int) -> list[TensorSpec | Array | None]:
         """What `count` layers and directions start from, out of a tensor (count, batch, units)."""
@@ -297,19 +304,21 @@ class Converter:
             self._name = f"output{number}"
             if isinstance(value, States):
                 spec = join_states(self.build, "h_n", value.parts)
-                port: Port | None = states_port("h_n", len(value.parts), value.units)
-                states += [(key, "h_n") for key, known in self._known.items()
-                           if isinstance(known, States) and len(known.parts) == len(value.parts)]  # fmt: skip
+                taken = {port.name for port in ports if port is not None}
+                port: Port | None = states_port("h_n" if "h_n" not in taken else f"h_n_{number}", len(value.parts), value.units)
+                fed = self._fed.get(tuple(part.name for part in value.parts))
             elif isinstance(value, Tensor):
-                spec, port = value.spec, value.port(value.spec.name)
+                spec, port, fed = value.spec, value.port(), self._fed.get((value.spec.name,))
             else:
                 raise UnsupportedModel(f"forward returns {_kind(value)}")
             values.append(spec)
             ports.append(port)
+            if fed is not None:
+                states.append((fed, port.name if port is not None else spec.name))
         if not values or not self.build.inputs:
             raise UnsupportedModel("forward returns nothing that depends on its inputs")
         names = [port.name if port is not None else spec.name for spec, port in zip(values, ports, strict=True)]
-        if len(set(names)) != len(names):
+        if len(set(names)) != len(names) or len(set(values)) != len(values):
             raise UnsupportedModel(f"forward returns {max(names, key=names.count)!r} twice")
         training = [key for key, m in self._traced.modules.items() if m.training and isinstance(m, _TRAINING)]
         if training:

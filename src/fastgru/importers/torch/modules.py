@@ -15,7 +15,7 @@ from ..arrays.layers import folded
 from ..recurrent import Cell, add_stack
 from .activations import LAYERS, READERS, along_axis
 from .functions import flatten, identity, unflatten
-from .values import Packed, Refused, States, Tensor
+from .values import Filled, Packed, Refused, States, Tensor
 
 if TYPE_CHECKING:
     from .convert import Converter
@@ -40,9 +40,9 @@ def gru(c: Converter, module: nn.GRU, input: Any, hx: Any = None) -> tuple[Any, 
     if spec.shape[1] == 1 and x.order[dims[1]] is None:
         raise Refused("runs along an axis of one step that the module has inserted")
     mask = packed.mask if packed is not None else x.mask
-    stacked = add_stack(
-        c.build, c.name, spec, layers, initial=c.states(hx, count, module.hidden_size), mask=mask
-    )  # fmt: skip
+    initial = c.states(hx, count, module.hidden_size)
+    stacked = add_stack(c.build, c.name, spec, layers, initial=initial, mask=mask)
+    c.feeds(hx, stacked.states)
     whole = Tensor(stacked.output, (0, 1, 2), x.mask, x.is_ragged)
     output = Packed(whole, packed.mask) if packed is not None else whole.permuted(dims)
     return output, States(stacked.states)
@@ -57,10 +57,13 @@ def gru_cell(c: Converter, module: nn.GRUCell, input: Any, hx: Any = None) -> Te
     x = c.tensor(input, ["batch", module.input_size])
     if x.order != (0, 1) or x.spec.is_sequence:
         raise Refused(f"reads a tensor of shape {x.shape}, not (batch, features)")
-    start = () if hx is None else (c.tensor(hx, ["batch", module.hidden_size]).spec,)
+    start: tuple[Any, ...] = ()
+    if hx is not None and not (isinstance(hx, Filled) and hx.number == 0):
+        start = (c.tensor(hx, ["batch", module.hidden_size]).spec,)
     step = c.add(Reshape, x.spec, part="step", target=(1, module.input_size))
     weights = (c.array(getattr(module, key)) for key in _keys(module))  # type: ignore[arg-type]
     stacked = add_stack(c.build, c.name, step, [[Cell.of_torch(*weights)]], initial=start, sequences=False)
+    c.feeds(hx, stacked.states)
     return Tensor.natural(stacked.states[0])
 
 

@@ -88,9 +88,10 @@ class Tensor:
     def permuted(self, dims: Sequence[int]) -> Tensor:
         return replace(self, order=tuple(self.order[dim] for dim in dims))
 
-    def port(self, name: str) -> Port | None:
-        """How callers see the value; None: as it is."""
-        if self.order == tuple(range(len(self.spec.shape))):
+    def port(self) -> Port | None:
+        """How callers see the value; None: as it is. They do not see the mark in the name of a layer's state."""
+        name = self.spec.name.replace(":", "_")
+        if name == self.spec.name and self.order == tuple(range(len(self.spec.shape))):
             return None
         return Port(name, self.spec.inner, tuple(() if axis is None else (axis,) for axis in self.order))
 
