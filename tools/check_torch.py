@@ -47,13 +47,14 @@ class Case:
 def random_case(rng: np.random.Generator) -> Case:
     """One module of random options with random data."""
     sizes = int(rng.integers(1, 40)), int(rng.choice([1, 2, 3, 7, 8, 16, 17, 32, 33, 48, 64]))
+    layers = int(rng.integers(1, 4))
     module = nn.GRU(
         *sizes,
-        num_layers=int(rng.integers(1, 4)),
+        num_layers=layers,
         bidirectional=bool(rng.integers(2)),
         batch_first=bool(rng.integers(2)),
         bias=bool(rng.integers(4)),
-        dropout=float(rng.choice([0, 0.3])),
+        dropout=float(rng.choice([0, 0.3])) if layers > 1 else 0.0,
     ).to(DTYPES[rng.integers(len(DTYPES))])
     batch, time = int(rng.integers(1, 9)), int(rng.integers(1, 30))
     shape = (batch, time, sizes[0]) if module.batch_first else (time, batch, sizes[0])
