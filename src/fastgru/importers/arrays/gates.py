@@ -24,9 +24,9 @@ from ..recurrent import Cell
 from .options import Options
 from .store import ArrayStore, listed
 
-_TORCH = re.compile(r"(?P<prefix>|.*[./_])(?P<what>weight|w|bias|b)_(?P<side>ih|hh)(?:_l(?P<layer>\d+))?(?P<back>_reverse)?")
-_KERAS = re.compile(r"(?P<prefix>|.*[./_])(?P<what>recurrent_kernel|kernel|bias)(?::0)?")
-_ONNX = re.compile(r"(?P<prefix>|.*[./_])(?P<what>[WRB])")
+_TORCH = re.compile(r"(?P<prefix>|.*?[./_])(?P<what>weight|w|bias|b)_(?P<side>ih|hh)(?:_l(?P<layer>\d+))?(?P<back>_reverse)?")
+_KERAS = re.compile(r"(?P<prefix>|.*?[./_])(?P<what>recurrent_kernel|kernel|bias)(?::0)?")
+_ONNX = re.compile(r"(?P<prefix>|.*?[./_])(?P<what>[WRB])")
 #: layers that a name may count
 MAX_LAYERS = 1000
 
@@ -123,7 +123,7 @@ def _fits_torch(arrays: dict[str, Array], where: str, width: int | None, units: 
 
 
 def _keras(store: ArrayStore, names: dict[str, re.Match[str]], options: Options) -> Found | None:
-    arrays = {match["what"]: store.take(name) for name, match in names.items()}
+    arrays = _by_word(store, names, options)
     reset_after = options.flag("reset_after")
     if "recurrent_kernel" not in arrays:
         options.fault(f"there is a kernel, but no recurrent_kernel: {listed(names)}")
@@ -146,7 +146,7 @@ def _keras(store: ArrayStore, names: dict[str, re.Match[str]], options: Options)
 
 
 def _onnx(store: ArrayStore, names: dict[str, re.Match[str]], options: Options) -> Found | None:
-    arrays = {match["what"]: store.take(name) for name, match in names.items()}
+    arrays = _by_word(store, names, options)
     resets_after = options.flag("linear_before_reset")
     if resets_after is None:
         options.fault("W, R and B do not say which variant it is: say linear_before_reset=True or False")
@@ -168,6 +168,15 @@ def _onnx(store: ArrayStore, names: dict[str, re.Match[str]], options: Options) 
         cells.append(Cell(np.ascontiguousarray(w[d].T), np.ascontiguousarray(r[d].T), *halves,
                           reset_after=bool(resets_after)))  # fmt: skip
     return Found([cells], "onnx")
+
+
+def _by_word(store: ArrayStore, names: dict[str, re.Match[str]], options: Options) -> dict[str, Array]:
+    arrays: dict[str, Array] = {}
+    for name, match in names.items():
+        if match["what"] in arrays:
+            options.fault(f"{name!r} says again what another array says")
+        arrays[match["what"]] = store.take(name)
+    return arrays
 
 
 def _have_shapes(
