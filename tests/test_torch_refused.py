@@ -49,7 +49,7 @@ def test_all_reasons_are_given_at_once() -> None:
         (lambda m, x: m.gru(x)[0].mean(0), "reduces the batch"),
         (lambda m, x: m.gru(x)[0][0], "takes one row of the batch"),
         (lambda m, x: m.gru(x)[0][1:], "slices the batch"),
-        (lambda m, x: m.gru(x)[0].softmax(1), "steps"),
+        (lambda m, x: m.gru(x)[0].softmax(1), "moves the time axis"),
         (lambda m, x: m.gru(x)[0].reshape(-1, 6), "merges batch and time"),
         (lambda m, x: m.gru(x)[0].flatten(1), "merges time and 6"),
         (lambda m, x: m.gru(x)[0].squeeze(), "drops the batch where it is 1"),

@@ -33,7 +33,7 @@ class Net(nn.Module):
 def stir(module: nn.Module) -> nn.Module:
     """Numbers for batch statistics and scales that differ from their beginnings; eval mode."""
     for layer in module.modules():
-        if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.running_mean is not None:
             nn.init.uniform_(layer.running_mean)
             nn.init.uniform_(layer.running_var, 0.5, 2)
         if isinstance(layer, (nn.modules.batchnorm._BatchNorm, nn.LayerNorm)):

@@ -106,7 +106,7 @@ def add_stack(
     states: list[TensorSpec] = []
     starts = list(initial) or [None] * sum(map(len, layers))
     for number, cells in enumerate(layers):
-        stem = name if len(layers) == 1 else f"{name}_l{number}"
+        stem = name if number == len(layers) - 1 else f"{name}_l{number}"
         keeps_steps = sequences or number < len(layers) - 1
         outputs = []
         for direction, cell in enumerate(cells):

@@ -320,9 +320,10 @@ class Converter:
         names = [port.name if port is not None else spec.name for spec, port in zip(values, ports, strict=True)]
         if len(set(names)) != len(names) or len(set(values)) != len(values):
             raise UnsupportedModel(f"forward returns {max(names, key=names.count)!r} twice")
-        training = [key for key, m in self._traced.modules.items() if m.training and isinstance(m, _TRAINING)]
+        training = [key or "it" for key, m in self._traced.modules.items() if m.training and _has_two_modes(m)]
         if training:
-            self.note(f"{len(training)} layers are in training mode; imported as they are in eval()")
+            shown = ", ".join(training[:3]) + (", …" if len(training) > 3 else "")
+            self.note(f"is in training mode ({shown}); imported as it is in eval mode")
         graph = self.build.graph(
             values,
             name=name,
@@ -335,7 +336,11 @@ class Converter:
         return graph
 
 
-_TRAINING = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm, nn.GRU)
+def _has_two_modes(module: nn.Module) -> bool:
+    """Whether a layer computes something else in training."""
+    if isinstance(module, nn.GRU):
+        return module.dropout > 0 and module.num_layers > 1
+    return isinstance(module, (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm))
 
 
 def shown(shape: Sequence[Any]) -> str:

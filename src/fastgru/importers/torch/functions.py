@@ -42,14 +42,14 @@ def transpose(c: Converter, input: Any, dim0: int, dim1: int) -> Any:
     return x.permuted(dims)
 
 
-def permute(c: Converter, input: Any, *dims: Any) -> Any:
-    order = _flat(dims)
+def permute(c: Converter, input: Any, *args: Any, dims: Any = ()) -> Any:
+    order = _flat(args or (dims,))
     if isinstance(input, Pending):
         return input.permuted(order)
     x = _tensor(c, input)
     order = [x.axis(dim) for dim in order]
     if sorted(order) != list(range(x.rank)):
-        raise Refused(f"permutes {dims} of {x.rank} axes")
+        raise Refused(f"permutes {order} of {x.rank} axes")
     return x.permuted(order)
 
 
@@ -99,9 +99,9 @@ def unflatten(c: Converter, input: Any, dim: int, sizes: Any) -> Tensor:
     return reshape(c, x, *x.shape[:place], *sizes, *x.shape[place + 1 :])
 
 
-def reshape(c: Converter, input: Any, *shape: Any) -> Tensor:
+def reshape(c: Converter, input: Any, *args: Any, shape: Any = ()) -> Tensor:
     x = _tensor(c, input)
-    wanted = _flat(shape)
+    wanted = _flat(args or (shape,))
     if sum(size == -1 for size in wanted) > 1 or not all(isinstance(size, (int, Free)) for size in wanted):
         raise Refused(f"has the shape {wanted}")
     if -1 in wanted:
@@ -200,9 +200,9 @@ def narrow(c: Converter, input: Any, dim: int, start: int, length: int) -> Any:
     return _sliced(c, x, x.axis(dim), slice(start, start + length, 1))
 
 
-def flip(c: Converter, input: Any, *dims: Any) -> Tensor:
+def flip(c: Converter, input: Any, *args: Any, dims: Any = ()) -> Tensor:
     x = _tensor(c, input)
-    for dim in _flat(dims):
+    for dim in _flat(args or (dims,)):
         x = _sliced(c, x, x.axis(dim), slice(None, None, -1))
     return x
 
