@@ -260,6 +260,32 @@ def test_training_mode_is_said() -> None:
     assert "training mode" in fastgru.from_torch(module).notes[0]
 
 
+def test_training_says_nothing_to_the_trace() -> None:
+    def forward(m: Any, x: Any) -> Any:
+        y = F.dropout(m.gru(x)[0], 0.5, training=m.training)
+        return y * 2 if m.training else F.relu(y.transpose(0, 1), inplace=True)
+
+    module = Net(forward, gru=nn.GRU(4, 6, batch_first=True)).train()
+    model = fastgru.from_torch(module)
+    assert module.training
+    assert module.gru.training
+    check(model(floats(3, 5, 4)), answers(module.eval(), floats(3, 5, 4))[0], "oracle")
+
+
+def strided(m: Any, x: Any) -> Any:
+    y = m.conv(x.transpose(1, 2)).transpose(1, 2)
+    return m.gru(y.reshape(x.size(0), x.size(1), -1))[0]
+
+
+def test_a_number_of_steps_is_not_another() -> None:
+    """PyTorch would split features into steps where the convolution halves them."""
+    same = Net(strided, conv=nn.Conv1d(4, 6, 3, padding=1), gru=nn.GRU(6, 5, batch_first=True))
+    agrees(same, floats(3, 8, 4), inputs={"x": ("batch", "time", 4)})
+    halved = Net(strided, conv=nn.Conv1d(4, 6, 3, padding=1, stride=2), gru=nn.GRU(3, 5, batch_first=True))
+    with pytest.raises(fastgru.UnsupportedModel, match=r"gives \(batch, steps of conv, 6\) the shape"):
+        fastgru.from_torch(halved, inputs={"x": ("batch", "time", 4)})
+
+
 def test_weights_are_copied() -> None:
     module = nn.GRU(4, 6, batch_first=True)
     model = fastgru.from_torch(module)

@@ -15,11 +15,24 @@ from fastgru import BadInput, BadModelFile, UnsupportedModel
 torch = pytest.importorskip("torch", reason="torch is not installed: what its modules are refused for is not asked")
 
 from torch import nn
+from torch.nn import functional as F
 
 from test_arrays import GOLDEN, NETWORKS
 from torch_live import Net
 
 CONFIG = NETWORKS["lone"]
+
+
+def in_place(m: Any, x: Any) -> Any:
+    y = m.gru(x)[0]
+    return F.relu(y, inplace=True), y * 2
+
+
+def in_place_view(m: Any, x: Any) -> Any:
+    y = m.gru(x)[0]
+    part = y.transpose(1, 2)
+    part.relu_()
+    return y
 
 
 def gru(**options: Any) -> nn.GRU:
@@ -50,8 +63,8 @@ def test_all_reasons_are_given_at_once() -> None:
         (lambda m, x: m.gru(x)[0][0], "takes one row of the batch"),
         (lambda m, x: m.gru(x)[0][1:], "slices the batch"),
         (lambda m, x: m.gru(x)[0].softmax(1), "moves the time axis"),
-        (lambda m, x: m.gru(x)[0].reshape(-1, 6), "merges batch and time"),
-        (lambda m, x: m.gru(x)[0].flatten(1), "merges time and 6"),
+        (lambda m, x: m.gru(x)[0].reshape(-1, 6), "merges batch and steps of x"),
+        (lambda m, x: m.gru(x)[0].flatten(1), "merges steps of x and 6"),
         (lambda m, x: m.gru(x)[0].squeeze(), "drops the batch where it is 1"),
         (lambda m, x: m.gru(x)[0].permute(0, 2, 1) @ torch.ones(3, 3), "no constant matrix|needs|moves|time"),
         (lambda m, x: m.gru(x)[0].max(dim=1)[1], "indices"),
@@ -59,7 +72,7 @@ def test_all_reasons_are_given_at_once() -> None:
         (lambda m, x: m.gru(x)[0].add(m.gru(x)[0], alpha=2), "alpha"),
         (lambda m, x: m.gru(x)[0] ** 3, "exponent 3"),
         (lambda m, x: m.gru(x)[0] / 0, "divides by zero"),
-        (lambda m, x: torch.nn.functional.softplus(m.gru(x)[0], beta=2), "beta=2"),
+        (lambda m, x: F.softplus(m.gru(x)[0], beta=2), "beta=2"),
         (lambda m, x: m.gru(x)[1].shape, "returns"),
         (lambda m, x: m.gru(x, torch.ones(1, x.size(0), 6))[0], "starts from|constant"),
         (lambda m, x: m.gru(x)[0].to(torch.int64), "casts to torch.int64"),
@@ -67,6 +80,11 @@ def test_all_reasons_are_given_at_once() -> None:
         (lambda m, x: m.gru(x)[0][:, x.size(1) // 2], "supported|sizes"),
         (lambda m, x: torch.cat([m.gru(x)[0], m.gru(x)[0]], 0), "joins along the batch"),
         (lambda m, x: torch.zeros(3), "returns|nothing"),
+        (lambda m, x: (m.gru(x)[0], x), "returns its input 'x' as it is"),
+        (lambda m, x: m.gru(x)[0].long(), "makes whole numbers of computed ones"),
+        (lambda m, x: F.dropout(m.gru(x)[0]), "drops out in eval mode, too"),
+        (in_place, "changes 'getitem' in place, which others read, too"),
+        (in_place_view, "changes 'getitem' in place, which others read, too"),
     ],
 )
 def test_operations_that_are_refused(forward: Any, reason: str) -> None:

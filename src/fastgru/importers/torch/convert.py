@@ -12,10 +12,12 @@ import torch
 from torch import fx, nn
 
 from ...errors import BadInput, BadModelFile, UnsupportedModel
-from ...graph import Array, Graph, Layer, Reshape, TensorSpec, Transpose
+from ...graph import Array, Graph, Layer, Reshape, Slice, TensorSpec, Transpose
 from ...ports import Port
 from ..builder import GraphBuilder
 from ..recurrent import join_states, split_states, states_port
+from .functions import FUNCTIONS, METHODS, VIEWS
+from .modules import MODULES
 from .trace import Traced, trace
 from .values import Const, Filled, Free, Lengths, Packed, Pending, Refused, States, Tensor, input_tensor
 
@@ -59,7 +61,9 @@ class Converter:
         self._axes = dict(inputs)
         self._reasons: list[str] = []
         self._values: dict[fx.Node, Any] = {}
+        self._readers: dict[fx.Node, Any] = {}
         self._known: dict[str, Any] = {}
+        self._guessed: dict[str, Sequence[Any]] = {}
         self._input_ports: list[Port | None] = []
         self._constants: dict[int, Array] = {}
         self._fed: dict[tuple[str, ...], str] = {}
@@ -74,9 +78,6 @@ class Converter:
         ------
         UnsupportedModel
         """
-        from .functions import FUNCTIONS, METHODS
-        from .modules import MODULES
-
         outputs: Any = _UNKNOWN
         names = {node.target for node in self._traced.nodes if node.op == "placeholder"}
         foreign = sorted(set(self._axes) - names)
@@ -94,10 +95,14 @@ class Converter:
                 table: Any = {"call_function": FUNCTIONS, "call_method": METHODS}.get(node.op)
                 module = self._traced.modules[str(node.target)] if node.op == "call_module" else None
                 reader = MODULES.get(type(module)) if module is not None else table.get(node.target)
+                self._readers[node] = reader
                 self._values[node] = self._run(node, reader, module)
         if not self._reasons:
             return self._finish(outputs, name)
-        raise UnsupportedModel(dict.fromkeys(self._reasons))
+        *reasons, last = dict.fromkeys(self._reasons)
+        for name, axes in self._guessed.items():
+            last += f" (input {name!r} was taken as {tuple(axes)}; if it is otherwise, say inputs=)"
+        raise UnsupportedModel([*reasons, last])
 
     def _run(self, node: fx.Node, reader: Callable[..., Any] | None, module: nn.Module | None) -> Any:
         owner = _owner(node, module)
@@ -112,15 +117,27 @@ class Converter:
             if module is not None and (module._forward_hooks or module._forward_pre_hooks):
                 raise Refused("has hooks, whose code is not looked into")
             try:
-                inspect.signature(reader).bind(*lead, *args, **kwargs)
+                bound = inspect.signature(reader).bind(*lead, *args, **kwargs)
             except TypeError as error:
                 raise Refused(f"is called in a way that is not supported: {error}") from None
+            if getattr(module, "inplace", False) or bound.arguments.get("inplace") or _ends_in_place(node):
+                self._check_in_place(node)
             return reader(*lead, *args, **kwargs)
         except Refused as error:
             self._reasons.append(f"{owner} {error}")
         except BadModelFile as error:
             self._reasons.append(f"{owner}: {error}")
         return _UNKNOWN
+
+    def _check_in_place(self, node: fx.Node) -> None:
+        """Refuse to change a tensor in place that somebody else reads, itself or as another view."""
+        changed = node.args[0] if node.args else next(iter(node.kwargs.values()))
+        while isinstance(changed, fx.Node):
+            if len(changed.users) > 1:
+                raise Refused(f"changes {changed.name!r} in place, which others read, too")
+            is_view = changed.op != "placeholder" and self._readers.get(changed) in VIEWS
+            source = changed.args[0] if is_view and changed.args else None
+            changed = source if not isinstance(self._values.get(source), tuple) else None  # type: ignore[arg-type]
 
     def _argument(self, value: Any) -> Any:
         if isinstance(value, fx.Node):
@@ -181,7 +198,7 @@ class Converter:
                 given = self._axes[value.name]
                 axes = list(given) if isinstance(given, (tuple, list)) else [given]
             elif axes is not None:
-                axes = value.moved(axes, back=True)
+                axes = self._guessed[value.name] = value.moved(axes, back=True)
             else:
                 raise Refused(
                     f'reads input {value.name!r}, whose axes are not known; say inputs={{"{value.name}": '
@@ -227,14 +244,14 @@ class Converter:
         if tensor.order == (None, 0, 1) and count == 1:
             return [tensor.spec]
         if tensor.order == (1, 0, 2) and tensor.spec.shape[1] == count:
-            from ...graph import Slice
-
             return [self.add(Slice, tensor.spec, part=str(k), axis=1, start=k, stop=k + 1, drop=True)
                     for k in range(count)]  # fmt: skip
         raise Refused(f"starts from a tensor of shape {shown(tensor.shape)}, not ({count}, batch, {units})")
 
     def length_input(self, value: Any) -> TensorSpec:
         """An input that holds the lengths of rows."""
+        if isinstance(value, Tensor) and value.spec.axes == ("batch",) and value.spec.dtype == "int32":
+            return value.spec
         if not isinstance(value, Pending) or value.moves:
             raise Refused("takes lengths that are no input of forward")
         spec = self.build.input(TensorSpec(value.name, (None,), "int32", ("batch",)))
@@ -308,6 +325,8 @@ class Converter:
                 port: Port | None = states_port("h_n" if "h_n" not in taken else f"h_n_{number}", len(value.parts), value.units)
                 fed = self._fed.get(tuple(part.name for part in value.parts))
             elif isinstance(value, Tensor):
+                if value.spec in self.build.inputs:
+                    raise UnsupportedModel(f"forward returns its input {value.spec.name!r} as it is")
                 spec, port, fed = value.spec, value.port(), self._fed.get((value.spec.name,))
             else:
                 raise UnsupportedModel(f"forward returns {_kind(value)}")
@@ -332,7 +351,6 @@ class Converter:
             output_ports=tuple(ports) if any(ports) else (),
             states=tuple(states),
         )
-        graph.specs  # noqa: B018  (whatever is wrong is found here)
         return graph
 
 
@@ -356,9 +374,14 @@ def _owner(node: fx.Node, module: nn.Module | None) -> str:
 
 
 def _kind(value: Any) -> str:
-    names = {Const: "a constant", Filled: "a constant", States: "states", Packed: "a PackedSequence",
+    names = {Const: "a constant", Pending: "an input as it is", Filled: "a constant", States: "states", Packed: "a PackedSequence",
              Lengths: "lengths", Free: "a size"}  # fmt: skip
     return names.get(type(value), f"a {type(value).__name__}")
+
+
+def _ends_in_place(node: fx.Node) -> bool:
+    """Whether a method's name says that it changes its tensor."""
+    return node.op == "call_method" and str(node.target).endswith("_") and node.target != "requires_grad_"
 
 
 def _holds_unknown(value: Any) -> bool:

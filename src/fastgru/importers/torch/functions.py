@@ -15,7 +15,7 @@ from torch.nn.utils import rnn
 
 from ...graph import Combine, Concatenate, Dense, Embedding, Reduce, Repeat, Reshape, Scale, Slice, StepMask, TensorSpec
 from .activations import READERS, refuse_dtype
-from .values import BATCH, TIME, Const, Filled, Free, Lengths, Packed, Pending, Refused, States, Tensor
+from .values import BATCH, Const, Filled, Free, Lengths, Packed, Pending, Refused, States, Tensor, steps_of
 
 if TYPE_CHECKING:
     from .convert import Converter
@@ -26,6 +26,13 @@ def identity(c: Converter, x: Any, *args: Any, **kwargs: Any) -> Any:
     odd = [value for value in (*args, *kwargs.values()) if isinstance(value, torch.dtype) and not value.is_floating_point]
     if odd and isinstance(x, Tensor) and x.spec.dtype != "int32":
         raise Refused(f"casts to {odd[0]}")
+    return x
+
+
+def whole_numbers(c: Converter, x: Any) -> Any:
+    """long and int: of token ids."""
+    if not isinstance(x, Pending) and not (isinstance(x, Tensor) and x.spec.dtype == "int32"):
+        raise Refused("makes whole numbers of computed ones")
     return x
 
 
@@ -158,10 +165,12 @@ def cat(c: Converter, tensors: Sequence[Any], dim: int = 0) -> Any:
     axis = first.order[place]
     if axis == 0:
         raise Refused("joins along the batch")
-    if any(part.is_ragged for part in parts) and axis == 1:
-        raise Refused("joins sequences behind steps that PyTorch's tensor lacks")
+    if any(part.is_ragged for part in parts) and (axis == 1 or not all(part.is_ragged for part in parts)):
+        raise Refused("joins sequences, of which PyTorch's has only the steps of the batch's longest row")
     joined = first.over(c.add(Concatenate, *(part.spec for part in parts), axis=axis))
-    return replace(joined, mask=None) if axis == 1 and joined.spec.is_sequence else joined
+    if axis == 1 and joined.spec.is_sequence:
+        return replace(joined, mask=None, steps=steps_of(c.name))
+    return joined
 
 
 def stack(c: Converter, tensors: Sequence[Any], dim: int = 0) -> Any:
@@ -260,7 +269,7 @@ def _sliced(c: Converter, x: Tensor, dim: int, part: slice) -> Tensor:
     whole = _over_time(x, axis)
     spec = c.add(Slice, x.spec, part=f"{dim}", axis=axis, start=part.start, stop=part.stop,
                  step=1 if part.step is None else part.step)  # fmt: skip
-    return replace(x, spec=spec, mask=None if whole else x.mask)
+    return replace(x, spec=spec, mask=None, steps=steps_of(c.name)) if whole else replace(x, spec=spec)
 
 
 def _picked(c: Converter, x: Tensor, dim: int, index: int) -> Tensor:
@@ -271,12 +280,10 @@ def _picked(c: Converter, x: Tensor, dim: int, index: int) -> Tensor:
     if axis in (None, 0):
         raise Refused("takes one row of the batch" if axis == 0 else f"takes entry {index} of 1")
     whole = _over_time(x, axis)
-    if whole and index < 0 and x.mask is not None:
-        pass  # the last step, masked or not, as PyTorch has it
     stop = None if index == -1 else index + 1
     spec = c.add(Slice, x.spec, part=f"{dim}", axis=axis, start=index, stop=stop, drop=True)
     left = tuple(a - 1 if a is not None and a > axis else a for a in order)  # type: ignore[operator]
-    return Tensor(spec, left, None if whole else x.mask, x.is_ragged and not whole)
+    return Tensor(spec, left) if whole else Tensor(spec, left).keeping(x)
 
 
 def _over_time(x: Tensor, axis: Any) -> bool:
@@ -343,7 +350,7 @@ class _PendingShape(tuple):  # type: ignore[type-arg]
         if not value.moves and dim == (0 if c.batch_first else 1):
             return BATCH
         if not value.moves and dim == (1 if c.batch_first else 0):
-            return TIME
+            return steps_of(value.name)
         raise Refused(f"asks for axis {dim} of input {value.name!r}, whose axes are not known; say inputs=")
 
 
@@ -388,8 +395,6 @@ def _binary(operation: str) -> Callable[..., Any]:
 def _constant(value: Any) -> Any:
     if isinstance(value, Const):
         return value.array
-    if isinstance(value, Filled):
-        return np.array([value.number], np.float32)
     return np.array([value], np.float32) if isinstance(value, (int, float)) else None
 
 
@@ -480,7 +485,7 @@ def _reduce(function: str) -> Callable[..., Any]:
             spec = c.add(Reduce, x.spec, part=str(place), function=function, axis=axis)
             left = [a - 1 if a is not None and a > axis else a for a in x.order]
             left[place : place + 1] = [None] if keepdim else []
-            x = Tensor(spec, tuple(left), None if whole else x.mask)
+            x = Tensor(spec, tuple(left)) if whole else Tensor(spec, tuple(left)).keeping(x)
         if function in ("maximum", "minimum") and not isinstance(dim, (tuple, list)):
             return _Values((x,))
         return x
@@ -538,7 +543,9 @@ def embedding(c: Converter, input: Any, weight: Any, padding_idx: Any = None, ma
 
 
 def dropout(c: Converter, input: Any, p: float = 0.5, training: Any = True, inplace: bool = False) -> Any:
-    """As in eval mode; a forward that says training=True itself drops out always, which only chance could imitate."""
+    """The trace is one in eval mode: who still says training=True drops out always."""
+    if training and p:
+        raise Refused("drops out in eval mode, too: it says training=True, or leaves it out")
     return input
 
 
@@ -558,7 +565,7 @@ def pack_padded(
         raise Refused(f"packs {shown(x)}, not a sequence")
     spec = c.arrange(x, (0, 1, 2) if batch_first else (1, 0, 2))
     mask: TensorSpec = c.add(StepMask, spec, c.length_input(lengths), part="steps")
-    return Packed(Tensor.natural(spec), mask.name)
+    return Packed(replace(Tensor.natural(spec), steps=x.steps), mask.name)
 
 
 def pad_packed(
@@ -568,12 +575,13 @@ def pad_packed(
         raise Refused("unpacks what pack_padded_sequence did not pack")
     if padding_value != 0:
         raise Refused(f"pads with {padding_value}; supported is 0")
-    keeps = total_length is TIME
+    keeps = total_length == sequence.tensor.steps
     if total_length is not None and not keeps:
         raise Refused("has a total_length that is not the input's")
     if not keeps:
         c.note("sequences end at the input's last step, where PyTorch cuts them at the batch's longest row")
-    whole = replace(sequence.tensor, is_ragged=not keeps)
+    steps = sequence.tensor.steps if keeps else steps_of(c.name)
+    whole = replace(sequence.tensor, steps=steps, is_ragged=not keeps)
     return (whole if batch_first else whole.permuted((1, 0, 2))), Lengths()
 
 
@@ -609,8 +617,9 @@ _BY_NAME: dict[str, Callable[..., Any]] = {
 METHODS: dict[str, Callable[..., Any]] = {
     **_BY_NAME,
     **dict.fromkeys(
-        ("contiguous", "detach", "clone", "float", "cpu", "cuda", "to", "type_as", "requires_grad_", "long", "int"), identity
+        ("contiguous", "detach", "clone", "float", "cpu", "cuda", "to", "type_as", "requires_grad_"), identity
     ),
+    "long": whole_numbers, "int": whole_numbers,
     **{f"{name}_": _BY_NAME[name] for name in ("relu", "sigmoid", "tanh", "add", "mul", "sub", "div", "clamp")},
 }  # fmt: skip
 
@@ -625,3 +634,7 @@ FUNCTIONS: dict[Any, Callable[..., Any]] = {
     rnn.pack_padded_sequence: pack_padded, rnn.pad_packed_sequence: pad_packed,
     torch.fx._symbolic_trace._assert_is_none: lambda c, value, message: None,
 }  # fmt: skip
+
+#: what gives another view of a tensor's numbers, or the tensor itself
+VIEWS = frozenset({transpose, permute, transposed, unsqueeze, squeeze, flatten, unflatten, reshape, chunk, split, select,
+                   narrow, getitem, expand, identity, dropout, whole_numbers, values_of})  # fmt: skip

@@ -15,7 +15,7 @@ from ..arrays.layers import folded
 from ..recurrent import Cell, add_stack
 from .activations import LAYERS, READERS, along_axis
 from .functions import flatten, identity, unflatten
-from .values import Filled, Packed, Refused, States, Tensor
+from .values import Filled, Packed, Refused, States, Tensor, steps_of
 
 if TYPE_CHECKING:
     from .convert import Converter
@@ -27,6 +27,8 @@ def gru(c: Converter, module: nn.GRU, input: Any, hx: Any = None) -> tuple[Any, 
     x = packed.tensor if packed is not None else c.tensor(input, axes)
     if x.rank != 3:
         raise Refused(f"reads a tensor of {x.rank} axes, not 3")
+    if x.is_ragged and packed is None:
+        raise Refused("runs over padding of which PyTorch's tensor has only the longest row's; pack its input, too")
     dims = (0, 1, 2) if module.batch_first or packed is not None else (1, 0, 2)
     layers = [
         [
@@ -43,7 +45,7 @@ def gru(c: Converter, module: nn.GRU, input: Any, hx: Any = None) -> tuple[Any, 
     initial = c.states(hx, count, module.hidden_size)
     stacked = add_stack(c.build, c.name, spec, layers, initial=initial, mask=mask)
     c.feeds(hx, stacked.states)
-    whole = Tensor(stacked.output, (0, 1, 2), x.mask, x.is_ragged)
+    whole = Tensor(stacked.output, (0, 1, 2)).keeping(x)
     output = Packed(whole, packed.mask) if packed is not None else whole.permuted(dims)
     return output, States(stacked.states)
 
@@ -134,7 +136,10 @@ def conv(c: Converter, module: Any, input: Any) -> Tensor:
         groups=module.groups, strides=tuple(module.stride[t] for t in turn),
         dilation=tuple(module.dilation[t] for t in turn), pads=tuple(p for t in turn for p in both[t]),
     )  # fmt: skip
-    return behind_windows(made, order)
+    first = turn[0]
+    keeps_steps = module.stride[first] == 1 and sum(both[first]) == reach[first]
+    made_steps = x.steps if keeps_steps else steps_of(c.name)
+    return replace(behind_windows(made, order), steps=made_steps)
 
 
 def windows_first(c: Converter, x: Tensor, axes: int) -> list[int]:
@@ -149,7 +154,8 @@ def windows_first(c: Converter, x: Tensor, axes: int) -> list[int]:
 
 def behind_windows(spec: Any, order: list[int]) -> Tensor:
     """A value (batch, windows, channels) as (batch, channels, windows)."""
-    return Tensor(spec, (0, len(order) + 1, *(1 + order.index(dim) for dim in sorted(order))))
+    axes = (0, len(order) + 1, *(1 + order.index(dim) for dim in sorted(order)))
+    return Tensor(spec, axes, steps=steps_of(spec.name))
 
 
 def max_pool(c: Converter, module: Any, input: Any) -> Tensor:

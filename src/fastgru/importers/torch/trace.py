@@ -63,7 +63,9 @@ def trace(module: nn.Module, initial_state: bool) -> Traced:
     if tracer.is_leaf_module(module, "") and not isinstance(module, nn.Sequential):
         return Traced(_one_call(module, initial_state), modules, {})
     left_out = {} if initial_state else _optional(module)
+    modes = [(part, part.training) for part in module.modules()]
     try:
+        module.eval()  # what a forward asks of self.training becomes part of the trace
         graph = tracer.trace(module, concrete_args=left_out or None)
     except Exception as error:  # whatever a user's forward makes of a traced value
         text = str(error).strip().splitlines()
@@ -71,6 +73,9 @@ def trace(module: nn.Module, initial_state: bool) -> Traced:
         raise UnsupportedModel(
             f"the forward of {type(module).__name__} cannot be traced by torch.fx: {reason[:300]}"
         ) from error
+    finally:
+        for part, mode in modes:
+            part.training = mode
     # constants that the trace has found stand on the tracer's root
     tensors = dict(tracer.root.named_parameters(remove_duplicate=False))
     tensors |= dict(tracer.root.named_buffers(remove_duplicate=False))

@@ -27,8 +27,13 @@ class Free:
         return self.name
 
 
-BATCH, TIME = Free("batch"), Free("time")
+BATCH = Free("batch")
 Size = int | Free
+
+
+def steps_of(name: str) -> Free:
+    """The number of steps of an input; two of them may differ, and a convolution makes another."""
+    return Free(f"steps of {name}")
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,8 @@ class Tensor:
         For each axis of the tensor its axis of ``spec.shape``; None is an axis of size 1 that the value lacks.
     mask : str or None
         The mask of its steps.
+    steps : Free
+        What a number of steps that is free is called.
     is_ragged : bool
         PyTorch's tensor ends at the batch's longest row, the value at the input's last step.
     """
@@ -49,17 +56,19 @@ class Tensor:
     spec: TensorSpec
     order: tuple[int | None, ...]
     mask: str | None = None
+    steps: Free = BATCH
     is_ragged: bool = False
 
     @classmethod
-    def natural(cls, spec: TensorSpec, like: Tensor | None = None) -> Tensor:
-        """A value whose axes stand as the Graph has them, with the mask of `like`."""
-        tensor = cls(spec, tuple(range(len(spec.shape))))
-        return tensor if like is None else tensor.keeping(like)
+    def natural(cls, spec: TensorSpec) -> Tensor:
+        """A value whose axes stand as the Graph has them."""
+        return cls(spec, tuple(range(len(spec.shape))))
 
     def keeping(self, like: Tensor) -> Tensor:
         """This tensor with the mask of the one whose steps it has."""
-        return replace(self, mask=like.mask, is_ragged=like.is_ragged) if self.spec.is_sequence else self
+        if not self.spec.is_sequence:
+            return self
+        return replace(self, mask=like.mask, steps=like.steps, is_ragged=like.is_ragged)
 
     def over(self, spec: TensorSpec) -> Tensor:
         """Another value in the same layout."""
@@ -77,7 +86,7 @@ class Tensor:
         if axis == 0:
             return BATCH
         size = self.spec.shape[axis]
-        return TIME if size is None or (axis == 1 and self.is_ragged) else size
+        return self.steps if size is None or (axis == 1 and self.is_ragged) else size
 
     def axis(self, dim: Any) -> int:
         """An axis of the tensor, counted from its beginning."""
@@ -188,4 +197,4 @@ def input_tensor(name: str, axes: Sequence[Any], is_ids: bool) -> Tensor:
     spec = tensor_spec(name, time, tuple(sizes[1:] if time not in (None, False) else sizes), "int32" if is_ids else "float32")
     places = {axis: place for place, axis in enumerate([*lead, *inner])}
     mask = f"{name}:mask" if spec.is_sequence else None
-    return Tensor(spec, tuple(places[axis] for axis in range(len(axes))), mask)
+    return Tensor(spec, tuple(places[axis] for axis in range(len(axes))), mask, steps_of(name))
