@@ -20,11 +20,11 @@ from .errors import (
     UnsupportedModel,
 )
 from .graph import Graph, TensorSpec
-from .model import Model, demo_path, from_keras, from_onnx, load, onnx_gru_nodes
+from .model import Model, demo_path, from_keras, from_onnx, from_torch, gru_network, load, onnx_gru_nodes
 from .stream import Stream
 
 __all__ = [
-    "load", "from_keras", "from_onnx", "onnx_gru_nodes",
+    "load", "from_keras", "from_onnx", "from_torch", "gru_network", "onnx_gru_nodes",
     "Model", "Stream", "Graph", "TensorSpec", "cpu_info", "demo_path",
     "FastGRUError", "BadModelFile", "UnsupportedModel", "BadInput", "StateMismatch", "MissingExtra", "Closed",
     "StreamBusy", "QueueFull", "__version__",

@@ -107,7 +107,7 @@ def read(path: str | os.PathLike[str]) -> Graph:
         The file cannot be read; FileNotFoundError where there is none.
     """
     try:
-        metadata, tensors = _read_safetensors(path)
+        metadata, tensors = read_safetensors(path)
         _check_format(metadata)
         return _graph_of(metadata, tensors)
     except BadModelFile as error:
@@ -130,8 +130,10 @@ def _replace(path: str | os.PathLike[str], data: bytes) -> None:
 # ---- the container -------------------------------------------------------------------------------------------------
 
 
-def _read_safetensors(path: str | os.PathLike[str]) -> tuple[dict[str, str], dict[str, Array]]:
-    """Metadata, and every tensor by name as a view of the mapped file."""
+def read_safetensors(
+    path: str | os.PathLike[str], dtypes: Mapping[str, np.dtype[Any]] = DTYPES
+) -> tuple[dict[str, str], dict[str, Array]]:
+    """Metadata, and every tensor by name as a view of the mapped file; of the `dtypes` that are allowed."""
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
         if size < 8:
@@ -147,14 +149,14 @@ def _read_safetensors(path: str | os.PathLike[str]) -> tuple[dict[str, str], dic
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise BadModelFile("the header's metadata should map strings to strings")
     start = 8 + length
-    tensors = {name: _tensor(name, entry, data, start) for name, entry in header.items()}
+    tensors = {name: _tensor(name, entry, data, start, dtypes) for name, entry in header.items()}
     held = max((entry["data_offsets"][1] for entry in header.values()), default=0)
     if held != size - start:
         raise BadModelFile(f"should hold {held} bytes of tensors, holds {size - start}")
     return metadata, tensors
 
 
-def _tensor(name: str, entry: Any, data: mmap.mmap, start: int) -> Array:
+def _tensor(name: str, entry: Any, data: mmap.mmap, start: int, dtypes: Mapping[str, np.dtype[Any]]) -> Array:
     """One tensor, after its dtype, shape and place have been compared with each other and with the file."""
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
         raise BadModelFile(f"tensor {name!r} should have dtype, shape and data_offsets")
@@ -163,9 +165,9 @@ def _tensor(name: str, entry: Any, data: mmap.mmap, start: int) -> Array:
         raise BadModelFile(f"tensor {name!r}: the shape should be a short list of positive sizes, is {_short(shape)}")
     if not isinstance(offsets, list) or len(offsets) != 2 or not all(type(offset) is int for offset in offsets):
         raise BadModelFile(f"tensor {name!r}: data_offsets should be two whole numbers, is {_short(offsets)}")
-    dtype = DTYPES.get(entry["dtype"]) if isinstance(entry["dtype"], str) else None
+    dtype = dtypes.get(entry["dtype"]) if isinstance(entry["dtype"], str) else None
     if dtype is None:
-        raise BadModelFile(f"tensor {name!r}: the dtype should be {' or '.join(DTYPES)}, is {_short(entry['dtype'])}")
+        raise BadModelFile(f"tensor {name!r}: the dtype should be {' or '.join(dtypes)}, is {_short(entry['dtype'])}")
     count = math.prod(shape)
     first, last = offsets
     if not 0 <= first <= last <= len(data) - start:

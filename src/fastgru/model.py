@@ -458,6 +458,105 @@ def onnx_gru_nodes(path: str | os.PathLike[str]) -> tuple[GRUNode, ...]:
     return onnx.gru_nodes(path)
 
 
+def from_torch(
+    module: Any,
+    *,
+    inputs: Mapping[str, Any] | None = None,
+    initial_state: bool | None = None,
+    dtype: str = "float32",
+    threads: int | None = None,
+    matmul: str = "auto",
+) -> Model:
+    """Take over a live PyTorch module: nn.GRU, nn.GRUCell, or a module that torch.fx can trace.
+
+    It computes what the module does in eval mode, in float32, and takes its inputs and gives its outputs as the module
+    lays them out: nn.GRU with ``batch_first=False`` (time, batch, features), states (layers · directions, batch,
+    units). `lengths=` in a call (always one per row) does what a PackedSequence does: outputs past a row's length are
+    zero, final states are those of its last step, the reverse direction begins there.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Its weights are copied.
+    inputs : dict of str to tuple, optional
+        Axes of inputs of forward that the layers which read them leave open: ``{"x": ("batch", "time", 40)}``, words
+        for the free axes and sizes for the others.
+    initial_state : bool, optional
+        Whether arguments of forward whose default is None (``hx`` of nn.GRU) become inputs; otherwise they are left
+        out. Default: False, and True for nn.GRUCell.
+    dtype, threads, matmul
+        See `Model`.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    UnsupportedModel
+        What torch.fx cannot trace, and every operation that fastgru does not have, by name.
+    BadInput
+        An input whose axes are not known: say `inputs`.
+    MissingExtra
+        torch is not installed.
+    """
+    from .importers import torch
+
+    graph = torch.from_torch(module, inputs, initial_state)
+    return Model(passes.apply(graph), dtype=dtype, threads=threads, matmul=matmul)
+
+
+def gru_network(
+    arrays: Mapping[str, Any],
+    layers: Any = None,
+    *,
+    ignore: Any = (),
+    dtype: str = "float32",
+    threads: int | None = None,
+    matmul: str = "auto",
+    **options: Any,
+) -> Model:
+    """Build a network from weights that you keep in arrays.
+
+    Parameters
+    ----------
+    arrays : mapping of str to array
+        A dict, a PyTorch state dict, what numpy.load gives for an ``.npz``. GRU weights have PyTorch's names
+        (``rnn.weight_ih_l0``, ``enc_w_ih``), Keras' (``gru/kernel``, ``gru/recurrent_kernel``) or ONNX's (``W``, ``R``).
+    layers : list of dict, dict or path, optional
+        The description: entries in the order of evaluation, each naming its arrays by the beginning of their names. The
+        same is `config=` of `load`; docs/formats.md lists the entries and their options. Default: the one GRU that
+        the arrays hold.
+    ignore : str or list of str
+        Names, or patterns such as ``"decoder.*"``, of arrays that the network does not use.
+    dtype, threads, matmul
+        See `Model`.
+    **options
+        Without `layers`: those of the GRU, such as ``batch_first=True``.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    BadInput
+        Arrays that are missing, misshapen or taken by nobody, options that are missing or wrong; all of them.
+
+    Examples
+    --------
+    >>> import fastgru, numpy as np
+    >>> arrays = {"w_ih": np.ones((12, 2)), "w_hh": np.zeros((12, 4)), "fc_w": np.ones((3, 4)), "fc_b": np.zeros(3)}
+    >>> model = fastgru.gru_network(arrays, [{"gru": "", "return_sequences": False}, {"linear": "fc"}])
+    >>> model(np.ones((5, 7, 2), np.float32)).shape
+    (5, 3)
+    """
+    from .importers import arrays as source
+
+    graph = source.from_arrays(arrays, layers, ignore, options)
+    return Model(passes.apply(graph), dtype=dtype, threads=threads, matmul=matmul)
+
+
 def demo_path() -> Path:
     """Path of the small trained network that ships with fastgru."""
     return Path(__file__).parent / "data" / "demo.safetensors"

@@ -1,0 +1,159 @@
+"""GRU weights as PyTorch, ONNX and Keras keep them → layers of the Graph, stacked and in one or two directions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..graph import GRU, Activation, Array, Concatenate, Slice, TensorSpec
+from ..layers.base import SIGMOID, TANH
+from ..ports import Port
+from .builder import GraphBuilder
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """The weights of one layer in one direction, in the canonical form of `fastgru.graph`."""
+
+    kernel: Array
+    recurrent_kernel: Array
+    bias: Array | None = None
+    recurrent_bias: Array | None = None
+    reset_after: bool = True
+    activation: Activation = TANH
+    recurrent_activation: Activation = SIGMOID
+
+    @property
+    def input_size(self) -> int:
+        return int(self.kernel.shape[0])
+
+    @property
+    def units(self) -> int:
+        return int(self.recurrent_kernel.shape[0])
+
+    @classmethod
+    def of_torch(
+        cls, weight_ih: Array, weight_hh: Array, bias_ih: Array | None = None, bias_hh: Array | None = None
+    ) -> Cell:
+        """PyTorch keeps gates as rows, in the order r, z, n; always the variant that resets after the product."""
+        arrays = (weight_ih, weight_hh, bias_ih, bias_hh)
+        kernel, recurrent, bias, recurrent_bias = (_columns(array, (1, 0, 2)) for array in arrays)
+        assert kernel is not None and recurrent is not None
+        return cls(kernel, recurrent, bias, recurrent_bias)
+
+
+def _columns(array: Array | None, order: tuple[int, ...]) -> Array | None:
+    """Gates stacked as rows → the gates in `order` as columns."""
+    if array is None:
+        return None
+    gates = array.reshape(3, -1, *array.shape[1:])[list(order)]
+    return np.ascontiguousarray(gates.reshape(array.shape).T)
+
+
+@dataclass(frozen=True)
+class Stacked:
+    """What a stack of GRUs defines.
+
+    Attributes
+    ----------
+    output : TensorSpec
+        The sequence of the last layer, its directions side by side; without sequences the final states of that layer.
+    states : tuple of TensorSpec
+        The final state (batch, units) of each layer and direction: layer by layer, forward before backward.
+    """
+
+    output: TensorSpec
+    states: tuple[TensorSpec, ...]
+
+
+def add_stack(
+    build: GraphBuilder,
+    name: str,
+    x: TensorSpec,
+    layers: Sequence[Sequence[Cell]],
+    *,
+    initial: Sequence[TensorSpec | Array | None] = (),
+    mask: str | None = None,
+    sequences: bool = True,
+    zero_output_for_mask: bool = True,
+    backwards: bool = False,
+) -> Stacked:
+    """Append GRUs on top of each other.
+
+    Parameters
+    ----------
+    build : GraphBuilder
+    name : str
+    x : TensorSpec
+        (batch, time, input_size).
+    layers : sequence of (sequence of Cell)
+        The cells of each layer: forward, or forward and backward.
+    initial : sequence of (TensorSpec, array or None)
+        What each layer and direction starts from, in the order of `Stacked.states`; absent means zero.
+    mask : str, optional
+    sequences : bool
+        Whether anybody reads the output's steps.
+    zero_output_for_mask : bool
+    backwards : bool
+        The only direction is the backward one.
+
+    Returns
+    -------
+    Stacked
+    """
+    states: list[TensorSpec] = []
+    starts = list(initial) or [None] * sum(map(len, layers))
+    for number, cells in enumerate(layers):
+        stem = name if number == len(layers) - 1 else f"{name}_l{number}"
+        keeps_steps = sequences or number < len(layers) - 1
+        outputs = []
+        for direction, cell in enumerate(cells):
+            start = starts[len(states)]
+            reverse = backwards or direction == 1
+            inputs = (x, start) if isinstance(start, TensorSpec) else (x,)
+            value = build.add(
+                GRU,
+                f"{stem}_reverse" if direction else stem if len(cells) == 1 else f"{stem}_forward",
+                *inputs,
+                units=cell.units,
+                kernel=cell.kernel,
+                recurrent_kernel=cell.recurrent_kernel,
+                bias=cell.bias,
+                recurrent_bias=cell.recurrent_bias,
+                initial_state=start if isinstance(start, np.ndarray) else None,
+                reset_after=cell.reset_after,
+                activation=cell.activation,
+                recurrent_activation=cell.recurrent_activation,
+                return_sequences=keeps_steps,
+                go_backwards=reverse,
+                time_order=reverse and keeps_steps,
+                zero_output_for_mask=zero_output_for_mask,
+                mask=mask,
+            )
+            state = build.spec(f"{value.name}:state")
+            states.append(state)
+            outputs.append(value if keeps_steps else state)
+        x = outputs[0] if len(outputs) == 1 else build.add(Concatenate, stem, *outputs)
+    return Stacked(x, tuple(states))
+
+
+def split_states(build: GraphBuilder, value: TensorSpec, count: int) -> list[TensorSpec]:
+    """The initial states of `count` layers and directions from one value, where they stand side by side."""
+    units = value.features // count
+    if count == 1:
+        return [value]
+    parts = (slice(number * units, (number + 1) * units) for number in range(count))
+    return [build.add(Slice, f"{value.name}_{part.start}", value, axis=1, start=part.start, stop=part.stop)
+            for part in parts]  # fmt: skip
+
+
+def join_states(build: GraphBuilder, name: str, states: Sequence[TensorSpec]) -> TensorSpec:
+    """Final states side by side: (batch, count · units)."""
+    return states[0] if len(states) == 1 else build.add(Concatenate, name, *states)
+
+
+def states_port(name: str, count: int, units: int) -> Port:
+    """States of several layers and directions as PyTorch and ONNX lay them out: (count, batch, units)."""
+    return Port(name, (count, units), ((1,), (0,), (2,)))
