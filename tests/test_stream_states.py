@@ -22,6 +22,7 @@ from fastgru.graph import (
     Reduce,
     Repeat,
     Slice,
+    StepMask,
     Transpose,
     tensor_spec,
 )
@@ -139,6 +140,31 @@ def test_native_state_moves_rows_and_resets_them() -> None:
         stream.set_state({"h_in": state["h_in"]})
     with pytest.raises(StateMismatch, match=r"'h_in': \(3, 10\)"):
         stream.set_state(state | {"h_in": state["h_in"][:, :5]})
+
+
+def test_native_with_lengths_as_an_input() -> None:
+    """A StepMask counts on from chunk to chunk; a row without any step ends in zero."""
+    layers = (
+        StepMask(name="m", inputs=("x", "n")),
+        gru(rng(1), FEATURES, UNITS, inputs=("x", "h"), return_sequences=True, mask="m", zero_state_without_steps=True),
+    )
+    inputs = (floats(FEATURES), tensor_spec("h", False, (UNITS,)), tensor_spec("n", False, (), "int32"))
+    ports = (None, Port("h_in", (1, UNITS), ((1,), (0,), (2,))), Port("seq_len", (), ((0,),), "int64"))
+    outputs = (None, Port("h_out", (1, UNITS), ((1,), (0,), (2,))))
+    names = ("gru", "gru:state")
+    graph = Graph(inputs, layers, names, input_ports=ports, output_ports=outputs, states=(("h_in", "h_out"),))
+    model, x, h = Model(graph), sequence(), uniform(rng(4), 1, BATCH, UNITS)
+    lengths = np.array([TIME, 4, 0])
+    whole, last = model(x, h, lengths)
+    stream = model.stream(batch_size=BATCH, inputs={"seq_len": lengths, "h_in": h})
+    assert stream.states[0].how == "native"
+    first = stream.run(x[:, :6])
+    other = model.stream(batch_size=BATCH, inputs={"seq_len": lengths})
+    other.set_state(stream.get_state())
+    rest = other.run(x[:, 6:])
+    assert (np.concatenate([first, rest], axis=1) == whole).all()
+    assert (other.get_state()["h_in"][:2] == last[0, :2]).all()
+    assert not last[0, 2].any()
 
 
 def separate(**changes: Any) -> Graph:

@@ -195,7 +195,7 @@ cdef class Plan:
 
     cdef object note_lengths(self, object layer):
         """Remember which input holds the lengths that a layer reads, and of what."""
-        for i, spec in enumerate(self.inputs):
+        for i, spec in enumerate(self.graph.inputs):
             if self.ids[spec.name] == self.ids[layer.inputs[1]]:
                 self.lengths.append((i, layer.inputs[0]))
 
