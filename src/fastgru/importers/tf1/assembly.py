@@ -51,7 +51,10 @@ class Assembly:
 
     def tensor(self, value: Any) -> Tensor:
         """A value that the Graph computes outside of loops."""
-        found = self.computed(value)
+        try:
+            found = self.computed(value)
+        except RecursionError:
+            raise Refused("is an expression of too many operations inside each other") from None
         if isinstance(found, Step):
             raise Refused("needs more than the step that its loop has come to")
         return found
@@ -180,13 +183,15 @@ class Assembly:
     def _initial(self, step: CellStep) -> tuple[TensorSpec | None, Array | None]:
         """A GRU's initial state: a value, or a constant; zero is neither."""
         initial = step.h.initial if isinstance(step.h, State) else step.h
+        if isinstance(initial, (Filled, np.ndarray)) and shape_of(initial)[-1:] != (step.units,):
+            raise Refused(f"has {step.units} units, but an initial state of another size")
         if is_zero(initial):
             return None, None
         if isinstance(initial, Filled):
             return None, np.full(step.units, initial.value, np.float32)
         if isinstance(initial, np.ndarray):
             rows = self.weights(initial, 2)
-            if rows.shape[1] != step.units or not len(rows) or (rows != rows[0]).any():
+            if not len(rows) or (rows != rows[0]).any():
                 raise Refused("has an initial state that is constant but not the same for each row")
             return None, np.ascontiguousarray(rows[0])
         found = self.tensor(initial)

@@ -153,7 +153,10 @@ def _exit(network: Network, scope: Scope, node: Node) -> Any:
         scope.known[variable.inside] = scope.known[variable.name] = Outputs([value, value])
 
     name = node.name.rpartition("/")[0] or node.name
+    begins = {merge.inputs[0].name for merge in frame.merges}
     for enter in frame.enters:
+        if bool(enter.attributes.get("is_constant", False)) == (enter.name in begins):
+            raise Refused(f"is the end of a loop, but {enter.name!r} is not the same at each step, or should not be")
         if enter.inputs:
             scope.known.setdefault(enter.name, _known(scope, enter.inputs[0]))
     scope.loop = Loop(name)
