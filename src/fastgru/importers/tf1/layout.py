@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ... import graph
-from . import loops
+from .arrays import steps_of
 from .assembly import without_axis
 from .nodes import Array
 from .values import (
@@ -49,14 +49,14 @@ def _rank(call: Call, value: Any) -> Array:
     return np.asarray(len(shape_of(value)))
 
 
-def _axis(value: Any, rank: int) -> int:
+def axis_of(value: Any, rank: int) -> int:
     axis = int(np.asarray(value).item())
     if not -rank <= axis < rank:
         raise Refused(f"names axis {axis} of a value with {rank}")
     return axis % rank
 
 
-def _array(value: Any) -> Array:
+def array_of(value: Any) -> Array:
     """A constant, spelt out."""
     if isinstance(value, Range) and isinstance(value.size, int) and value.size <= 64:
         return np.arange(value.size)
@@ -73,7 +73,7 @@ def _array(value: Any) -> Array:
 def _pack(call: Call, *values: Any) -> Any:
     axis = call.option("axis", 0)
     if not any(isinstance(value, _VALUES) for value in values):
-        parts = [_array(value) for value in values]
+        parts = [array_of(value) for value in values]
         made = np.empty(len(parts), object) if any(part.dtype == object for part in parts) else None
         if made is None:
             return np.stack(parts, axis)
@@ -92,7 +92,7 @@ def _restacked(call: Call, values: Sequence[Any], axis: int) -> Tensor:
         )
         if is_whole:
             rest = list(first.axes)
-            rest.insert(_axis(axis, len(rest) + 1), (1,))
+            rest.insert(axis_of(axis, len(rest) + 1), (1,))
             return replace(first.sequence, axes=tuple(rest))
     raise Refused("stacks what is not every step of one sequence")
 
@@ -106,12 +106,12 @@ def _concat_v2(call: Call, *values: Any) -> Any:
     if len(parts) == 1:
         return parts[0]
     if not any(isinstance(value, _VALUES) for value in parts):
-        arrays = [_array(value).reshape(-1) for value in parts]
+        arrays = [array_of(value).reshape(-1) for value in parts]
         if any(array.dtype == object for array in arrays):
             return sizes_array([size for array in arrays for size in array.tolist()])
-        return np.concatenate([_array(value) for value in parts], _axis(where, _array(parts[0]).ndim))
+        return np.concatenate([array_of(value) for value in parts], axis_of(where, array_of(parts[0]).ndim))
     rank = len(shape_of(parts[0]))
-    axis = _axis(where, rank)
+    axis = axis_of(where, rank)
     if axis == rank - 1 and all(len(shape_of(part)) == rank for part in parts):
         if len({shape_of(part)[:-1] for part in parts if isinstance(part, _VALUES)}) > 1:
             raise Refused("joins values whose shapes differ")
@@ -135,7 +135,7 @@ def _split(call: Call, where: Any, value: Any) -> Any:
 
 
 def _split_v(call: Call, value: Any, sizes: Any, where: Any) -> Any:
-    return _parted(call, value, where, [int(size) for size in _array(sizes)])
+    return _parted(call, value, where, [int(size) for size in array_of(sizes)])
 
 
 def _parted(call: Call, value: Any, where: Any, sizes: Any) -> Any:
@@ -143,7 +143,7 @@ def _parted(call: Call, value: Any, where: Any, sizes: Any) -> Any:
         count = sizes if isinstance(sizes, int) else np.cumsum(sizes)[:-1].tolist()
         return _outputs(np.split(value, count, int(where)))
     shape = shape_of(value)
-    axis = _axis(where, len(shape))
+    axis = axis_of(where, len(shape))
     if isinstance(value, Tensor) and isinstance(sizes, int) and axis == 0 and sizes > 1:
         if value.axes[0] == (1, 0) and value.steps == sizes:  # (time · batch, features) in as many parts as steps
             sequence = replace(value, axes=((0,), (1,), *value.axes[1:]))
@@ -182,13 +182,13 @@ def columns(call: Call, value: Any, start: int, stop: int) -> Any:
 
 def _unpack(call: Call, value: Any) -> Any:
     if isinstance(value, np.ndarray):
-        axis = _axis(call.option("axis", 0), value.ndim)
+        axis = axis_of(call.option("axis", 0), value.ndim)
         return _outputs([value.take(index, axis) for index in range(value.shape[axis])])
     tensor = call.assembly.tensor(value)
-    axis = _axis(call.option("axis", 0), len(tensor.axes))
+    axis = axis_of(call.option("axis", 0), len(tensor.axes))
     if tensor.axes[axis] == ():
         return replace(tensor, axes=tensor.axes[:axis] + tensor.axes[axis + 1 :])
-    steps = loops.steps_of(call, tensor, axis).sequence
+    steps = steps_of(call, tensor, axis).sequence
     assert steps is not None
     if not isinstance(steps.steps, int) or steps.steps != call.option("num", steps.steps):
         raise Refused("takes a free number of steps apart")
@@ -199,7 +199,7 @@ def _unpack(call: Call, value: Any) -> Any:
 
 
 def _transpose(call: Call, value: Any, order: Any) -> Any:
-    order = [int(axis) for axis in _array(order)]
+    order = [int(axis) for axis in array_of(order)]
     if isinstance(value, np.ndarray):
         return value.transpose(order)
     tensor = call.assembly.tensor(value)
@@ -212,10 +212,10 @@ def _expand_dims(call: Call, value: Any, where: Any) -> Any:
     if isinstance(value, np.ndarray):
         return np.expand_dims(value, int(where))
     if isinstance(value, Filled):
-        axis = _axis(where, len(value.shape) + 1)
+        axis = axis_of(where, len(value.shape) + 1)
         return Filled((*value.shape[:axis], 1, *value.shape[axis:]), value.value)
     tensor = call.assembly.tensor(value)
-    axis = _axis(where, len(tensor.axes) + 1)
+    axis = axis_of(where, len(tensor.axes) + 1)
     return replace(tensor, axes=(*tensor.axes[:axis], (), *tensor.axes[axis:]))
 
 
@@ -224,7 +224,7 @@ def _squeeze(call: Call, value: Any) -> Any:
         return np.squeeze(value, tuple(call.option("squeeze_dims") or ()) or None)
     tensor = call.assembly.tensor(value)
     shape = tensor.shape
-    gone = [_axis(axis, len(shape)) for axis in call.option("squeeze_dims") or ()]
+    gone = [axis_of(axis, len(shape)) for axis in call.option("squeeze_dims") or ()]
     if not gone:
         gone = [axis for axis, size in enumerate(shape) if size == 1]
         call.assembly.notes[f"{call.name} drops only axes that always have size 1"] = None
@@ -236,7 +236,7 @@ def _squeeze(call: Call, value: Any) -> Any:
 def _reshape(call: Call, value: Any, target: Any) -> Any:
     sizes = [
         as_size(np.asarray(size, object)) if isinstance(size, Count) else int(size)
-        for size in _array(target).reshape(-1)
+        for size in array_of(target).reshape(-1)
     ]
     if isinstance(value, np.ndarray) and not any(isinstance(size, Count) for size in sizes):
         return value.reshape(sizes)  # type: ignore[arg-type]
@@ -307,147 +307,6 @@ def _reordered(call: Call, tensor: Tensor, sizes: Sequence[Size]) -> Tensor:
     return call.assembly.shaped(graph.Reshape, call.name, tensor, axes, steps, target=tuple(known))
 
 
-# ---- entries ---------------------------------------------------------------------------------------------------------
-
-
-def _strided_slice(call: Call, value: Any, begin: Any, end: Any, strides: Any) -> Any:
-    masks = {key: int(call.option(f"{key}_mask", 0)) for key in ("begin", "end", "ellipsis", "new_axis", "shrink_axis")}
-    entries: list[Any] = []
-    starts, stops, steps = (_array(given).reshape(-1).tolist() for given in (begin, end, strides))
-    for index, (start, stop, step) in enumerate(zip(starts, stops, steps, strict=True)):
-        bit = 1 << index
-        if masks["ellipsis"] & bit:
-            entries.append(Ellipsis)
-        elif masks["new_axis"] & bit:
-            entries.append(None)
-        elif masks["shrink_axis"] & bit:
-            entries.append(start)
-        else:
-            entries.append(slice(None if masks["begin"] & bit else start, None if masks["end"] & bit else stop, step))
-    if isinstance(value, np.ndarray):
-        if any(isinstance(item, Count) for entry in entries for item in _bounds(entry)):
-            raise Refused("takes entries that are not known")
-        taken = np.asarray(value[tuple(entries)], value.dtype)
-        return taken if taken.dtype != object else sizes_array(taken.reshape(-1).tolist()).reshape(taken.shape)
-    return _taken(call, call.assembly.tensor(value), entries)
-
-
-def _bounds(entry: Any) -> tuple[Any, ...]:
-    return (entry.start, entry.stop) if isinstance(entry, slice) else (entry,)
-
-
-def _taken(call: Call, tensor: Tensor, entries: list[Any]) -> Tensor:
-    """``tensor[entries]`` as NumPy spells it, from the last axis to the first."""
-    if entries.count(Ellipsis) > 1 or None in entries:
-        raise Refused("takes entries in a way that is not supported")
-    if Ellipsis in entries:
-        place = entries.index(Ellipsis)
-        entries[place : place + 1] = [slice(None)] * (len(tensor.axes) - len(entries) + 1)
-    if len(entries) > len(tensor.axes):
-        raise Refused("takes entries of more axes than there are")
-    for axis in reversed(range(len(entries))):
-        tensor = _entry(call, tensor, axis, entries[axis])
-    return tensor
-
-
-def _entry(call: Call, tensor: Tensor, axis: int, entry: Any) -> Tensor:
-    """Some entries, or one, of an axis of TensorFlow's."""
-    group, size = tensor.axes[axis], tensor.shape[axis]
-    if isinstance(entry, slice):
-        start, stop, step = entry.start or None, entry.stop, 1 if entry.step is None else entry.step
-        if step == 1 and start is None and (stop is None or stop == size):
-            return tensor
-        if isinstance(size, int) and isinstance(stop, int) and step == 1 and start is None and stop >= size:
-            return tensor
-        start = entry.start
-    else:
-        start, stop, step = entry, None, 1
-    if any(isinstance(item, Count) for item in (start, stop)):
-        raise Refused("takes entries that are not known")
-    rest = tensor.axes[:axis] + tensor.axes[axis + 1 :]
-    if group == () and not isinstance(entry, slice) and start in (0, -1):
-        return replace(tensor, axes=rest)
-    if len(group) != 1 or group == (0,):
-        raise Refused("takes some of the batch's rows, or of axes that stand together")
-    place = group[0]
-    is_time = place == 1 and tensor.spec.is_sequence
-    if not isinstance(entry, slice):
-        if isinstance(size, int) and not -size <= start < size:
-            raise Refused(f"takes entry {start} of {size}")
-        if is_time and start >= -1:
-            cut = call.assembly.cut(tensor, start)
-            return replace(cut, axes=without_axis(rest, 1))
-        stop = None if start == -1 else start + 1
-        return call.assembly.shaped(
-            graph.Slice, call.name, tensor, without_axis(rest, place), tensor.steps,
-            axis=place, start=start, stop=stop, drop=True,
-        )  # fmt: skip
-    if is_time and not isinstance(size, int) and (start or stop is not None or step not in (1, -1)):
-        raise Refused("takes some of a free number of steps")
-    steps = len(range(*slice(start, stop, step).indices(size))) if is_time and isinstance(size, int) else tensor.steps
-    attributes = {"axis": place, "start": start, "stop": stop, "step": step}
-    return call.assembly.shaped(graph.Slice, call.name, tensor, tensor.axes, steps, **attributes)
-
-
-def _slice(call: Call, value: Any, begin: Any, size: Any) -> Any:
-    starts, sizes = (_array(given).reshape(-1).tolist() for given in (begin, size))
-    entries = [slice(at, None if count == -1 else at + count, 1) for at, count in zip(starts, sizes, strict=True)]
-    if isinstance(value, np.ndarray):
-        return value[tuple(entries)]
-    return _taken(call, call.assembly.tensor(value), entries)
-
-
-def _gather(call: Call, table: Any, indices: Any, where: Any = 0) -> Any:
-    """Rows of an embedding by ids, entries of constants, or one entry of a value."""
-    if isinstance(indices, Tensor):
-        if int(np.asarray(where)) != 0 or call.option("batch_dims", 0):
-            raise Refused("looks up entries along another axis than the first")
-        weights = call.assembly.weights(table, 2)
-        spec = call.assembly.builder.add(graph.Embedding, call.name, indices.spec, table=weights)
-        return Tensor(spec, (*indices.axes, (len(spec.shape) - 1,)), indices.steps)
-    if isinstance(table, np.ndarray):
-        return np.take(table, _array(indices).astype(np.int64), int(np.asarray(where)))
-    indices = _array(indices)
-    if indices.shape != ():
-        raise Refused("takes several entries of a value")
-    tensor = call.assembly.tensor(table)
-    axis = _axis(where, len(tensor.axes))
-    return _taken(call, tensor, [slice(None)] * axis + [int(indices)])
-
-
-def _reverse(call: Call, value: Any, axes: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        return np.flip(value, tuple(_array(axes).tolist()))
-    tensor = call.assembly.tensor(value)
-    entries: list[Any] = [slice(None)] * len(tensor.axes)
-    for axis in _array(axes).reshape(-1):
-        entries[_axis(axis, len(entries))] = slice(None, None, -1)
-    return _taken(call, tensor, entries)
-
-
-def reduced(call: Call, value: Any, axes: Any, function: str) -> Tensor:
-    """A mean, sum, maximum or minimum along one axis but the batch."""
-    tensor = call.assembly.tensor(value)
-    over = [_axis(axis, len(tensor.axes)) for axis in _array(axes).reshape(-1)]
-    group = tensor.axes[over[0]] if len(over) == 1 else ()
-    if len(group) != 1 or group == (0,):
-        raise Refused("reduces several axes at once, or the batch")
-    rest = list(without_axis(tensor.axes[: over[0]] + tensor.axes[over[0] + 1 :], group[0]))
-    if call.option("keep_dims", False):
-        rest.insert(over[0], ())
-    return call.assembly.shaped(graph.Reduce, call.name, tensor, rest, tensor.steps, function=function, axis=group[0])
-
-
-def _arg_max(call: Call, value: Any, where: Any) -> Tensor:
-    tensor = call.assembly.tensor(value)
-    axis = _axis(where, len(tensor.axes))
-    last = len(tensor.spec.shape) - 1
-    if tensor.axes[axis] != (last,):
-        raise Refused("takes the largest along another axis than that of the features")
-    rest = tensor.axes[:axis] + tensor.axes[axis + 1 :]
-    return call.assembly.shaped(graph.ArgMax, call.name, tensor, rest, tensor.steps)
-
-
 OPERATIONS: dict[str, Callable[..., Any]] = {
     "Shape": _shape,
     "Rank": _rank,
@@ -461,9 +320,4 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "ExpandDims": _expand_dims,
     "Squeeze": _squeeze,
     "Reshape": _reshape,
-    "StridedSlice": _strided_slice,
-    "Slice": _slice,
-    **dict.fromkeys(("Gather", "GatherV2", "ResourceGather"), _gather),
-    "ReverseV2": _reverse,
-    "ArgMax": _arg_max,
 }

@@ -21,7 +21,6 @@ from .values import (
     Longest,
     Outputs,
     PastEnd,
-    Range,
     Refused,
     Size,
     State,
@@ -30,7 +29,6 @@ from .values import (
     Tensor,
     Unknown,
     Written,
-    as_size,
     is_zero,
 )
 
@@ -193,7 +191,7 @@ def _while(network: Network, scope: Scope, node: Node) -> Any:
     ]
     carried = []
     for variable in variables:  # what a body hands on as it came is the same at each step
-        if _origin(inside, variable.next) == variable.name:
+        if origin(inside, variable.next) == variable.name:
             inside.known[variable.name] = variable.initial
             asked.known[condition.arguments[variable.output]] = variable.initial
         else:
@@ -207,7 +205,7 @@ def _while(network: Network, scope: Scope, node: Node) -> Any:
     return Outputs([results.get(variable.output, variable.initial) for variable in variables])
 
 
-def _origin(scope: Scope, ref: Ref) -> str:
+def origin(scope: Scope, ref: Ref) -> str:
     """The node that a value comes from through Identity nodes."""
     node, seen = scope.nodes.get(ref.name), {ref.name}
     while node is not None and node.op == "Identity" and node.inputs and node.inputs[0].name not in seen:
@@ -259,7 +257,7 @@ def _find_lengths(network: Network, scope: Scope, loop: Loop, variables: list[Va
     """The lengths of the rows, where steps past them keep the states: before the GRUs are made, which need the mask."""
     conditions = []
     for variable in variables:
-        node = scope.nodes.get(_origin(scope, variable.next))
+        node = scope.nodes.get(origin(scope, variable.next))
         if isinstance(_at_step(variable), State):
             is_choice = node is not None and node.op == "Select" and len(node.inputs) == 3
             conditions.append(network.evaluate(scope, node.inputs[0]) if is_choice and node is not None else None)
@@ -341,9 +339,6 @@ def choose(call: Call, condition: Any, past: Any, new: Any) -> Any:
     return call.assembly.layer(graph.Where, call.name, made, mask=loop.mask)
 
 
-# ---- TensorArrays and TensorLists ------------------------------------------------------------------------------------
-
-
 def _known(scope: Scope, ref: Ref) -> Any:
     from .network import picked
 
@@ -366,72 +361,3 @@ OPERATIONS: dict[str, Callable[[Network, Scope, Node], Any]] = {
     "Switch": _loop_nodes("goes one of two ways, by a condition"),
     "NextIteration": _loop_nodes("is part of a loop that is not understood"),
 }
-
-
-def steps_of(call: Call, value: Tensor, first_axis: int = 0) -> Steps:
-    """The steps of a sequence along an axis; where that is the batch, its placeholder has time first."""
-    group = value.axes[first_axis] if first_axis < len(value.axes) else None
-    if group == (0,):
-        call.time_major()
-    if group != (1,) or not value.spec.is_sequence:
-        raise Refused("takes steps along an axis that is not time")
-    return Steps(value)
-
-
-def scatter(call: Call, handle: Any, indices: Any, value: Any, flow: Any) -> Steps:
-    made = steps_of(call, call.assembly.tensor(value))
-    assert made.sequence is not None
-    _check_range(indices, made.sequence.steps)
-    return made
-
-
-def tensor_array(call: Call, size: Any) -> Outputs:
-    return Outputs([None, Steps(None, as_size(size))])
-
-
-def reserve(call: Call, element_shape: Any, size: Any) -> Steps:
-    return Steps(None, as_size(size))
-
-
-def from_tensor(call: Call, value: Any, element_shape: Any) -> Steps:
-    return steps_of(call, call.assembly.tensor(value))
-
-
-def read(call: Call, steps: Any, index: Any) -> Step:
-    loop = call.scope.loop
-    if not isinstance(steps, Steps) or steps.sequence is None or loop is None:
-        raise Refused("reads a TensorArray that holds no sequence")
-    if not (isinstance(index, Counter) and index.ahead == 0):
-        raise Refused("reads another step than that which its loop has come to")
-    loop.walks(steps.sequence.steps)
-    return Step(steps.sequence, None)
-
-
-def write(call: Call, steps: Any, index: Any, value: Any) -> Written:
-    if not isinstance(steps, Steps) or steps.sequence is not None:
-        raise Refused("writes to a TensorArray that already holds something")
-    if not (isinstance(index, Counter) and index.ahead == 0):
-        raise Refused("writes to another step than that which its loop has come to")
-    loop = call.scope.loop
-    chosen = call.scope.nodes.get(_origin(call.scope, call.node.inputs[2]))
-    if loop is None or (loop.lengths is not None and (chosen is None or chosen.op != "Select")):
-        raise Refused("writes steps past the end of a row as they are")
-    return Written(value)
-
-
-def gather(call: Call, steps: Any, indices: Any = None) -> Tensor:
-    if not isinstance(steps, Steps) or steps.sequence is None:
-        raise Refused("stacks a TensorArray that holds no sequence")
-    sequence = steps.sequence
-    if indices is not None:
-        _check_range(indices, sequence.steps)
-    rest = tuple(group for group in sequence.axes if group != (1,))
-    return Tensor(sequence.spec, ((1,), *rest), sequence.steps)
-
-
-def _check_range(indices: Any, steps: Size) -> None:
-    if isinstance(indices, Range) and indices.size == steps:
-        return
-    if isinstance(indices, np.ndarray) and isinstance(steps, int) and np.array_equal(indices, np.arange(steps)):
-        return
-    raise Refused("takes only some of the steps")

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...graph import Activation
 from ..cell import Cell
-from . import layout, loops
+from . import arrays, entries, layout, loops
 from .cell import CellStep, cell_of
 from .nodes import Array
 from .values import (
@@ -105,7 +105,7 @@ def _reduced(function: str) -> Operation:
             return Longest(value)
         if function == "prod":
             raise Refused("multiplies numbers that the network computes")
-        return layout.reduced(call, value, axes, {"max": "maximum", "min": "minimum"}.get(function, function))
+        return entries.reduced(call, value, axes, {"max": "maximum", "min": "minimum"}.get(function, function))
 
     return reduce
 
@@ -349,16 +349,6 @@ OPERATIONS: dict[str, Operation] = {
     "LogicalAnd": _and,
     "GreaterEqual": _greater_equal,
     "Select": loops.choose,
-    "TensorArrayV3": loops.tensor_array,
-    "TensorArrayScatterV3": loops.scatter,
-    "TensorArrayReadV3": lambda call, handle, index, flow: loops.read(call, flow, index),
-    "TensorArrayWriteV3": lambda call, handle, index, value, flow: loops.write(call, flow, index, value),
-    "TensorArrayGatherV3": lambda call, handle, indices, flow: loops.gather(call, flow, indices),
-    "TensorListReserve": loops.reserve,
-    "TensorListFromTensor": loops.from_tensor,
-    "TensorListGetItem": lambda call, steps, index, shape: loops.read(call, steps, index),
-    "TensorListSetItem": lambda call, steps, index, value: loops.write(call, steps, index, value),
-    "TensorListStack": lambda call, steps, shape: loops.gather(call, steps),
     **dict.fromkeys(("MatMul", "BatchMatMul", "BatchMatMulV2"), _mat_mul),
     "BiasAdd": _bias_add,
     "Add": _add,
@@ -372,4 +362,6 @@ OPERATIONS: dict[str, Operation] = {
     "LeakyRelu": _leaky_relu,
     "GRUBlockCell": _gru_block_cell,
     **layout.OPERATIONS,
+    **entries.OPERATIONS,
+    **arrays.OPERATIONS,
 }  # fmt: skip
