@@ -25,6 +25,7 @@ NAMES = tf1_records.names()
 
 #: what each network is made of: nothing of TensorFlow's plumbing is left
 LAYERS = {
+    "block": "GRU GRU Reduce Dense",
     "both_ways": "GRU Slice GRU Slice Concatenate",
     "cudnn": "GRU GRU Dense",
     "digits": "GRU GRU Dense",

@@ -51,6 +51,17 @@ class CudnnCompatibleGRUCell(v1.nn.rnn_cell.GRUCell):  # type: ignore[misc]
         return new_h, new_h
 
 
+class GRUBlockCell(v1.nn.rnn_cell.GRUCell):  # type: ignore[misc]
+    """contrib's, around the operation of that name, which TensorFlow still has."""
+
+    def call(self, inputs: Any, state: Any) -> tuple[Any, Any]:
+        made = tf.raw_ops.GRUBlockCell(
+            x=inputs, h_prev=state, w_ru=self._gate_kernel, w_c=self._candidate_kernel, b_ru=self._gate_bias,
+            b_c=self._candidate_bias,
+        )  # fmt: skip
+        return made.h, made.h
+
+
 class ProjectedGRUCell(v1.nn.rnn_cell.GRUCell):  # type: ignore[misc]
     """A dense layer before and behind the cell, inside the loop, as OutputProjectionWrapper and its kin."""
 
@@ -144,6 +155,12 @@ def cudnn() -> list[Any]:
     return [dense(outputs[:, -1], 2, "y")]
 
 
+def block() -> list[Any]:
+    x = placeholder("x", None, None, 3)
+    outputs, _ = v1.nn.dynamic_rnn(cells(5, 4, kind=GRUBlockCell), x, dtype=tf.float32)
+    return [tf.nn.softmax(dense(tf.reduce_mean(outputs, 1), 2, "y"), name="scores")]
+
+
 def static() -> list[Any]:
     """Unrolled: one node after the other."""
     x = placeholder("x", None, 6, 3)
@@ -232,6 +249,7 @@ NETWORKS = (
             dense_layer("y"),
         ],
     ),
+    Network("block", block, _X),
     Network("static", static, {"x": floats(4, 6, 3)}),
     Network("split", split, {"x": floats(4, 6, 3)}),
     Network("tagging", tagging, _IDS | _LENGTHS),
