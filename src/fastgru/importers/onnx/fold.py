@@ -43,6 +43,8 @@ def folded(node: Node) -> list[Constant] | None:
         if fold is None or not all(constant.is_plain for constant in constants):
             return None
         return [Constant.of(array) for array in _run_shaping(node, fold, arrays)]
+    except _Free:
+        return None
     except (ValueError, TypeError, IndexError, ArithmeticError, MemoryError) as error:
         raise Refusal(f"cannot be computed of constants: {error}") from error
 
@@ -343,10 +345,14 @@ def _matmul(node: Node, arrays: list[np.ndarray]) -> np.ndarray:
     return np.asarray(a @ b)
 
 
+class _Free(Exception):
+    """What would be made has a free size: the operator's reader keeps a shape beside the numbers."""
+
+
 def _counts(array: np.ndarray) -> list[int]:
     counts = list(array.reshape(-1))
     if any(isinstance(count, Size) for count in counts):
-        raise Refusal("spreads a constant over a free size")
+        raise _Free
     return [int(count) for count in counts]
 
 

@@ -18,7 +18,6 @@ from ..arrange import (
     expanded,
     one_axis_each,
     padded,
-    resized,
     rows,
     shape_of,
     spread,
@@ -194,7 +193,7 @@ def expand(node: Node) -> Value:
 def tile(node: Node) -> Value:
     x, counts = node.needed(0), node.whole_numbers(1, "repeats")
     if isinstance(x, Constant):
-        if x.array.size != 1:
+        if x.array.size != 1 or len(counts) != len(x.shape):
             raise Refusal("repeats a constant of free size")
         return Constant(x.array, tuple(size * count for size, count in zip(x.shape, counts, strict=True)))
     x = node.runtime(0)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
 
 from ..arrange import reshaped, shape_of, squeezed, unsqueezed
 from ..container import DTYPES

@@ -100,7 +100,7 @@ def _laid_out(node: Node) -> tuple[Tensor, list[int]]:
 
 
 def _result(x: Tensor, spec: TensorSpec, order: Sequence[int], steps: Dim) -> Tensor:
-    spatial = {order[0]: (1,), **{axis: (2,) for axis in order[1:]}}
+    spatial = {order[0]: (1,), **dict.fromkeys(order[1:], (2,))}
     axes = (x.axes[0], (1 + len(order),), *(spatial[axis] for axis in range(len(order))))
     return replace(x, spec=spec, sizes=spec.inner, axes=axes, steps=steps)
 
