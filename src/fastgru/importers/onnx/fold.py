@@ -327,7 +327,7 @@ def _tile(node: Node, arrays: list[np.ndarray]) -> np.ndarray:
 def _range(node: Node, arrays: list[np.ndarray]) -> np.ndarray:
     start, stop, step = (array.reshape(()).item() for array in arrays)
     if any(isinstance(bound, Size) for bound in (start, stop, step)):
-        raise Refusal("counts to a free size")
+        raise _Free
     if not step:
         raise Refusal("counts by 0")
     _check_size([max(math.ceil((stop - start) / step), 0)])

@@ -109,6 +109,9 @@ class Network:
             self.main.values[entry.name] = self._input(entry)
         self.evaluate(self.main, [entry.name for entry in proto.output])
         outputs = [(entry.name, self.output(entry)) for entry in proto.output]
+        if not self.reasons and any(tensor is None for _, tensor in outputs):
+            missing = ", ".join(repr(name) for name, tensor in outputs if tensor is None)
+            self.reasons.append(_printable(f"outputs {missing} hang on values that were worked into others"))
         if self.reasons:
             raise UnsupportedModel(dict.fromkeys(self.reasons))
         found = [(name, tensor) for name, tensor in outputs if tensor is not None]

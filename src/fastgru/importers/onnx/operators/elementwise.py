@@ -14,7 +14,7 @@ from ....graph import Activate, Activation, Combine, Layer, PReLU, Reshape, Scal
 from ..arrange import aligned, enlarged, filled_sequence, shape_of, spread, together, unflipped
 from ..fold import spread_shape
 from ..node import Node, Refusal
-from ..values import Constant, Tensor, Value
+from ..values import UNKNOWN, Constant, Tensor, Value
 from .table import reads
 
 FLOAT32 = np.finfo(np.float32)
@@ -123,6 +123,60 @@ def shrink(node: Node) -> Value:
     return activated(node, value_of(node, 0), "hard_shrink" if bias == 0 else "soft_shrink", threshold=bound)
 
 
+@reads("Erf", note="as a part of gelu, x · ½ · (1 + erf(x / √2))")
+def erf(node: Node) -> Value:
+    """Looks ahead to what is made of it, and gives that its value."""
+    found = _gelu_of(node)
+    if found is None:
+        raise Refusal("is supported as a part of gelu only")
+    x, result = found
+    node.scope.values[result] = activated(node, as_numbers(x), "gelu")
+    return UNKNOWN
+
+
+def _gelu_of(node: Node) -> tuple[Tensor, str] | None:
+    """x, and the name of what gelu makes of it."""
+    nodes, scope = node.scope.proto.node, node.scope
+    readers: dict[str, list[Any]] = {}
+    for other in nodes:
+        for name in other.input:
+            readers.setdefault(name, []).append(other)
+
+    def is_number(name: str, number: float) -> bool:
+        value = node.network.value(scope, name) if name in scope.initializers or name in scope.values else None
+        plain = isinstance(value, Constant) and value.array.size == 1 and value.array.dtype != object
+        return plain and math.isclose(float(value.array.reshape(-1)[0]), number, rel_tol=1e-5)  # type: ignore[union-attr]
+
+    def only_reader(name: str, op: str) -> tuple[str, str] | None:
+        """The other input of the one node that reads a value, and what it makes."""
+        found = readers.get(name, [])
+        if len(found) != 1 or found[0].op_type != op or len(found[0].input) != 2:
+            return None
+        other = found[0].input[1 if found[0].input[0] == name else 0]
+        return other, found[0].output[0]
+
+    maker = scope.makers.get(node.proto.input[0])
+    if maker is None or maker.op_type not in ("Div", "Mul") or len(maker.input) != 2:
+        return None
+    source, number = maker.input
+    if not is_number(number, math.sqrt(2 if maker.op_type == "Div" else 0.5)):
+        return None
+    x = scope.values.get(source)
+    more = only_reader(node.outputs[0], "Add")
+    product = only_reader(more[1], "Mul") if more is not None and is_number(more[0], 1) else None
+    if product is None or not isinstance(x, Tensor):
+        return None
+    other, result = product
+    half = scope.makers.get(other)
+    if half is not None and half.op_type == "Mul" and half.input[0] == source and is_number(half.input[1], 0.5):
+        return x, result
+    last = only_reader(result, "Mul")
+    wanted = (other == source and is_number(last[0], 0.5)) if last is not None else False
+    if last is not None and (wanted or (is_number(other, 0.5) and last[0] == source)):
+        return x, last[1]
+    return None
+
+
 @reads("Clip", note="attributes or constant inputs")
 def clip(node: Node) -> Value:
     x = value_of(node, 0)
@@ -180,8 +234,6 @@ def identity(node: Node) -> list[Value]:
     if node.op == "Dropout":
         if node.input(2) is not None and np.any(node.constant(2, "training_mode")):
             raise Refusal("drops numbers at random (training_mode)")
-        if node.opset < 7 and not node.flag("is_test") and node.opset < 6:
-            node.ignore("is_test")
         node.ignore("ratio", "seed", "is_test", "consumed_inputs")
     return [node.needed(0)]
 
@@ -344,12 +396,10 @@ def chosen(node: Node, mask: Tensor, x: Tensor, other: Tensor | float) -> Tensor
 def where(node: Node) -> Value:
     mask, a, b = node.needed(0), node.needed(1), node.needed(2)
     if isinstance(mask, Constant):
-        if not mask.array.dtype == bool or mask.array.all() == mask.array.any():
-            raise_if = mask.array.size == 0
-            if not raise_if:
-                picked, left = (a, b) if mask.array.all() else (b, a)
-                return _spread_alone(node, picked, [mask, left])
-        raise Refusal("chooses by a constant")
+        if mask.array.dtype == object or not mask.array.size or mask.array.all() != mask.array.any():
+            raise Refusal("chooses by a constant that is not the same everywhere")
+        picked, left = (a, b) if mask.array.all() else (b, a)
+        return _spread_alone(node, picked, [mask, left])
     if not isinstance(mask, Tensor) or not mask.is_mask:
         raise Refusal("chooses by values that are no mask")
     if isinstance(a, Tensor) and isinstance(b, Tensor):

@@ -11,7 +11,8 @@ from ..arrange import arranged, as_sequence, features_last, resized, rows, shape
 from ..node import Node, Refusal
 from ..sizes import same
 from ..values import Constant, Tensor, Value
-from .elementwise import as_numbers
+from .elementwise import as_numbers, combined
+from .reductions import reduced
 from .table import reads
 
 
@@ -58,7 +59,9 @@ def product_of(node: Node, a: Tensor, b: Tensor) -> Tensor:
     if not same(shape_of(net, a)[2], shape_of(net, b)[1]):
         raise Refusal(f"multiplies values {shape_of(net, a)} and {shape_of(net, b)}")
     a, b = unflipped(net, node.name, a), unflipped(net, node.name, b)
-    if a.spec.is_sequence and a.axes[2] == (1,):  # its steps are summed over
+    if a.spec.is_sequence and a.axes[2] == (1,) and b.spec.is_sequence and b.axes[1] == (1,):
+        return _summed_over_time(node, a, b)
+    if a.spec.is_sequence and a.axes[2] == (1,):
         a = rows(net, a, node.name)
     a = as_sequence(net, node.name, a, 1)
     a = arranged(net, node.name, a, [a.axes[2]])
@@ -67,6 +70,13 @@ def product_of(node: Node, a: Tensor, b: Tensor) -> Tensor:
     b = arranged(net, node.name, b, [b.axes[1 if transposed else 2]])
     spec: TensorSpec = net.build.add(MatMul, node.name, a.spec, b.spec, transpose_b=transposed)
     return replace(a, spec=spec, sizes=(spec.inner[-1],), axes=(a.axes[0], (1,), (2,)))
+
+
+def _summed_over_time(node: Node, a: Tensor, b: Tensor) -> Tensor:
+    """The sum of a's features, as a column, times b's, as a row, of each step."""
+    a = replace(a, axes=(a.axes[0], (1,), a.axes[1], ()))  # (batch, k, n, 1)
+    b = replace(b, axes=(b.axes[0], (1,), (), b.axes[2]))  # (batch, k, 1, m)
+    return reduced(node, combined(node, "multiply", [a, b]), "sum", [1], keep=False)
 
 
 @reads("Gemm", note="with a constant matrix")
