@@ -34,6 +34,10 @@ class Constant:
     def of(cls, array: np.ndarray) -> Constant:
         return cls(array, array.shape)
 
+    def over(self, shape: tuple[Dim, ...]) -> Constant:
+        """The same numbers spread over a larger shape."""
+        return Constant(self.array.reshape((1,) * (len(shape) - self.array.ndim) + self.array.shape), shape)
+
     @property
     def is_plain(self) -> bool:
         """Whether the array is all of it."""
@@ -46,7 +50,7 @@ class Constant:
 
 @dataclass(frozen=True, eq=False)
 class Counted(Constant):
-    """The whole numbers from 0 on, along the one axis whose size is not 1: places of steps, to make masks of lengths."""
+    """The whole numbers from 0 on, along the one axis whose size is not 1: places of steps, for masks of lengths."""
 
     @classmethod
     def to(cls, size: Dim) -> Counted:

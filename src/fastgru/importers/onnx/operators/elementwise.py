@@ -143,7 +143,9 @@ def _gelu_of(node: Node) -> tuple[Tensor, str] | None:
             readers.setdefault(name, []).append(other)
 
     def is_number(name: str, number: float) -> bool:
-        value = node.network.value(scope, name) if name in scope.initializers or name in scope.values else None
+        maker = scope.makers.get(name)
+        is_held = name in scope.initializers or (maker is not None and maker.op_type == "Constant")
+        value = node.network.value(scope, name) if is_held else scope.values.get(name)
         plain = isinstance(value, Constant) and value.array.size == 1 and value.array.dtype != object
         return plain and math.isclose(float(value.array.reshape(-1)[0]), number, rel_tol=1e-5)  # type: ignore[union-attr]
 
@@ -422,6 +424,6 @@ def _spread_alone(node: Node, x: Value, others: Sequence[Value]) -> Value:
     """What is chosen everywhere."""
     shapes = [shape_of(node.network, v) if isinstance(v, Tensor) else v.shape for v in others]  # type: ignore[union-attr]
     if isinstance(x, Constant):
-        return Constant(x.array, spread_shape([x.shape, *shapes]))
+        return x.over(spread_shape([x.shape, *shapes]))
     assert isinstance(x, Tensor)
     return enlarged(node.network, node.name, x, spread_shape([shape_of(node.network, x), *shapes]))

@@ -36,10 +36,7 @@ from .table import reads
 @reads("Concat", note="along features, time or further axes; with constants at the ends")
 def concat(node: Node) -> Value:
     given = [node.needed(index) for index in range(len(node.inputs))]
-    if node.opset < 4 and "axis" not in node.has:
-        axis = 1
-    else:
-        axis = node.whole("axis")
+    axis = node.whole("axis", 1 if node.opset < 4 else None)
     if axis is None:
         raise Refusal("lacks its axis")
     values = [as_numbers(value) if isinstance(value, Tensor) else value for value in given]
@@ -185,7 +182,7 @@ def split(node: Node) -> list[Value]:
 def expand(node: Node) -> Value:
     x, target = node.needed(0), tuple(node.whole_numbers(1, "shape"))
     if isinstance(x, Constant):
-        return Constant(x.array, spread_shape([x.shape, target]))
+        return x.over(spread_shape([x.shape, target]))
     return enlarged(node.network, node.name, node.runtime(0), target)
 
 

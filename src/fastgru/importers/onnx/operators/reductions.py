@@ -63,7 +63,8 @@ def _reduced_along(node: Node, x: Tensor, function: str, axis: int) -> Tensor:
     spec = net.build.add(Reduce, node.name, x.spec, function=function, axis=place)
     sizes = tuple(size for part, size in zip(inner_parts(x), x.sizes, strict=True) if part not in gone)
     axes = tuple(
-        () if i == axis else tuple(p - len(gone) if p > gone[-1] else p for p in parts) for i, parts in enumerate(x.axes)
+        () if i == axis else tuple(part - len(gone) if part > gone[-1] else part for part in parts)
+        for i, parts in enumerate(x.axes)
     )
     return replace(x, spec=filled(node, spec), sizes=sizes, axes=axes)
 
@@ -93,10 +94,7 @@ def softmax(node: Node) -> Value:
     found = [one for one in axes if x.axes[one]] or axes[-1:]
     if len(found) == 1 and x.spec.is_sequence and x.axes[found[0]] == (1,):
         return _over_time(node, x, found[0], is_log)
-    if len(found) == 1:
-        x = features_last(node.network, node.name, x, found[0])
-    else:
-        x = _all_last(node, x, found)
+    x = features_last(node.network, node.name, x, found[0]) if len(found) == 1 else _all_last(node, x, found)
     return layer(node, Activate, x, activation=Activation.of("log_softmax" if is_log else "softmax"))
 
 
