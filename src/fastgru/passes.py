@@ -42,7 +42,7 @@ def apply(graph: Graph) -> Graph:
     Graph
         The same object where there is nothing to do.
     """
-    return free_time(fold_scales(drop_identities(apply_inside(graph))))
+    return free_time(fold_activations(fold_scales(drop_identities(apply_inside(graph)))))
 
 
 def apply_inside(graph: Graph) -> Graph:
@@ -175,6 +175,32 @@ def _rounds_well(tensor: Array) -> bool:
     """Whether all numbers are 0 or normal numbers of float32."""
     size, limits = np.abs(tensor), np.finfo(np.float32)
     return bool(((size == 0) | ((size >= limits.tiny) & (size <= limits.max))).all())
+
+
+def fold_activations(graph: Graph) -> Graph:
+    """Work each Activate into the linear Dense or Conv before it that nobody else reads, which takes its name.
+
+    Parameters
+    ----------
+    graph : Graph
+
+    Returns
+    -------
+    Graph
+    """
+    readers = Counter([*graph.outputs, *(value for layer in graph.layers for value in layer.inputs)])
+    layers: dict[str, Layer] = {}
+    for layer in graph.layers:
+        before = layers.get(layer.inputs[0])
+        is_read_here = isinstance(before, (Dense, Conv)) and before.activation == LINEAR and readers[before.name] == 1
+        if isinstance(layer, Activate) and isinstance(before, (Dense, Conv)) and is_read_here:
+            del layers[before.name]
+            drops_mask = before.drops_mask or layer.drops_mask
+            layer = dataclasses.replace(before, name=layer.name, activation=layer.activation, drops_mask=drops_mask)
+        layers[layer.name] = layer
+    if len(layers) == len(graph.layers):
+        return graph
+    return dataclasses.replace(graph, layers=tuple(layers.values()))
 
 
 def free_time(graph: Graph) -> Graph:

@@ -49,6 +49,7 @@ def find_roles(net: Network, said: Mapping[str, Any]) -> Roles:
     proto = net.main.proto
     held = {tensor.name for tensor in proto.initializer}
     ranks = {entry.name: len(entry.type.tensor_type.shape.dim) for entry in proto.input if entry.name not in held}
+    free = {entry.name: _free_axes(entry) for entry in proto.input}
     is_whole = {entry.name: entry.type.tensor_type.elem_type in (6, 7) for entry in proto.input}
     foreign = sorted(set(said) - set(ranks))
     if foreign:
@@ -60,7 +61,7 @@ def find_roles(net: Network, said: Mapping[str, Any]) -> Roles:
             roles[name] = _said(name, said[name], rank)
         else:
             known = {axis % rank: word for axis, word in found.get(name, {}).items() if -rank <= axis < rank}
-            roles[name] = _words(known, rank, is_whole[name])
+            roles[name] = _words(known, rank, is_whole[name], free[name])
     return roles
 
 
@@ -72,14 +73,24 @@ def _said(name: str, words: Any, rank: int) -> tuple[str, ...]:
     return kept
 
 
-def _words(known: Mapping[int, str], rank: int, is_whole: bool) -> tuple[str, ...]:
+def _free_axes(entry: Any) -> list[int]:
+    dims = entry.type.tensor_type.shape.dim
+    return [axis for axis, dim in enumerate(dims) if not (dim.HasField("dim_value") and dim.dim_value > 0)]
+
+
+def _words(known: Mapping[int, str], rank: int, is_whole: bool, free: Sequence[int]) -> tuple[str, ...]:
+    """What nothing says: the first axis is the batch; the other one of free size, or else the usual place, is time."""
     words = [known.get(axis, "") for axis in range(rank)]
-    if "batch" not in words and "time" not in words:
-        words[:1] = ["batch"] * min(rank, 1)
-        if rank >= 3 or (is_whole and rank == 2):
-            words[2 if rank == 4 else 1] = "time"
-    elif "batch" not in words and words[0] == "" and (rank > 2 or is_whole):
+    if "batch" not in words and words[:1] == [""] and ("time" not in words or rank > 2 or is_whole):
         words[0] = "batch"
+    others = [axis for axis in free if not words[axis]]
+    if "time" in words:
+        return tuple(words)
+    if len(others) == 1:
+        words[others[0]] = "time"
+    elif not known and (rank >= 3 or (is_whole and rank == 2)):
+        usual = next(axis for axis in (2 if rank == 4 else 1, 1) if not words[axis])
+        words[usual] = "time"
     return tuple(words)
 
 

@@ -74,6 +74,11 @@ class Container:
         """Take a ModelProto of the caller."""
         return cls(model, None)
 
+    @staticmethod
+    def opset_of(function: Any, outside: int) -> int:
+        """The version of the standard's operators in a function of the file."""
+        return next((entry.version for entry in function.opset_import if entry.domain in STANDARD), outside)
+
     def array(self, tensor: Any, name: str) -> np.ndarray:
         """The numbers of a TensorProto; floats of any width as float32.
 
@@ -163,6 +168,7 @@ def _texts(model: Any) -> Iterator[Any]:
 
 
 def _opset(model: Any) -> int:
+    """The version of the standard's operators that a model says it is written in."""
     versions = {entry.version for entry in model.opset_import if entry.domain in STANDARD}
     if len(versions) != 1:
         said = ", ".join(map(str, sorted(versions))) or "none"

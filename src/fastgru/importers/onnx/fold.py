@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -10,8 +12,8 @@ import numpy as np
 from ...errors import BadModelFile
 from .container import DTYPES
 from .node import Node, Refusal
-from .sizes import Dim, Size, same
-from .values import Constant
+from .sizes import Dim, Size, declared, same
+from .values import Constant, Counted
 
 #: the most numbers that folding may make of a constant
 MOST = 1 << 26
@@ -25,16 +27,26 @@ def folded(node: Node) -> list[Constant] | None:
     if not given or not all(isinstance(value, Constant) for value in given):
         return None
     constants = [value for value in given if isinstance(value, Constant)]
-    elementwise = ELEMENTWISE.get(node.op)
-    if elementwise is not None:
-        shape = spread_shape([constant.shape for constant in constants])
-        return [Constant(_run(node, elementwise, [constant.array for constant in constants]), shape)]
-    if not all(constant.is_plain for constant in constants):
+    if any(isinstance(value, Counted) for value in constants):
+        if node.op == "Cast":
+            _cast(node, [np.zeros(1, np.int64)])
+            return constants
         return None
-    fold = SHAPING.get(node.op)
-    if fold is None:
+    arrays = [constant.array for constant in constants]
+    elementwise, fold = ELEMENTWISE.get(node.op), SHAPING.get(node.op)
+    try:
+        if node.op == "Cast":
+            return [Constant(_sized(_cast(node, arrays)), constants[0].shape)]
+        if elementwise is not None:
+            shape = spread_shape([constant.shape for constant in constants])
+            return [Constant(_run(node, elementwise, arrays), shape)]
+        if fold is None or not all(constant.is_plain for constant in constants):
+            return None
+        return [Constant.of(array) for array in _run_shaping(node, fold, arrays)]
+    except _Free:
         return None
-    return [Constant.of(array) for array in _run_shaping(node, fold, [constant.array for constant in constants])]
+    except (ValueError, TypeError, IndexError, ArithmeticError, MemoryError) as error:
+        raise Refusal(f"cannot be computed of constants: {error}") from error
 
 
 def spread_shape(shapes: Sequence[tuple[Dim, ...]]) -> tuple[Dim, ...]:
@@ -56,12 +68,20 @@ def _run(node: Node, function: Callable[..., Any], arrays: list[np.ndarray]) -> 
     if np.prod(shape, dtype=float) > MOST:
         raise BadModelFile(f"node {node.name!r} makes a constant of shape {shape}")
     with np.errstate(all="ignore"):
-        return _sized(function(*wide))
+        return _narrow(_sized(function(*wide)))
+
+
+def _narrow(array: np.ndarray) -> np.ndarray:
+    """Floats are float32 everywhere."""
+    return array.astype(np.float32) if array.dtype.kind == "f" else array
 
 
 def _run_shaping(node: Node, fold: Fold, arrays: list[np.ndarray]) -> list[np.ndarray]:
     result = fold(node, arrays)
-    return [_sized(array) for array in (result if isinstance(result, list) else [result])]
+    made = [_narrow(_sized(array)) for array in (result if isinstance(result, list) else [result])]
+    if any(array.size > MOST for array in made):
+        raise BadModelFile(f"node {node.name!r} makes a constant of shape {made[0].shape}")
+    return made
 
 
 def _sized(result: Any) -> np.ndarray:
@@ -84,16 +104,37 @@ def _divided(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def _equal(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     if a.dtype != object:
         return np.equal(a, b)
-    return np.vectorize(lambda x, y: bool(x == y), otypes=[bool])(a, b)
+    return np.vectorize(same, otypes=[bool])(a, b)
 
 
 def _compared(compare: Callable[..., Any]) -> Callable[..., Any]:
     def run(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        if a.dtype == object:
-            raise Refusal("compares sizes that are free")
-        return np.asarray(compare(a, b))
+        return np.asarray(compare(a, b)).astype(bool)
 
     return run
+
+
+def _chosen(choose: Callable[..., Any]) -> Callable[..., Any]:
+    """The largest or smallest of any number of arrays."""
+
+    def run(*arrays: np.ndarray) -> np.ndarray:
+        return np.asarray(reduce(choose, arrays))
+
+    return run
+
+
+def _modulo(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    if not np.all(b):
+        raise Refusal("divides by 0")
+    return np.asarray(np.mod(a, b))
+
+
+def _rounded(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Sizes are whole as they are."""
+    return lambda x: x if x.dtype == object else np.asarray(function(x), x.dtype)
+
+
+_erf = np.vectorize(math.erf, otypes=[np.float64])
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:
@@ -111,33 +152,39 @@ ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "Div": _divided,
     "Equal": _equal,
     "Exp": np.exp,
-    "Floor": np.floor,
-    "Ceil": np.ceil,
+    "Ceil": _rounded(np.ceil),
+    "Erf": _erf,
+    "Floor": _rounded(np.floor),
     "Greater": _compared(np.greater),
     "GreaterOrEqual": _compared(np.greater_equal),
     "Identity": lambda x: x,
     "Less": _compared(np.less),
     "LessOrEqual": _compared(np.less_equal),
     "Log": np.log,
-    "Max": lambda *arrays: _compared(np.maximum)(*arrays) if len(arrays) == 2 else arrays[0],
-    "Min": lambda *arrays: _compared(np.minimum)(*arrays) if len(arrays) == 2 else arrays[0],
+    "Max": _chosen(np.maximum),
+    "Min": _chosen(np.minimum),
+    "Mod": _modulo,
     "Mul": lambda a, b: a * b,
     "Neg": lambda x: -x,
     "Not": np.logical_not,
     "Or": _compared(np.logical_or),
-    "Pow": lambda a, b: np.power(a, b).astype(a.dtype),
+    "Pow": lambda a, b: np.asarray(np.power(a, b)).astype(a.dtype),
     "Reciprocal": lambda x: 1 / x,
+    "Round": _rounded(np.round),
     "Relu": lambda x: np.maximum(x, 0),
     "Sigmoid": _sigmoid,
+    "Sign": np.sign,
     "Sqrt": np.sqrt,
     "Sub": lambda a, b: a - b,
+    "Sum": lambda *arrays: sum(arrays[1:], arrays[0]),
     "Tanh": np.tanh,
     "Where": _where,
+    "Xor": _compared(np.logical_xor),
 }
 
 
 def _axes(node: Node, arrays: list[np.ndarray], since: int = 13) -> tuple[int, ...] | None:
-    if node.opset < since:
+    if node.opset < since or len(node.inputs) < 2:
         return node.wholes("axes")  # type: ignore[no-any-return]
     return tuple(int(axis) for axis in arrays[1].reshape(-1)) if len(arrays) > 1 else None
 
@@ -146,6 +193,8 @@ def _cast(node: Node, arrays: list[np.ndarray]) -> np.ndarray:
     dtype = DTYPES.get(node.whole("to"), "")
     node.ignore("saturate", "round_mode")
     if arrays[0].dtype == object:
+        if dtype not in ("int32", "int64", "float32", "float64", "float16"):
+            raise Refusal(f"casts free sizes to {dtype}")
         return arrays[0]
     if dtype in ("float16", "bfloat16", "float64"):
         dtype = "float32"
@@ -166,10 +215,11 @@ def _reshape(node: Node, arrays: list[np.ndarray]) -> np.ndarray:
     array = arrays[0]
     target = list(node.wholes("shape") if node.opset < 5 else arrays[1].reshape(-1))
     if not node.flag("allowzero"):
-        target = [array.shape[axis] if size == 0 else size for axis, size in enumerate(target)]
-    if any(isinstance(size, Size) for size in target):
+        target = [array.shape[axis] if same(size, 0) else size for axis, size in enumerate(target)]
+    known = [declared(size) for size in target]
+    if None in known:
         raise Refusal("reshapes a constant to a free size")
-    return array.reshape([int(size) for size in target])
+    return array.reshape([size for size in known if size is not None])
 
 
 def _slice(node: Node, arrays: list[np.ndarray]) -> np.ndarray:
@@ -224,29 +274,102 @@ def _unsqueeze(node: Node, arrays: list[np.ndarray]) -> np.ndarray:
 
 def _split(node: Node, arrays: list[np.ndarray]) -> list[np.ndarray]:
     axis = node.whole("axis", 0)
-    sizes = node.wholes("split") if node.opset < 13 else (arrays[1].tolist() if len(arrays) > 1 else None)
-    node.ignore("num_outputs")
-    count = len(node.outputs)
-    if sizes is None:
-        return list(np.array_split(arrays[0], count, axis))
+    size = arrays[0].shape[axis]
+    given = list(arrays[1].reshape(-1)) if len(arrays) > 1 else None
+    sizes = split_sizes(node, size, given)
     return list(np.split(arrays[0], np.cumsum(sizes)[:-1], axis))
+
+
+def split_sizes(node: Node, size: Any, given: Sequence[Any] | None) -> list[Any]:
+    """How many entries each output of a Split takes of an axis of a known size; `given` is its second input."""
+    said = node.wholes("split") if node.opset < 13 and given is None else given
+    count = node.whole("num_outputs", len(node.outputs))
+    if not isinstance(size, int):
+        raise Refusal(f"splits an axis of free size {size}")
+    if count != len(node.outputs):
+        raise Refusal(f"makes {count} outputs (num_outputs), names {len(node.outputs)}")
+    if said is None:
+        each = -(-size // count)
+        said = [min(each, size - each * index) for index in range(count)]
+    elif len(said) != count:
+        raise Refusal(f"makes {len(said)} outputs (split), names {count}")
+    if any(not isinstance(one, (int, np.integer)) or one < 0 for one in said) or sum(said) != size:
+        raise Refusal(f"splits {size} entries into {', '.join(map(str, said))}")
+    return [int(one) for one in said]
 
 
 def _reduced(function: Callable[..., Any], since: int) -> Fold:
     def run(node: Node, arrays: list[np.ndarray]) -> np.ndarray:
         axes = _axes(node, arrays, since)
         keep = node.flag("keepdims", True)
+        if not axes:
+            axes = None
+            if node.flag("noop_with_empty_axes"):
+                return arrays[0]
         node.ignore("noop_with_empty_axes")
         return np.asarray(function(arrays[0], axis=axes, keepdims=keep), arrays[0].dtype)
 
     return run
 
 
+def _expand(node: Node, arrays: list[np.ndarray]) -> np.ndarray:
+    shape = np.broadcast_shapes(arrays[0].shape, tuple(_counts(arrays[1])))
+    _check_size(shape)
+    return np.broadcast_to(arrays[0], shape)
+
+
+def _tile(node: Node, arrays: list[np.ndarray]) -> np.ndarray:
+    counts = _counts(arrays[1])
+    _check_size([size * count for size, count in zip(arrays[0].shape, counts, strict=True)])
+    return np.tile(arrays[0], counts)
+
+
+def _range(node: Node, arrays: list[np.ndarray]) -> np.ndarray:
+    start, stop, step = (array.reshape(()).item() for array in arrays)
+    if any(isinstance(bound, Size) for bound in (start, stop, step)):
+        raise _Free
+    if not step:
+        raise Refusal("counts by 0")
+    _check_size([max(math.ceil((stop - start) / step), 0)])
+    return np.arange(start, stop, step).astype(arrays[0].dtype)
+
+
+def _flatten(node: Node, arrays: list[np.ndarray]) -> np.ndarray:
+    axis = node.whole("axis", 1) % (arrays[0].ndim + 1)
+    return arrays[0].reshape(math.prod(arrays[0].shape[:axis]), -1)
+
+
+def _matmul(node: Node, arrays: list[np.ndarray]) -> np.ndarray:
+    a, b = (array.astype(np.float64) if array.dtype.kind == "f" else array for array in arrays)
+    _check_size([*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), *a.shape[-2:-1], *b.shape[-1:]])
+    return np.asarray(a @ b)
+
+
+class _Free(Exception):
+    """What would be made has a free size: the operator's reader keeps a shape beside the numbers."""
+
+
+def _counts(array: np.ndarray) -> list[int]:
+    counts = list(array.reshape(-1))
+    if any(isinstance(count, Size) for count in counts):
+        raise _Free
+    return [int(count) for count in counts]
+
+
+def _check_size(shape: Sequence[int]) -> None:
+    if math.prod(shape) > MOST:
+        raise Refusal(f"makes a constant of shape {tuple(shape)}")
+
+
 SHAPING: dict[str, Fold] = {
-    "Cast": _cast,
     "Concat": _concat,
+    "Expand": _expand,
+    "Flatten": _flatten,
     "Gather": _gather,
+    "MatMul": _matmul,
+    "Range": _range,
     "ReduceMax": _reduced(np.max, 18),
+    "ReduceMean": _reduced(np.mean, 18),
     "ReduceMin": _reduced(np.min, 18),
     "ReduceProd": _reduced(np.prod, 18),
     "ReduceSum": _reduced(np.sum, 13),
@@ -254,6 +377,7 @@ SHAPING: dict[str, Fold] = {
     "Slice": _slice,
     "Split": _split,  # type: ignore[dict-item]
     "Squeeze": _squeeze,
+    "Tile": _tile,
     "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,
 }

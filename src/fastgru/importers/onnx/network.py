@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ...errors import BadModelFile, FastGRUError, UnsupportedModel
+from ...errors import BadModelFile, UnsupportedModel
 from ...graph import Graph, TensorSpec, tensor_spec
 from ...ports import Port
 from ..builder import GraphBuilder
@@ -16,7 +16,9 @@ from .container import DTYPES, STANDARD, Container
 from .fold import ELEMENTWISE, SHAPING, folded
 from .node import Node, Refusal, label
 from .operators import OPERATORS
+from .operators.flow import called
 from .sizes import Dim, Size, Symbol
+from .states import with_states
 from .values import UNKNOWN, Constant, Tensor, Unknown, Value
 
 #: dtypes of inputs, by what the Graph makes of them
@@ -33,12 +35,18 @@ class Scope:
     outer : Scope or None
         The one that it stands in.
     values : dict of str to Value
+    depth : int
+        How many graphs it stands in.
+    opset : int or None
+        The standard's version, where it is not the file's: a function's own.
     """
 
     def __init__(self, proto: Any, outer: Scope | None = None) -> None:
         self.proto = proto
         self.outer = outer
         self.values: dict[str, Value] = {}
+        self.depth: int = outer.depth + 1 if outer is not None else 0
+        self.opset: int | None = outer.opset if outer is not None else None
         self.initializers = {tensor.name: tensor for tensor in proto.initializer}
         self.makers = {name: node for node in proto.node for name in node.output if name}
 
@@ -66,6 +74,8 @@ class Network:
         What is not supported; what the user should know.
     options : dict
         The importer's.
+    sequences : list of (Dim, TensorSpec)
+        Numbers of steps that are free, each with a value that has so many.
     """
 
     def __init__(self, container: Container, axes: Mapping[str, Any] | None = None, **options: Any) -> None:
@@ -75,10 +85,12 @@ class Network:
         self.options = options
         self.reasons: list[str] = []
         self.notes: list[str] = []
+        self.functions = {(_domain(each), each.name): each for each in container.model.functions}
         self.main = Scope(container.model.graph)
+        self._active: set[tuple[int, str]] = set()
         self.roles: Roles = find_roles(self, axes or {})
         self.batch: Dim = Size.of(Symbol("batch", self._declared_batch()))
-        self._sequences = 0
+        self.sequences: list[tuple[Dim, TensorSpec]] = []
 
     # ---- the whole
 
@@ -90,33 +102,40 @@ class Network:
         UnsupportedModel
             All that is not supported.
         """
-        self._refuse_foreign()
         proto = self.main.proto
+        self.refuse_foreign(self.main, [entry.name for entry in proto.output])
         names = {tensor.name for tensor in proto.initializer}
         entries = [entry for entry in proto.input if entry.name not in names]
         for entry in entries:
             self.main.values[entry.name] = self._input(entry)
         self.evaluate(self.main, [entry.name for entry in proto.output])
         outputs = [(entry.name, self.output(entry)) for entry in proto.output]
+        if not self.reasons and any(tensor is None for _, tensor in outputs):
+            missing = ", ".join(repr(name) for name, tensor in outputs if tensor is None)
+            self.reasons.append(_printable(f"outputs {missing} hang on values that were worked into others"))
         if self.reasons:
-            raise UnsupportedModel(self.reasons)
+            raise UnsupportedModel(dict.fromkeys(self.reasons))
         found = [(name, tensor) for name, tensor in outputs if tensor is not None]
         ports = [self._input_port(entry) for entry in entries]
         notes = [*self.notes, *self._width_notes()]
-        return self.build.graph(
+        graph = self.build.graph(
             [tensor.spec for _, tensor in found],
             name=_printable(proto.name),
             notes=tuple(dict.fromkeys(map(_printable, notes))),
             input_ports=tuple(ports),
             output_ports=tuple(_port(name, tensor) for name, tensor in found),
         )
+        return with_states(graph)
 
     def evaluate(self, scope: Scope, names: Sequence[str]) -> None:
         """Evaluate the nodes of a scope that these values need, in the file's order; `scope.values` has them then."""
-        wanted = _needed(scope, names)
-        for index, node in enumerate(scope.proto.node):
-            if index in wanted:
-                self._evaluate(scope, node)
+        nodes = scope.proto.node
+        places = {name: index for index, node in enumerate(nodes) for name in node.output if name}
+        for index in sorted(_needed(scope, names)):
+            late = [name for name in nodes[index].input if places.get(name, -1) >= index and name not in scope.values]
+            if late:
+                raise BadModelFile(f"{late[0]!r} is read by {label(nodes[index])!r} before it is defined")
+            self._evaluate(scope, nodes[index])
 
     def value(self, scope: Scope, name: str) -> Value:
         """A value by its name in a scope; one of an outer scope is evaluated there.
@@ -156,25 +175,35 @@ class Network:
     def _evaluate(self, scope: Scope, proto: Any) -> None:
         if any(name in scope.values for name in proto.output if name):
             return
+        key = id(scope), next((name for name in proto.output if name), "")
+        if key in self._active:
+            raise BadModelFile(f"{key[1]!r} is made of itself")
+        self._active.add(key)
+        try:
+            self._evaluate_now(scope, proto)
+        finally:
+            self._active.discard(key)
+
+    def _evaluate_now(self, scope: Scope, proto: Any) -> None:
         inputs = [self.value(scope, name) if name else None for name in proto.input]
         results: Sequence[Value] = [UNKNOWN] * len(proto.output)
         operator = OPERATORS.get((_domain(proto), proto.op_type))
-        if (operator is not None or is_folded(proto)) and not any(isinstance(value, Unknown) for value in inputs):
+        if self._is_known(proto) and not any(isinstance(value, Unknown) for value in inputs):
             try:
                 results = self._read(Node(proto, inputs, self, scope), operator)
             except Refusal as error:
                 self.refuse(proto, str(error))
-            except (FastGRUError, RecursionError) as error:
-                if isinstance(error, BadModelFile):
-                    self.refuse(proto, str(error))
-                else:
-                    raise
+            except BadModelFile as error:  # a layer that does not go with what it reads says so itself
+                self.refuse(proto, str(error))
+            except (ValueError, IndexError, OverflowError) as error:
+                self.refuse(proto, f"cannot be read: {error}")
         for name, value in zip(proto.output, results, strict=False):
             if name:
                 scope.values[name] = value
 
     def _read(self, node: Node, operator: Any) -> Sequence[Value]:
-        results: Any = folded(node)
+        function = self.functions.get((_domain(node.proto), node.op))
+        results: Any = folded(node) if function is None else called(node, function)
         if results is None:
             if operator is None:
                 raise Refusal("is supported of constants and sizes only")
@@ -192,13 +221,16 @@ class Network:
         """Note a reason why a node is not supported."""
         self.reasons.append(_printable(f"node {label(proto)!r} ({proto.op_type}): {reason}"))
 
-    def _refuse_foreign(self) -> None:
-        """Note all operators that nobody reads, of all that the outputs need."""
+    def _is_known(self, proto: Any) -> bool:
+        key = _domain(proto), proto.op_type
+        return key in OPERATORS or key in self.functions or is_folded(proto)
+
+    def refuse_foreign(self, scope: Scope, names: Sequence[str]) -> None:
+        """Note all operators that nobody reads, of all that some values of a scope need."""
         foreign: dict[str, list[str]] = {}
-        proto = self.main.proto
-        for index in sorted(_needed(self.main, [entry.name for entry in proto.output])):
-            node = proto.node[index]
-            if (_domain(node), node.op_type) not in OPERATORS and not is_folded(node):
+        for index in sorted(_needed(scope, names)):
+            node = scope.proto.node[index]
+            if not self._is_known(node):
                 name = f"{node.domain}.{node.op_type}" if _domain(node) else node.op_type
                 foreign.setdefault(name, []).append(label(node))
         for name, nodes in sorted(foreign.items()):
@@ -217,8 +249,12 @@ class Network:
             return 1
         if spec.shape[1] is not None:
             return spec.shape[1]
-        self._sequences += 1
-        return Size.of(Symbol(f"time{self._sequences}"))
+        return self.sequence(Size.of(Symbol(f"time {len(self.sequences) + 1}")), spec)
+
+    def sequence(self, steps: Dim, spec: TensorSpec) -> Dim:
+        """Note that a value has so many steps."""
+        self.sequences.append((steps, spec))
+        return steps
 
     # ---- inputs and outputs
 
@@ -230,7 +266,7 @@ class Network:
             dims = entry.type.tensor_type.shape.dim
             if role is not None and "batch" in role:
                 dim = dims[role.index("batch")]
-                said.add(dim.dim_value if dim.HasField("dim_value") else None)
+                said.add(_known(dim))
             elif role is not None:
                 said.add(1)
         return said.pop() if len(said) == 1 else None
@@ -249,7 +285,7 @@ class Network:
         if dtype is None:
             raise Refusal(f"is {given}; inputs are floats, or int32 or int64 of ids or lengths")
         roles = self.roles[entry.name]
-        sizes = [dim.dim_value if dim.HasField("dim_value") else None for dim in kind.shape.dim]
+        sizes = [_known(dim) for dim in kind.shape.dim]
         rest = [axis for axis, role in enumerate(roles) if role not in ("batch", "time")]
         unknown = [axis for axis in rest if not sizes[axis]]
         if unknown:
@@ -258,7 +294,7 @@ class Network:
                 "say axes={" + f"{entry.name!r}: …" + "}"
             )
         inner: tuple[int, ...] = tuple(sizes[axis] for axis in rest)  # type: ignore[misc]
-        time = sizes[roles.index("time")] or None if "time" in roles else False
+        time = sizes[roles.index("time")] if "time" in roles else False
         if dtype == "float32" and not inner:
             spec = tensor_spec(entry.name, time, (1,), dtype)
         else:
@@ -272,7 +308,7 @@ class Network:
         steps: Dim = 1
         if spec.is_sequence:
             symbol = Symbol(_steps_name(kind.shape.dim[roles.index("time")], entry.name))
-            steps = spec.shape[1] if spec.shape[1] is not None else Size.of(symbol)
+            steps = spec.shape[1] if spec.shape[1] is not None else self.sequence(Size.of(symbol), spec)
         return Tensor(spec, inner, axes, steps)
 
     def _input_port(self, entry: Any) -> Port | None:
@@ -337,6 +373,11 @@ def is_folded(node: Any) -> bool:
 
 def _domain(node: Any) -> str:
     return "" if node.domain in STANDARD else str(node.domain)
+
+
+def _known(dim: Any) -> int | None:
+    """The size of an axis of an input; None where it is free, for which some write 0 or −1."""
+    return int(dim.dim_value) if dim.HasField("dim_value") and dim.dim_value > 0 else None
 
 
 def _steps_name(dim: Any, name: str) -> str:

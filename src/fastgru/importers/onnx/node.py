@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import BadModelFile
-from .values import Constant, Tensor, Value
+from .values import Constant, Refusal, Tensor, Value
 
 if TYPE_CHECKING:
     from .network import Network, Scope
 
-
-class Refusal(Exception):
-    """What a node does is not supported; `network.py` notes it with the node's name and goes on."""
+__all__ = ["Node", "Refusal", "axis_in", "label"]
 
 
 class Node:
@@ -51,7 +49,7 @@ class Node:
 
     @property
     def opset(self) -> int:
-        return self.network.opset
+        return self.network.opset if self.scope.opset is None else self.scope.opset
 
     # ---- attributes
 

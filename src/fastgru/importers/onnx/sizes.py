@@ -41,15 +41,14 @@ class Size:
         return cls((((symbol,), 1),))
 
     @cached_property
-    def declared(self) -> int | None:
-        """What it is by the sizes that the file declares; None where one of them is free there."""
-        total = 0
+    def declared(self) -> Size | int:
+        """The same with the sizes that the file declares put in; those that are free there stay."""
+        total: Size | int = 0
         for monomial, coefficient in self.terms:
+            term: Size | int = coefficient
             for symbol in monomial:
-                if symbol.declared is None:
-                    return None
-                coefficient *= symbol.declared
-            total += coefficient
+                term = term * (Size.of(symbol) if symbol.declared is None else symbol.declared)
+            total = total + term
         return total
 
     def __add__(self, other: Size | int) -> Size | int:
@@ -102,6 +101,31 @@ class Size:
     def __rfloordiv__(self, other: int) -> Size | int:
         raise ValueError(f"cannot divide {other} by {self}")
 
+    def __lt__(self, other: Size | int) -> bool:
+        return self._difference(other) < 0
+
+    def __le__(self, other: Size | int) -> bool:
+        return self._difference(other) <= 0
+
+    def __gt__(self, other: Size | int) -> bool:
+        return self._difference(other) > 0
+
+    def __ge__(self, other: Size | int) -> bool:
+        return self._difference(other) >= 0
+
+    def _difference(self, other: Size | int) -> int:
+        """By how much it is more than another.
+
+        Raises
+        ------
+        ValueError
+            That hangs on sizes that are free.
+        """
+        found = as_declared(self - other)
+        if isinstance(found, Size):
+            raise ValueError(f"cannot compare {self} with {other}")
+        return found
+
     __radd__ = __add__
     __rmul__ = __mul__
     __truediv__ = __floordiv__
@@ -121,12 +145,18 @@ Dim = int | Size
 
 def same(a: Dim, b: Dim) -> bool:
     """Whether two sizes are equal, if need be as the file declares them."""
-    return a == b or (declared(a) is not None and declared(a) == declared(b))
+    return a == b or as_declared(a) == as_declared(b)
+
+
+def as_declared(size: Dim) -> Dim:
+    """A size with what the file declares put in."""
+    return size.declared if isinstance(size, Size) else int(size)
 
 
 def declared(size: Dim) -> int | None:
     """A size as the file declares it; None where it is free there."""
-    return size.declared if isinstance(size, Size) else int(size)
+    known = as_declared(size)
+    return known if isinstance(known, int) else None
 
 
 def _terms(value: Size | int) -> Mapping[Monomial, int]:

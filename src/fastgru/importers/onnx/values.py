@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ...graph import TensorSpec
 from .sizes import Dim
+
+
+class Refusal(Exception):
+    """What a node does is not supported; `network.py` notes it with the node's name and goes on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +34,10 @@ class Constant:
     def of(cls, array: np.ndarray) -> Constant:
         return cls(array, array.shape)
 
+    def over(self, shape: tuple[Dim, ...]) -> Constant:
+        """The same numbers spread over a larger shape."""
+        return Constant(self.array.reshape((1,) * (len(shape) - self.array.ndim) + self.array.shape), shape)
+
     @property
     def is_plain(self) -> bool:
         """Whether the array is all of it."""
@@ -37,6 +46,30 @@ class Constant:
     @property
     def is_zero(self) -> bool:
         return self.array.dtype != object and not self.array.any()
+
+
+@dataclass(frozen=True, eq=False)
+class Counted(Constant):
+    """The whole numbers from 0 on, along the one axis whose size is not 1: places of steps, for masks of lengths."""
+
+    @classmethod
+    def to(cls, size: Dim) -> Counted:
+        return cls(np.zeros(1, np.int64), (size,))
+
+    @property
+    def is_plain(self) -> bool:
+        return False
+
+    @property
+    def is_zero(self) -> bool:
+        return False
+
+    def reshaped(self, shape: Sequence[Dim]) -> Counted:
+        """The same numbers, with other axes of size 1 around them."""
+        size = next(size for size in self.shape if size != 1)
+        if [one for one in shape if one != 1] != [size]:
+            raise Refusal("moves the places of steps")
+        return Counted(np.zeros((1,) * len(shape), np.int64), tuple(shape))
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +95,10 @@ class Tensor:
         In ONNX the steps stand in reverse order.
     negated : bool
         Of a mask: in ONNX it is true where the Graph's is false.
+    contrary : str or None
+        Of a mask: the Graph's that is its contrary, where there is one.
+    numbers, contrary_numbers : TensorSpec or None
+        Of a mask: the value that is 1 where it is true (or false) in ONNX and else 0, where there is one.
     """
 
     spec: TensorSpec
@@ -70,6 +107,9 @@ class Tensor:
     steps: Dim = 1
     flipped: bool = False
     negated: bool = False
+    contrary: str | None = None
+    numbers: TensorSpec | None = None
+    contrary_numbers: TensorSpec | None = None
 
     @property
     def lead(self) -> int:
@@ -104,6 +144,12 @@ class Tensor:
     @property
     def batch_axis(self) -> int | None:
         return self.axis_of(0)
+
+    def contrary_view(self) -> Tensor:
+        """A mask that is true where this one is false."""
+        return replace(
+            self, negated=not self.negated, numbers=self.contrary_numbers, contrary_numbers=self.numbers
+        )
 
     def permuted(self, order: tuple[int, ...]) -> Tensor:
         return replace(self, axes=tuple(self.axes[axis] for axis in order))

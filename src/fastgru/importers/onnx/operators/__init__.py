@@ -1,6 +1,19 @@
 """Readers of operators, a module for each family; `table.py` has the table."""
 
-from . import elementwise, gru, products, shaping, sizes  # noqa: F401
+from . import (  # noqa: F401
+    elementwise,
+    flow,
+    gru,
+    joining,
+    masks,
+    normalize,
+    picking,
+    products,
+    reductions,
+    shaping,
+    sizes,
+    windows,
+)
 from .table import OPERATORS, Operator, reads
 
 __all__ = ["OPERATORS", "Operator", "reads"]

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 
 from ..arrange import shape_of
-from ..fold import spread_shape
 from ..node import Node, Refusal
-from ..sizes import Dim, Size
-from ..values import Constant, Tensor, Value
+from ..sizes import Dim, Size, same
+from ..values import Constant, Counted, Value
 from .table import reads
 
 #: one number over a shape is written out where it takes at most this many
@@ -55,21 +54,19 @@ def constant_of_shape(node: Node) -> Value:
     return filled(value[0], target)
 
 
-@reads("Expand", note="of constants, or to the value's own shape")
-def expand(node: Node) -> Value:
-    x, target = node.needed(0), tuple(node.whole_numbers(1, "shape"))
-    if isinstance(x, Constant):
-        return Constant(x.array, spread_shape([x.shape, target]))
-    assert isinstance(x, Tensor)
-    own = shape_of(node.network, x)
-    if spread_shape([own, target]) != own:
-        raise Refusal(f"spreads {own} over {target}")
-    return x
+@reads("Range", note="of constants, or of the steps of a sequence")
+def range_(node: Node) -> Value:
+    start, stop, step = (node.constant(i, what).reshape(-1) for i, what in enumerate(("start", "limit", "delta")))
+    if start.size != 1 or stop.size != 1 or step.size != 1 or not same(start[0], 0) or not same(step[0], 1):
+        raise Refusal("counts to a free size, not by 1 from 0 on")
+    return Counted.to(stop[0])
 
 
 def filled(value: Any, target: tuple[Dim, ...]) -> Constant:
     """One number over a shape; written out where the shape is small and known."""
     known = [one for one in target if isinstance(one, int)]
+    if any(size < 0 for size in known):
+        raise Refusal(f"makes a constant of shape {target}")
     if len(known) == len(target) and math.prod(known) <= WRITTEN_OUT:
         return Constant.of(np.full(known, value))
     return Constant(np.asarray(value).reshape((1,) * len(target)), target)

@@ -1,0 +1,68 @@
+"""Normalizations."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from ....graph import Normalize, Scale
+from ..arrange import arranged, features_last, shape_of, spread
+from ..node import Node, Refusal, axis_in
+from ..sizes import declared
+from ..values import Constant, Value
+from .elementwise import layer, value_of
+from .reductions import _all_last
+from .table import reads
+
+
+@reads("BatchNormalization", note="as at inference")
+def batch_normalization(node: Node) -> Value:
+    x = value_of(node, 0)
+    if node.flag("training_mode"):
+        raise Refusal("normalizes by what it is given (training_mode)")
+    if not node.flag("spatial", True):
+        raise Refusal("normalizes each place by itself (spatial=0)")
+    node.ignore("momentum", "is_test", "consumed_inputs")
+    epsilon = node.number("epsilon", 1e-5)
+    names = ("scale", "B", "mean", "var")
+    gamma, beta, mean, variance = (
+        node.constant(index, name).astype(np.float64) for index, name in enumerate(names, start=1)
+    )
+    if x.rank < 2:
+        raise Refusal(f"reads a value of {x.rank} axes")
+    size = declared(shape_of(node.network, x)[1])
+    if any(array.shape != (size,) for array in (gamma, beta, mean, variance)):
+        raise Refusal(f"scale, B, mean and var should be ({size},)")
+    if not np.all(variance + epsilon > 0):
+        raise Refusal("has a variance that is not positive")
+    scale = gamma / np.sqrt(variance + epsilon)
+    numbers = [
+        spread(node.network, Constant.of(array.astype(np.float32).reshape(-1, *[1] * (x.rank - 2))), x)
+        for array in (scale, beta - mean * scale)
+    ]
+    return layer(node, Scale, x, scale=numbers[0], offset=numbers[1])
+
+
+@reads("LayerNormalization", "RMSNormalization", note="with constant scale and bias, over features")
+def layer_normalization(node: Node) -> Value:
+    x = value_of(node, 0)
+    axis = axis_in(node.whole("axis", -1), x.rank)
+    epsilon = node.number("epsilon", 1e-5)
+    node.ignore("stash_type")
+    axes = list(range(axis, x.rank))
+    shape = tuple(declared(size) for size in shape_of(node.network, x)[axis:])
+    view = features_last(node.network, node.name, x, axis) if len(axes) == 1 else _all_last(node, x, axes)
+    tensors = {}
+    for index, (key, what) in enumerate((("scale", "scale"), ("offset", "bias")), start=1):
+        if node.input(index) is not None:
+            array = node.constant(index, what)
+            if array.ndim > len(shape) or None in shape:
+                raise Refusal(f"its {what} {array.shape} does not go with {shape}")
+            tensors[key] = np.broadcast_to(array, [size or 1 for size in shape]).reshape(-1).astype(np.float32)
+    if math.prod(size or 1 for size in shape) != view.spec.inner[-1]:
+        view = arranged(node.network, node.name, view, [range(view.lead, view.lead + len(view.sizes))])
+    function = "layer" if node.op == "LayerNormalization" else "rms"
+    spec = node.network.build.add(Normalize, node.name, view.spec, function=function, epsilon=epsilon, **tensors)
+    return replace(view, spec=spec)
