@@ -155,5 +155,9 @@ class Unknown:
     """What an operator gives that is not supported; the reason has been noted."""
 
 
+class Pending:
+    """What only the readers of some operators know what to do with, on the way to a value (`operators/choices.py`)."""
+
+
 UNKNOWN = Unknown()
-Value = Constant | Tensor | Unknown
+Value = Constant | Tensor | Unknown | Pending
