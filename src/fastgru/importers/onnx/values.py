@@ -30,6 +30,11 @@ class Constant:
     array: np.ndarray
     shape: tuple[Dim, ...]
 
+    def __post_init__(self) -> None:
+        missing = len(self.shape) - self.array.ndim
+        if missing > 0:  # as NumPy spreads
+            object.__setattr__(self, "array", self.array.reshape((1,) * missing + self.array.shape))
+
     @classmethod
     def of(cls, array: np.ndarray) -> Constant:
         return cls(array, array.shape)
