@@ -14,6 +14,7 @@ from .arrange import unflipped
 from .axes import Roles, find_roles
 from .container import DTYPES, STANDARD, Container
 from .fold import ELEMENTWISE, SHAPING, folded
+from .last import with_states
 from .node import Node, Refusal, label
 from .operators import OPERATORS
 from .operators.flow import called
@@ -115,13 +116,14 @@ class Network:
         found = [(name, tensor) for name, tensor in outputs if tensor is not None]
         ports = [self._input_port(entry) for entry in entries]
         notes = [*self.notes, *self._width_notes()]
-        return self.build.graph(
+        graph = self.build.graph(
             [tensor.spec for _, tensor in found],
             name=_printable(proto.name),
             notes=tuple(dict.fromkeys(map(_printable, notes))),
             input_ports=tuple(ports),
             output_ports=tuple(_port(name, tensor) for name, tensor in found),
         )
+        return with_states(graph)
 
     def evaluate(self, scope: Scope, names: Sequence[str]) -> None:
         """Evaluate the nodes of a scope that these values need, in the file's order; `scope.values` has them then."""

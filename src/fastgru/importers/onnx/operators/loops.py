@@ -188,9 +188,10 @@ class _Walk:
             for state in left:
                 new = _expression(self.values[state.name])
                 cell = recognise(new, state.key, list(body.walked))
-                if not isinstance(cell, str):
+                known_inputs = {*body.walked, *(_key(layer.state.key) for layer in self.layers)}
+                if not isinstance(cell, str) and known_inputs.issuperset(cell.inputs):
                     break
-                reasons.append(cell)
+                reasons.append(cell if isinstance(cell, str) else "it reads another state")
             else:
                 break
             output = Expression.input(_key(state.key), new.size)
@@ -203,9 +204,6 @@ class _Walk:
             raise Refusal(f"its body is no GRU: {reason or reasons[0]}")
         self.built: dict[str, tuple[Tensor, Tensor]] = {}
         self.zero_output = self._zero_output(given)
-        for state in left:
-            if not self._repeats(_expression(self.values[state.name]), state.key) or not _is_zero(state.initial):
-                raise Refusal(f"its body is no GRU: the state {state.key!r} is none of a cell")
         for layer in self.layers:
             self._build(layer, body.walked)
 
@@ -222,10 +220,11 @@ class _Walk:
         assert layer.cell.mask is not None
         return expression.where({layer.cell.mask: not layer.cell.computes_where})
 
-    def _repeats(self, expression: Expression, key: str) -> bool:
-        """Whether it is a layer's output, or where the mask leaves a step out, a state."""
-        layer = self._of(expression)
-        return bool(layer and layer.cell.mask and self._kept(layer, expression) == Expression.input(key, layer.output.size))
+    def _repeats(self, state: _State, layer: _Layer) -> bool:
+        """Whether a state is the last output of a layer that was not left out, at first zero."""
+        new = _expression(self.values[state.name])
+        is_kept = self._kept(layer, new) == Expression.input(state.key, layer.output.size)
+        return self._of(new) is layer and is_kept and _is_zero(state.initial)
 
     def _zero_output(self, given: Sequence[str]) -> dict[str, bool]:
         """Of layers by their states: whether what the body gives of a step that is left out is zero."""
@@ -246,9 +245,11 @@ class _Walk:
         if layer.cell.mask is not None:
             kept = self._kept(layer, expression)
             is_zero = not kept.terms
-            holds = [key for key in self.kept if kept == Expression.input(key, layer.output.size)]
-            is_state = kept == Expression.input(layer.state.key, layer.output.size) and _is_zero(layer.state.initial)
-            if is_zero != self.zero_output.get(layer.state.key, False) or not (is_zero or holds or is_state):
+            size = layer.output.size
+            held = [state for key, state in self.kept.items() if kept == Expression.input(key, size)]
+            is_repeated = bool(held) and self._repeats(held[0], layer)
+            is_state = kept == Expression.input(layer.state.key, size) and _is_zero(layer.state.initial)
+            if is_zero != self.zero_output.get(layer.state.key, False) or not (is_zero or is_repeated or is_state):
                 raise Refusal(f"what its body gives of masked steps ({name!r}) is neither the output before nor zero")
         return self.built[layer.state.key][0]
 
