@@ -14,12 +14,14 @@ from .arrange import unflipped
 from .axes import Roles, find_roles
 from .container import DTYPES, STANDARD, Container
 from .fold import ELEMENTWISE, SHAPING, folded
+from .last import with_states
 from .node import Node, Refusal, label
 from .operators import OPERATORS
 from .operators.flow import called
+from .reroll import rerolled
 from .sizes import Dim, Size, Symbol
 from .states import with_states
-from .values import UNKNOWN, Constant, Tensor, Unknown, Value
+from .values import UNKNOWN, Constant, Pending, Tensor, Unknown, Value
 
 #: dtypes of inputs, by what the Graph makes of them
 _INPUT_DTYPES = {"float32": "float32", "float16": "float32", "float64": "float32", "bfloat16": "float32"}
@@ -86,7 +88,7 @@ class Network:
         self.reasons: list[str] = []
         self.notes: list[str] = []
         self.functions = {(_domain(each), each.name): each for each in container.model.functions}
-        self.main = Scope(container.model.graph)
+        self.main = Scope(rerolled(container.model.graph))
         self._active: set[tuple[int, str]] = set()
         self.roles: Roles = find_roles(self, axes or {})
         self.batch: Dim = Size.of(Symbol("batch", self._declared_batch()))
@@ -165,6 +167,9 @@ class Network:
         if isinstance(value, Constant):
             self.reasons.append(f"output {entry.name!r} is the same for all inputs")
             return None
+        if isinstance(value, Pending):
+            self.reasons.append(f"output {entry.name!r} is a comparison")
+            return None
         if value.negated:
             self.reasons.append(f"output {entry.name!r} is the contrary of a mask")
             return None
@@ -208,7 +213,7 @@ class Network:
             if operator is None:
                 raise Refusal("is supported of constants and sizes only")
             results = operator.read(node)
-        if isinstance(results, (Constant, Tensor, Unknown)):
+        if not isinstance(results, (list, tuple)):
             results = (results,)
         if node.has:
             raise Refusal(f"attribute {', '.join(sorted(node.has))} is not known")

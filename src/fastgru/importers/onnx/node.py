@@ -144,7 +144,7 @@ class Node:
         """An input that only a call knows."""
         value = self.needed(index)
         if not isinstance(value, Tensor):
-            raise Refusal(f"input {index} is a constant")
+            raise Refusal(f"input {index} is a {'constant' if isinstance(value, Constant) else 'comparison'}")
         return value
 
     def constant(self, index: int, what: str) -> np.ndarray:

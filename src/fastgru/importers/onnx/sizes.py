@@ -123,6 +123,10 @@ class Size:
         """
         found = as_declared(self - other)
         if isinstance(found, Size):
+            least = sum(coefficient for _, coefficient in found.terms)  # sizes are 1 or more
+            signs = {coefficient > 0 for monomial, coefficient in found.terms if monomial}
+            if len(signs) == 1 and least and (least > 0) in signs:
+                return least
             raise ValueError(f"cannot compare {self} with {other}")
         return found
 

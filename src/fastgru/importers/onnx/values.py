@@ -30,6 +30,11 @@ class Constant:
     array: np.ndarray
     shape: tuple[Dim, ...]
 
+    def __post_init__(self) -> None:
+        missing = len(self.shape) - self.array.ndim
+        if missing > 0:  # as NumPy spreads
+            object.__setattr__(self, "array", self.array.reshape((1,) * missing + self.array.shape))
+
     @classmethod
     def of(cls, array: np.ndarray) -> Constant:
         return cls(array, array.shape)
@@ -159,5 +164,9 @@ class Unknown:
     """What an operator gives that is not supported; the reason has been noted."""
 
 
+class Pending:
+    """What only the readers of some operators know what to do with, on the way to a value (`operators/choices.py`)."""
+
+
 UNKNOWN = Unknown()
-Value = Constant | Tensor | Unknown
+Value = Constant | Tensor | Unknown | Pending

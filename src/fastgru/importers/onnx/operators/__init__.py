@@ -1,10 +1,12 @@
 """Readers of operators, a module for each family; `table.py` has the table."""
 
 from . import (  # noqa: F401
+    choices,
     elementwise,
     flow,
     gru,
     joining,
+    loops,
     masks,
     normalize,
     picking,

@@ -47,8 +47,18 @@ def matmul(node: Node) -> Value:
             raise Refusal(f"multiplies matrices {kernel.shape} by a value")
         return dense(node, as_numbers(b), kernel.reshape(kernel.shape[-2:]).T, None, axis=-2)
     if not isinstance(a, Tensor) or not isinstance(b, Tensor):
-        raise Refusal("multiplies constants of free size")
+        return _folded(a, b)
     return product_of(node, as_numbers(a), as_numbers(b))
+
+
+def _folded(a: Value, b: Value) -> Constant:
+    """The product of a constant whose rows are alike, of which a free size says how many, and a matrix."""
+    if not isinstance(a, Constant) or not isinstance(b, Constant) or not b.is_plain or b.array.ndim != 2:
+        raise Refusal("multiplies constants of free size")
+    if not a.shape or a.shape[-1] != b.shape[0] or a.array.dtype == object:
+        raise Refusal(f"multiplies a constant {a.shape} by one of {b.shape}")
+    rows = np.broadcast_to(a.array, (*a.array.shape[:-1], b.shape[0]))
+    return Constant(rows @ b.array, (*a.shape[:-1], b.shape[1]))
 
 
 def product_of(node: Node, a: Tensor, b: Tensor) -> Tensor:

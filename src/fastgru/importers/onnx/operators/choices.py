@@ -1,0 +1,255 @@
+"""Masks and choices as Keras' exporter (tf2onnx) writes them.
+
+What makes a mask of a step are an id that is 0 (Keras' Embedding) and features that all equal a number (Masking). A
+choice is a Where, or, as tf2onnx writes it, Mul(mask, a) + Mul(Not(mask), b).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from ....graph import Embedding, Masking
+from ..node import Node, Refusal, axis_in
+from ..sizes import same
+from ..values import Constant, Pending, Tensor, Value
+from . import masks, reductions, shaping  # noqa: F401  their readers come first
+from .elementwise import chosen
+from .table import OPERATORS, Reader, reads
+
+if TYPE_CHECKING:
+    from ..network import Network
+
+
+@dataclass(frozen=True, eq=False)
+class Flags(Pending):
+    """Where numbers of a value compare with a constant; maybe cast to numbers.
+
+    `counted` says how many of a step's do, and whether that keeps an axis.
+    """
+
+    x: Tensor
+    compare: str  # "Equal" or "Less"
+    number: float
+    negated: bool = False
+    counted: bool = False
+    keeps_axis: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Chosen(Pending):
+    """A value where a mask is true (or, of a negated one, false), else 0."""
+
+    mask: Tensor | Flags
+    value: Any
+
+
+@dataclass(frozen=True, eq=False)
+class Shifted(Pending):
+    """Ids plus a number: what an index from the end means."""
+
+    ids: Tensor
+    number: int
+
+
+def _first(*names: str) -> Callable[[Callable[[Node], Any]], Callable[[Node], Any]]:
+    """Declare a reader that is asked before the one of the table; None: it is not for it to read."""
+
+    def declare(read: Callable[[Node], Any]) -> Callable[[Node], Any]:
+        for name in names:
+            known = OPERATORS.get(("", name))
+            reads(name, note=known.note if known else "of masks")(_either(read, known.read if known else None))
+        return read
+
+    return declare
+
+
+def _either(read: Callable[[Node], Any], other: Reader | None) -> Reader:
+    def either(node: Node) -> Any:
+        result = read(node)
+        if result is not None:
+            return result
+        if other is None or any(isinstance(value, Pending) for value in node.inputs):
+            raise Refusal("is not supported of these values")
+        return other(node)
+
+    return either
+
+
+@_first("Equal", "Less", "Greater")
+def _compare(node: Node) -> Any:
+    x, number = node.needed(0), node.needed(1)
+    is_number = isinstance(number, Constant) and number.array.size == 1 and number.array.dtype != object
+    if not is_number:
+        return None
+    value = float(number.array.reshape(-1)[0])  # type: ignore[union-attr]
+    if isinstance(x, Flags):
+        return _any(node, x) if node.op == "Greater" and x.counted and value == 0 else None
+    if not isinstance(x, Tensor) or x.is_mask or node.op == "Greater":
+        return None
+    if x.is_ids and node.op == "Equal":
+        return _ids_mask(node, x, value)
+    return Flags(x, node.op, value)
+
+
+@_first("Not")
+def _contrary(node: Node) -> Any:
+    x: Any = node.needed(0)
+    return replace(x, negated=not x.negated) if isinstance(x, Flags) and not x.counted else None
+
+
+@_first("Cast")
+def _cast(node: Node) -> Any:
+    """Of flags and ids: to numbers, which may only be compared, chosen or counted."""
+    x: Any = node.needed(0)
+    if isinstance(x, Flags) or (isinstance(x, Tensor) and x.is_ids):
+        node.ignore("to", "saturate", "round_mode")
+        return x
+    return None
+
+
+@_first("ReduceSum", "ReduceMax")
+def _count(node: Node) -> Any:
+    x: Any = node.needed(0)
+    if not isinstance(x, Flags) or x.counted:
+        return None
+    axes = node.axes("axes", 1, since=13 if node.op == "ReduceSum" else 18)
+    node.ignore("noop_with_empty_axes")
+    keeps = node.flag("keepdims", True)
+    if axes is None or len(axes) != 1 or axis_in(axes[0], x.x.rank) != x.x.rank - 1:
+        raise Refusal(f"counts along axes {axes}, not along features")
+    return replace(x, counted=True, keeps_axis=keeps)
+
+
+@_first("Mul")
+def _chosen(node: Node) -> Any:
+    for mask, value in (node.inputs, node.inputs[::-1]):
+        if isinstance(mask, Flags) or (isinstance(mask, Tensor) and mask.is_mask):
+            is_value = isinstance(value, Tensor) and value.spec.dtype == "float32"
+            return Chosen(mask, value) if _is_added(node) or not is_value else None
+    return None
+
+
+@_first("Add")
+def _added(node: Node) -> Any:
+    a, b = node.needed(0), node.needed(1)
+    if isinstance(a, Chosen) and isinstance(b, Chosen):
+        if not _are_contrary(a.mask, b.mask):
+            raise Refusal("adds what two masks choose")
+        return _choice(node, a.mask, a.value, b.value)
+    for ids, number in ((a, b), (b, a)):
+        if isinstance(ids, Tensor) and ids.is_ids and isinstance(number, Constant) and number.array.size == 1:
+            return Shifted(ids, int(number.array.reshape(-1)[0])) if number.array.dtype.kind == "i" else None
+    return None
+
+
+@_first("Where")
+def _where(node: Node) -> Any:
+    mask: Any = node.needed(0)
+    a, b = node.needed(1), node.needed(2)
+    if isinstance(mask, Flags) or (isinstance(mask, Tensor) and mask.is_mask and isinstance(a, Tensor)):
+        return _choice(node, mask, a, b) if not isinstance(b, Constant) or b.array.size == 1 else None
+    return None
+
+
+def _choice(node: Node, mask: Tensor | Flags, a: Any, b: Any) -> Value:
+    """a where the mask is true, else b."""
+    if mask.negated:
+        mask, a, b = replace(mask, negated=False), b, a
+    if isinstance(mask, Flags):
+        is_index = isinstance(a, Shifted) and isinstance(b, Tensor) and a.ids.name == b.name == mask.x.name
+        if is_index and (mask.compare, mask.number, mask.counted) == ("Less", 0, False):
+            return b  # an index from the end; negative ids are refused when the network runs
+        raise Refusal("chooses by comparing, number by number")
+    if not isinstance(a, Tensor) or a.spec.dtype != "float32":
+        raise Refusal("chooses among values that are no sequences of numbers")
+    if isinstance(b, Tensor):
+        return chosen(node, mask, a, b)
+    if not isinstance(b, Constant) or b.array.size != 1 or b.array.dtype.kind != "f":
+        raise Refusal("chooses among values that are no sequences of numbers")
+    value = float(b.array.reshape(-1)[0])
+    masking = node.network.build.layer(mask.name)
+    if isinstance(masking, Masking) and masking.inputs == (a.name,) and value == 0:
+        _check_steps(mask, a)
+        return replace(a, spec=node.network.build.spec(masking.name))
+    return chosen(node, mask, a, value)
+
+
+def _check_steps(mask: Tensor, x: Tensor) -> None:
+    """A mask spreads over a sequence's features."""
+    axes = ((),) * (x.rank - mask.rank) + mask.axes
+    fits = len(axes) == x.rank and all(m == (p if set(p) & {0, 1} else ()) for m, p in zip(axes, x.axes, strict=True))
+    if not fits or not x.spec.is_sequence or mask.flipped != x.flipped or not same(mask.steps, x.steps):
+        raise Refusal(f"masks {x.name!r} by {mask.name!r}, whose steps do not lie alike")
+
+
+def _any(node: Node, flags: Flags) -> Tensor:
+    """Where a step has features that differ from a number: the mask of a Masking."""
+    x, build = flags.x, node.network.build
+    is_whole = sorted(x.axes[-1]) == list(range(x.lead, x.lead + len(x.sizes)))
+    if flags.compare != "Equal" or not flags.negated or not is_whole or not x.spec.is_sequence or x.is_ids:
+        raise Refusal("is of a comparison that makes no mask of steps")
+    same_one = (layer for layer in build.layers if isinstance(layer, Masking) and layer.inputs == (x.name,))
+    found = next((layer.name for layer in same_one if layer.mask_value == flags.number), None)
+    name = found or build.add(Masking, node.name, x.spec, mask_value=flags.number).name
+    axes = (*x.axes[:-1], ()) if flags.keeps_axis else x.axes[:-1]
+    return Tensor(build.spec(f"{name}:mask"), (), axes, x.steps, x.flipped)
+
+
+def _ids_mask(node: Node, ids: Tensor, number: float) -> Tensor:
+    """Where ids are 0: the contrary of the mask of the Embedding that reads them."""
+    net = node.network
+    layer = _embedding(net, ids) or _embedding(_looked_up(node), ids)
+    if number != 0 or layer is None or not ids.spec.is_sequence:
+        raise Refusal(f"compares ids with {number:g}; only 0 is a mask, of ids that an embedding reads")
+    if not layer.mask_zero:
+        net.build.change(layer, mask_zero=True)
+    return replace(ids, spec=net.build.spec(f"{layer.name}:mask"), negated=True)
+
+
+def _embedding(net: Network, ids: Tensor) -> Embedding | None:
+    layers = (layer for layer in net.build.layers if isinstance(layer, Embedding))
+    return next((layer for layer in layers if layer.inputs == (ids.name,)), None)
+
+
+def _looked_up(node: Node) -> Network:
+    """The network, after the tables were read whose ids come from where the node's come from."""
+    scope = node.scope
+    for proto in scope.proto.node:
+        if proto.op_type == "Gather" and len(proto.input) == 2 and proto.output[0] not in scope.values:
+            if node.proto.input[0] in _sources(node, proto.input[1]):
+                node.network.value(scope, proto.output[0])
+    return node.network
+
+
+def _sources(node: Node, name: str) -> set[str]:
+    """Names that a value is made of; none where it is made of the node itself."""
+    found: set[str] = set()
+    rest = [name]
+    while rest:
+        one = rest.pop()
+        if one in node.outputs:
+            return set()
+        maker = node.scope.makers.get(one)
+        if one not in found:
+            found.add(one)
+            rest += list(maker.input) if maker is not None else []
+    return found
+
+
+def _is_added(node: Node) -> bool:
+    """Whether the node's output is only a part of a choice."""
+    users = [proto for proto in node.scope.proto.node if node.outputs[0] in proto.input]
+    is_output = any(entry.name == node.outputs[0] for entry in node.scope.proto.output)
+    return bool(users) and not is_output and all(proto.op_type == "Add" for proto in users)
+
+
+def _are_contrary(a: Tensor | Flags, b: Tensor | Flags) -> bool:
+    if isinstance(a, Flags) and isinstance(b, Flags):
+        is_one = (a.x.name, a.compare, a.number, a.counted) == (b.x.name, b.compare, b.number, b.counted)
+    elif isinstance(a, Tensor) and isinstance(b, Tensor):
+        is_one = (a.name, a.axes, a.flipped) == (b.name, b.axes, b.flipped)
+    else:
+        return False
+    return is_one and a.negated != b.negated
