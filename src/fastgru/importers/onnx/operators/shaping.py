@@ -115,14 +115,15 @@ def slice_(node: Node) -> Value:
 def _slice_constant(node: Node, x: Constant) -> Constant:
     """Of one number over a free shape."""
     shape = list(x.shape)
+    array = x.array.reshape((1,) * (len(shape) - x.array.ndim) + x.array.shape)
     for axis, start, stop, step in slices(node, len(shape)):
         size = shape[axis]
-        if x.array.shape[axis] != 1 or not isinstance(size, int):
+        if array.shape[axis] != 1 or not isinstance(size, int):
             if (start, stop, step) != (0, None, 1):
                 raise Refusal("cuts a constant of free size")
             continue
         shape[axis] = len(range(*slice(start, stop, step).indices(size)))
-    return Constant(x.array, tuple(shape))
+    return Constant(array, tuple(shape))
 
 
 def cut(node: Node, x: Tensor, axis: int, start: Any, stop: Any, step: int) -> Tensor:
