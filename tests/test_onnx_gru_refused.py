@@ -89,6 +89,23 @@ def test_a_third_output_is_refused() -> None:
         fastgru.from_onnx(model)
 
 
+def test_an_opset_that_nobody_knows_comes_with_the_other_reasons() -> None:
+    model = node_case(attributes={"clip": -1.0}).model
+    model.opset_import[0].version = 99
+    model.graph.node.append(helper.make_node("Secret", ["Y"], ["s"]))
+    with pytest.raises(fastgru.UnsupportedModel) as caught:
+        fastgru.from_onnx(model)
+    text = str(caught.value)
+    assert len(caught.value.reasons) == 3
+    for reason in ("opset 99 of ONNX's operators is not known", "operator Secret", "clip should be positive"):
+        assert reason in text
+
+
+def test_the_standard_has_no_newer_gru() -> None:
+    """Where this fails, the operator has changed: its new text is to be read."""
+    assert onnx.defs.get_schema("GRU").since_version == 22
+
+
 def test_lengths_that_no_row_can_have() -> None:
     case = node_case()
     model = fastgru.from_onnx(case.model)

@@ -12,7 +12,7 @@ from ...ports import Port
 from ..builder import GraphBuilder
 from .arrange import unflipped
 from .axes import Roles, find_roles
-from .container import DTYPES, STANDARD, Container
+from .container import DTYPES, NEWEST_OPSET, STANDARD, Container
 from .fold import ELEMENTWISE, SHAPING, folded
 from .node import Node, Refusal, label
 from .operators import OPERATORS
