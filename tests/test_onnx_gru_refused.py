@@ -92,7 +92,8 @@ def test_a_third_output_is_refused() -> None:
 def test_an_opset_that_nobody_knows_comes_with_the_other_reasons() -> None:
     model = node_case(attributes={"clip": -1.0}).model
     model.opset_import[0].version = 99
-    model.graph.node.append(helper.make_node("Secret", ["Y"], ["s"]))
+    model.graph.node.append(helper.make_node("Secret", ["X"], ["s"]))
+    model.graph.output.append(helper.make_tensor_value_info("s", TensorProto.FLOAT, None))
     with pytest.raises(fastgru.UnsupportedModel) as caught:
         fastgru.from_onnx(model)
     text = str(caught.value)

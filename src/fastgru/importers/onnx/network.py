@@ -193,7 +193,9 @@ class Network:
         self.reasons.append(_printable(f"node {label(proto)!r} ({proto.op_type}): {reason}"))
 
     def _refuse_foreign(self) -> None:
-        """Note all operators that nobody reads, of all that the outputs need."""
+        """Note all operators that nobody reads, of all that the outputs need; and a version of them that is unknown."""
+        if not 1 <= self.opset <= NEWEST_OPSET:
+            self.reasons.append(f"opset {self.opset} of ONNX's operators is not known; 1 to {NEWEST_OPSET} are")
         foreign: dict[str, list[str]] = {}
         proto = self.main.proto
         for index in sorted(_needed(self.main, [entry.name for entry in proto.output])):
