@@ -109,6 +109,22 @@ class NodeCase:
         opsets = [helper.make_opsetid("", self.opset)]
         return helper.make_model(graph, opset_imports=opsets, ir_version=8, producer_name=self.producer)
 
+    @property
+    def plain(self) -> NodeCase:
+        """The same node in the one form that ONNX Runtime always takes: opset 14, time first, float32, hidden_size."""
+        attributes = {key: value for key, value in self.attributes.items() if key not in ("layout", "output_sequence")}
+        attributes["hidden_size"] = self.arrays["R"].shape[2]
+        turned = {key: self.arrays[key].swapaxes(0, 1) for key in ("X", "initial_h") if key in self.arrays}
+        arrays = self.arrays | (turned if self.attributes.get("layout", 0) else {})
+        return NodeCase(attributes, arrays, 14, self.outputs, is_free=self.is_free)
+
+    def turned(self, answers: Mapping[str, Array]) -> dict[str, Array]:
+        """What `plain` answers, in this node's layout."""
+        if not self.attributes.get("layout", 0):
+            return dict(answers)
+        orders = {"Y": (2, 0, 1, 3), "Y_h": (1, 0, 2)}
+        return {key: value.transpose(orders[key]) for key, value in answers.items()}
+
     def write(self, path: Path) -> Path:
         if self.storage == "external":
             external = {"save_as_external_data": True, "location": f"{path.stem}.data", "size_threshold": 0}
