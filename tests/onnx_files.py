@@ -157,6 +157,26 @@ class NodeCase:
         return helper.make_tensor_value_info(key, kind, shapes[key])
 
 
+def node_case(**changes: Any) -> NodeCase:
+    """Two directions, 4 rows of 6 steps, 3 features, 5 units, every input; `changes`: arrays, or as NodeCase has it."""
+    rng = np.random.default_rng(3)
+    arrays = {
+        "X": rng.uniform(-2, 2, (6, 4, 3)),
+        "W": rng.uniform(-1, 1, (2, 15, 3)),
+        "R": rng.uniform(-0.6, 0.6, (2, 15, 5)),
+        "B": rng.uniform(-0.5, 0.5, (2, 30)),
+        "sequence_lens": np.array([6, 2, 5, 1], np.int32),
+        "initial_h": rng.uniform(-1, 1, (2, 4, 5)),
+    }
+    arrays |= {key: changes.pop(key) for key in list(changes) if key in arrays}
+    arrays = {key: np.float32(value) if key != "sequence_lens" else value for key, value in arrays.items()}
+    attributes = {"hidden_size": 5, "direction": "bidirectional", "linear_before_reset": 1}
+    attributes |= changes.pop("attributes", {})
+    arrays = {key: value for key, value in arrays.items() if key not in changes.get("without", ())}
+    changes.pop("without", None)
+    return NodeCase({key: value for key, value in attributes.items() if value is not None}, arrays, **changes)
+
+
 def onnxruntime_answer(model: onnx.ModelProto | Path, feeds: Mapping[str, Array]) -> dict[str, Array] | str:
     """Each output by ONNX Runtime, on one thread; a text, its first line, where it refuses."""
     import onnxruntime

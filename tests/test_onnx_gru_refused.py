@@ -12,8 +12,7 @@ import pytest
 from onnx import TensorProto, helper
 
 import fastgru
-from onnx_files import NodeCase
-from test_onnx_gru import node_case
+from onnx_files import NodeCase, node_case
 from tolerances import check
 
 DATA = Path(__file__).parent / "data" / "onnx"
@@ -158,6 +157,13 @@ def test_torchs_mark_outlives_its_name() -> None:
     fastgru.from_onnx(dataclasses.replace(marked, metadata={}).model)
     after = dataclasses.replace(marked, attributes=marked.attributes | {"linear_before_reset": 1})
     fastgru.from_onnx(after.model)
+
+
+def test_what_is_no_model() -> None:
+    with pytest.raises(fastgru.BadInput, match=r"expected an onnx\.ModelProto, got str; load\(\) takes a path"):
+        fastgru.from_onnx("model.onnx")
+    with pytest.raises(fastgru.BadModelFile):
+        fastgru.from_onnx(onnx.ModelProto())
 
 
 def test_a_foreign_option_is_named() -> None:

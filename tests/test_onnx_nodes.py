@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import fastgru
 import onnx_oracle
-from test_onnx_gru import node_case
+from onnx_files import node_case
 from tolerances import check
 
 Array = np.ndarray
