@@ -109,6 +109,22 @@ class NodeCase:
         opsets = [helper.make_opsetid("", self.opset)]
         return helper.make_model(graph, opset_imports=opsets, ir_version=8, producer_name=self.producer)
 
+    @property
+    def plain(self) -> NodeCase:
+        """The same node in the one form that ONNX Runtime always takes: opset 14, time first, float32, hidden_size."""
+        attributes = {key: value for key, value in self.attributes.items() if key not in ("layout", "output_sequence")}
+        attributes["hidden_size"] = self.arrays["R"].shape[2]
+        turned = {key: self.arrays[key].swapaxes(0, 1) for key in ("X", "initial_h") if key in self.arrays}
+        arrays = self.arrays | (turned if self.attributes.get("layout", 0) else {})
+        return NodeCase(attributes, arrays, 14, self.outputs, is_free=self.is_free)
+
+    def turned(self, answers: Mapping[str, Array]) -> dict[str, Array]:
+        """What `plain` answers, in this node's layout."""
+        if not self.attributes.get("layout", 0):
+            return dict(answers)
+        orders = {"Y": (2, 0, 1, 3), "Y_h": (1, 0, 2)}
+        return {key: value.transpose(orders[key]) for key, value in answers.items()}
+
     def write(self, path: Path) -> Path:
         if self.storage == "external":
             external = {"save_as_external_data": True, "location": f"{path.stem}.data", "size_threshold": 0}
@@ -139,6 +155,26 @@ class NodeCase:
             else helper.np_dtype_to_tensor_dtype(np.dtype(DTYPES[self.dtype]))
         )
         return helper.make_tensor_value_info(key, kind, shapes[key])
+
+
+def node_case(**changes: Any) -> NodeCase:
+    """Two directions, 4 rows of 6 steps, 3 features, 5 units, every input; `changes`: arrays, or as NodeCase has it."""
+    rng = np.random.default_rng(3)
+    arrays = {
+        "X": rng.uniform(-2, 2, (6, 4, 3)),
+        "W": rng.uniform(-1, 1, (2, 15, 3)),
+        "R": rng.uniform(-0.6, 0.6, (2, 15, 5)),
+        "B": rng.uniform(-0.5, 0.5, (2, 30)),
+        "sequence_lens": np.array([6, 2, 5, 1], np.int32),
+        "initial_h": rng.uniform(-1, 1, (2, 4, 5)),
+    }
+    arrays |= {key: changes.pop(key) for key in list(changes) if key in arrays}
+    arrays = {key: np.float32(value) if key != "sequence_lens" else value for key, value in arrays.items()}
+    attributes = {"hidden_size": 5, "direction": "bidirectional", "linear_before_reset": 1}
+    attributes |= changes.pop("attributes", {})
+    arrays = {key: value for key, value in arrays.items() if key not in changes.get("without", ())}
+    changes.pop("without", None)
+    return NodeCase({key: value for key, value in attributes.items() if value is not None}, arrays, **changes)
 
 
 def onnxruntime_answer(model: onnx.ModelProto | Path, feeds: Mapping[str, Array]) -> dict[str, Array] | str:

@@ -12,8 +12,7 @@ import pytest
 from onnx import TensorProto, helper
 
 import fastgru
-from onnx_files import NodeCase
-from test_onnx_gru import node_case
+from onnx_files import NodeCase, node_case
 from tolerances import check
 
 DATA = Path(__file__).parent / "data" / "onnx"
@@ -89,6 +88,24 @@ def test_a_third_output_is_refused() -> None:
         fastgru.from_onnx(model)
 
 
+def test_an_opset_that_nobody_knows_comes_with_the_other_reasons() -> None:
+    model = node_case(attributes={"clip": -1.0}).model
+    model.opset_import[0].version = 99
+    model.graph.node.append(helper.make_node("Secret", ["X"], ["s"]))
+    model.graph.output.append(helper.make_tensor_value_info("s", TensorProto.FLOAT, None))
+    with pytest.raises(fastgru.UnsupportedModel) as caught:
+        fastgru.from_onnx(model)
+    text = str(caught.value)
+    assert len(caught.value.reasons) == 3
+    for reason in ("opset 99 of ONNX's operators is not known", "operator Secret", "clip should be positive"):
+        assert reason in text
+
+
+def test_the_standard_has_no_newer_gru() -> None:
+    """Where this fails, the operator has changed: its new text is to be read."""
+    assert onnx.defs.get_schema("GRU").since_version == 22
+
+
 def test_lengths_that_no_row_can_have() -> None:
     case = node_case()
     model = fastgru.from_onnx(case.model)
@@ -140,6 +157,13 @@ def test_torchs_mark_outlives_its_name() -> None:
     fastgru.from_onnx(dataclasses.replace(marked, metadata={}).model)
     after = dataclasses.replace(marked, attributes=marked.attributes | {"linear_before_reset": 1})
     fastgru.from_onnx(after.model)
+
+
+def test_what_is_no_model() -> None:
+    with pytest.raises(fastgru.BadInput, match=r"expected an onnx\.ModelProto, got str; load\(\) takes a path"):
+        fastgru.from_onnx("model.onnx")
+    with pytest.raises(fastgru.BadModelFile):
+        fastgru.from_onnx(onnx.ModelProto())
 
 
 def test_a_foreign_option_is_named() -> None:

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import fastgru
 import onnx_oracle
-from test_onnx_gru import node_case
+from onnx_files import node_case
 from tolerances import check
 
 Array = np.ndarray
@@ -209,6 +209,14 @@ def test_what_is_no_onnx_file(tmp_path: Path) -> None:
         fastgru.onnx_gru_nodes(path)
     with pytest.raises(FileNotFoundError):
         fastgru.onnx_gru_nodes(tmp_path / "none.onnx")
+
+
+def test_too_many_inputs_are_not_dropped(tmp_path: Path) -> None:
+    arrays = weights(np.random.default_rng(7), 4, 2)
+    node = helper.make_node("GRU", ["x", "W", "R", "B", "", "", "x"], ["y"], name="gru")
+    path = save(tmp_path / "m.onnx", [node], tensors(arrays))
+    with pytest.raises(fastgru.UnsupportedModel, match="has 7 inputs"):
+        fastgru.load(path, node="gru")
 
 
 def test_functions_that_would_never_end(tmp_path: Path) -> None:

@@ -59,7 +59,9 @@ CASES: dict[str, NodeCase] = {
     "`sequence_lens`, `direction=reverse`": _case(direction="reverse", sequence_lens=[5, 2, 3, 1]),
     "a row of length 0, no `initial_h`": _case(sequence_lens=[5, 0, 3, 0], with_state=False),
     "a row of length 0 with `initial_h`": _case(sequence_lens=[5, 0, 3, 0]),
-    "`activations` Sigmoid, Softsign, HardSigmoid, Tanh": _case(activations=["Sigmoid", "Softsign", "HardSigmoid", "Tanh"]),
+    "`activations` Sigmoid, Softsign, HardSigmoid, Tanh": _case(
+        activations=["Sigmoid", "Softsign", "HardSigmoid", "Tanh"],
+    ),
     "`activation_alpha`, `activation_beta` of HardSigmoid, LeakyRelu, ScaledTanh": _case(
         activations=["HardSigmoid", "LeakyRelu", "Sigmoid", "ScaledTanh"],
         activation_alpha=[0.3, 0.1, 0.7],

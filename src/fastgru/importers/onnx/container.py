@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import BadModelFile, MissingExtra
+from ...errors import BadInput, BadModelFile, MissingExtra
 from .functions import inlined, nodes_of
 
 #: the newest version of the standard's operators that readers have been held against
@@ -71,13 +71,10 @@ class Container:
 
     @classmethod
     def of(cls, model: Any) -> Container:
-        """Take a ModelProto of the caller."""
+        """Take a ModelProto of the caller; BadInput where it is none."""
+        if not isinstance(model, _onnx().ModelProto):
+            raise BadInput(f"expected an onnx.ModelProto, got {type(model).__name__}; load() takes a path")
         return cls(model, None)
-
-    @staticmethod
-    def opset_of(function: Any, outside: int) -> int:
-        """The version of the standard's operators in a function of the file."""
-        return next((entry.version for entry in function.opset_import if entry.domain in STANDARD), outside)
 
     def array(self, tensor: Any, name: str) -> np.ndarray:
         """The numbers of a TensorProto; floats of any width as float32.

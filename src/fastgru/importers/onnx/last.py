@@ -10,7 +10,7 @@ from ...graph import GRU, Graph, Layer, Reshape, Slice, TensorSpec
 from ...ports import Port
 
 
-def with_states(graph: Graph) -> Graph:
+def last_steps_as_states(graph: Graph) -> Graph:
     """Read a GRU's state instead of cutting the last step out of all its outputs.
 
     So these need not be kept, and a Stream has an answer after each step. The GRUs themselves stay, and so do layers

@@ -12,12 +12,11 @@ from ...ports import Port
 from ..builder import GraphBuilder
 from .arrange import unflipped
 from .axes import Roles, find_roles
-from .container import DTYPES, STANDARD, Container
+from .container import DTYPES, NEWEST_OPSET, STANDARD, Container
 from .fold import ELEMENTWISE, SHAPING, folded
-from .last import with_states
+from .last import last_steps_as_states
 from .node import Node, Refusal, label
 from .operators import OPERATORS
-from .operators.flow import called
 from .reroll import rerolled
 from .sizes import Dim, Size, Symbol
 from .states import with_states
@@ -39,8 +38,6 @@ class Scope:
     values : dict of str to Value
     depth : int
         How many graphs it stands in.
-    opset : int or None
-        The standard's version, where it is not the file's: a function's own.
     """
 
     def __init__(self, proto: Any, outer: Scope | None = None) -> None:
@@ -48,7 +45,6 @@ class Scope:
         self.outer = outer
         self.values: dict[str, Value] = {}
         self.depth: int = outer.depth + 1 if outer is not None else 0
-        self.opset: int | None = outer.opset if outer is not None else None
         self.initializers = {tensor.name: tensor for tensor in proto.initializer}
         self.makers = {name: node for node in proto.node for name in node.output if name}
 
@@ -87,7 +83,6 @@ class Network:
         self.options = options
         self.reasons: list[str] = []
         self.notes: list[str] = []
-        self.functions = {(_domain(each), each.name): each for each in container.model.functions}
         self.main = Scope(rerolled(container.model.graph))
         self._active: set[tuple[int, str]] = set()
         self.roles: Roles = find_roles(self, axes or {})
@@ -105,6 +100,8 @@ class Network:
             All that is not supported.
         """
         proto = self.main.proto
+        if not 1 <= self.opset <= NEWEST_OPSET:
+            self.reasons.append(f"opset {self.opset} of ONNX's operators is not known; 1 to {NEWEST_OPSET} are")
         self.refuse_foreign(self.main, [entry.name for entry in proto.output])
         names = {tensor.name for tensor in proto.initializer}
         entries = [entry for entry in proto.input if entry.name not in names]
@@ -127,7 +124,7 @@ class Network:
             input_ports=tuple(ports),
             output_ports=tuple(_port(name, tensor) for name, tensor in found),
         )
-        return with_states(graph)
+        return with_states(last_steps_as_states(graph))
 
     def evaluate(self, scope: Scope, names: Sequence[str]) -> None:
         """Evaluate the nodes of a scope that these values need, in the file's order; `scope.values` has them then."""
@@ -207,8 +204,7 @@ class Network:
                 scope.values[name] = value
 
     def _read(self, node: Node, operator: Any) -> Sequence[Value]:
-        function = self.functions.get((_domain(node.proto), node.op))
-        results: Any = folded(node) if function is None else called(node, function)
+        results: Any = folded(node)
         if results is None:
             if operator is None:
                 raise Refusal("is supported of constants and sizes only")
@@ -227,8 +223,7 @@ class Network:
         self.reasons.append(_printable(f"node {label(proto)!r} ({proto.op_type}): {reason}"))
 
     def _is_known(self, proto: Any) -> bool:
-        key = _domain(proto), proto.op_type
-        return key in OPERATORS or key in self.functions or is_folded(proto)
+        return (_domain(proto), proto.op_type) in OPERATORS or is_folded(proto)
 
     def refuse_foreign(self, scope: Scope, names: Sequence[str]) -> None:
         """Note all operators that nobody reads, of all that some values of a scope need."""

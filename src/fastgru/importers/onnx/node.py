@@ -49,7 +49,7 @@ class Node:
 
     @property
     def opset(self) -> int:
-        return self.network.opset if self.scope.opset is None else self.scope.opset
+        return self.network.opset
 
     # ---- attributes
 

@@ -100,6 +100,9 @@ def cut(container: Container, name: str) -> Container:
     if found is None:
         known = ", ".join(repr(one.name) for one in nodes) or "none"
         raise BadInput(f"no GRU node is called {name!r}; there are: {known}")
+    if len(found.proto.input) > len(_INPUTS) or len(found.proto.output) > len(_OUTPUTS):
+        given = f"{len(found.proto.input)} inputs and {len(found.proto.output)} outputs"
+        raise UnsupportedModel(f"node {name!r} (GRU): has {given}, the operator has {len(_INPUTS)} and {len(_OUTPUTS)}")
     computed = [key for key in ("W", "R", "B") if key in found.sources and found.constant(key) is None]
     if computed:
         raise UnsupportedModel(f"node {name!r} (GRU): {', '.join(computed)} computed while the network runs")
@@ -135,9 +138,10 @@ class _Found:
         return _ancestors(self.scope, self.sources[key])
 
     def attribute(self, name: str, default: Any) -> Any:
+        """An attribute of the default's type, whatever it says; the operator's reader looks closer."""
         for attribute in self.proto.attribute:
             if attribute.name == name:
-                return attribute.s.decode("utf-8", "replace") if attribute.s else attribute.i
+                return attribute.s.decode("utf-8", "replace") if isinstance(default, str) else attribute.i
         return default
 
 
@@ -172,11 +176,11 @@ def _ancestors(scope: Scope, name: str) -> list[tuple[Scope, Any]] | None:
     while rest:
         inner, wanted = rest.pop()
         owner = inner.owner(wanted)
-        if owner is None or (id(owner), wanted) in found:
-            if owner is None:
-                return None
+        if owner is None:
+            return None
+        if (id(owner), wanted) in found:
             continue
-        source = owner.initializers.get(wanted) or owner.makers.get(wanted)
+        source = owner.initializers.get(wanted, owner.makers.get(wanted))
         if source is None or any(a.HasField("g") or a.graphs for a in getattr(source, "attribute", ())):
             return None
         found[id(owner), wanted] = owner, source
@@ -189,7 +193,7 @@ def _ancestors(scope: Scope, name: str) -> list[tuple[Scope, Any]] | None:
 
 def _described(container: Container, found: _Found) -> GRUNode:
     layout = found.attribute("layout", 0)
-    direction = found.attribute("direction", "forward") or "forward"
+    direction = found.attribute("direction", "forward")
     steps, batch = _declared(found)[:2][:: -1 if layout == 1 else 1]
     _, _, size = _shape(container, found, "W")
     _, _, hidden = _shape(container, found, "R")
@@ -254,8 +258,8 @@ class _Parts:
 
     def __init__(self, found: _Found, keys: Sequence[str]) -> None:
         self.names: dict[str, str] = {}
-        self._tensors: dict[str, Any] = {}
-        self._nodes: dict[tuple[int, int], Any] = {}
+        self._makers: dict[str, Any] = {}  # by the name of what it defines: a tensor or node
+        self._nodes: dict[tuple[int, int], Any] = {}  # by depth of the graph and place there, which is their order
         for key in keys:
             parts = found.constant(key) if key in found.sources else None
             if parts is None:
@@ -265,9 +269,11 @@ class _Parts:
                 self._take(scope, source)
 
     def _take(self, scope: Scope, source: Any) -> None:
-        if hasattr(source, "dims"):
-            if self._tensors.setdefault(source.name, source) is not source:
-                raise BadModelFile(f"{source.name!r} is defined twice")
+        is_tensor = hasattr(source, "dims")
+        for name in [source.name] if is_tensor else source.output:
+            if name and self._makers.setdefault(name, source) is not source:
+                raise BadModelFile(f"{name!r} is defined twice")
+        if is_tensor:
             return
         depth, outer = 0, scope.outer
         while outer is not None:
@@ -277,9 +283,10 @@ class _Parts:
 
     def into(self, graph: Any) -> None:
         """Put them into a graph."""
-        for tensor in self._tensors.values():
-            graph.initializer.add().CopyFrom(tensor)
-            graph.initializer[-1].name = _inside(tensor.name)
+        for name, source in self._makers.items():
+            if hasattr(source, "dims"):
+                graph.initializer.add().CopyFrom(source)
+                graph.initializer[-1].name = _inside(name)
         for _, source in sorted(self._nodes.items(), key=lambda item: item[0]):
             node = graph.node.add()
             node.CopyFrom(source)
@@ -317,12 +324,8 @@ def _model(container: Container, found: _Found) -> Any:
     batch_first = found.attribute("layout", 0) == 1
     sizes: list[Any] = _declared(found)[:2] if "sequence_lens" in parts.names else [None, None]
     free = ("batch", "time") if batch_first else ("time", "batch")
-    _add(
-        graph.input,
-        "X",
-        _FLOAT,
-        [*(s or name for s, name in zip(sizes, free, strict=True)), _shape(container, found, "W")[2]],
-    )
+    lead = [size or name for size, name in zip(sizes, free, strict=True)]
+    _add(graph.input, "X", _FLOAT, [*lead, _shape(container, found, "W")[2]])
     for key in ("sequence_lens", "initial_h"):
         if key in found.sources and key not in parts.names:
             state = ["batch", directions, hidden] if batch_first else [directions, "batch", hidden]
