@@ -1,5 +1,7 @@
 """Live modules and files of PyTorch against PyTorch itself."""
 
+# ruff: noqa: E402
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -108,8 +110,7 @@ def convolved(m: Any, x: Any) -> Any:
 
 def pooled(m: Any, x: Any) -> Any:
     y, h = m.gru(x)
-    averaged = F.adaptive_avg_pool1d if False else m.pool
-    return torch.cat([averaged(y.transpose(1, 2)).squeeze(-1), h[-1], y[:, 0]], dim=-1)
+    return torch.cat([m.pool(y.transpose(1, 2)).squeeze(-1), h[-1], y[:, 0]], dim=-1)
 
 
 def learned(m: Any, x: Any) -> Any:
@@ -126,7 +127,13 @@ def sliced(m: Any, x: Any) -> Any:
 
 def stacked(m: Any, x: Any) -> Any:
     y, h = m.gru(x)
-    return torch.stack([h[0], h[1]], dim=1), y.unsqueeze(2), m.prelu(y), (y @ m.matrix).clamp(min=0), torch.neg(y[:, 1:])
+    return (
+        torch.stack([h[0], h[1]], dim=1),
+        y.unsqueeze(2),
+        m.prelu(y),
+        (y @ m.matrix).clamp(min=0),
+        torch.neg(y[:, 1:]),
+    )
 
 
 def gated(m: Any, x: Any) -> Any:
@@ -204,8 +211,8 @@ def test_sequential_and_modules_inside_modules() -> None:
 
 def test_activations_as_modules() -> None:
     kinds = [nn.ReLU6(), nn.LeakyReLU(0.2), nn.SELU(), nn.CELU(0.7), nn.GELU(), nn.GELU("tanh"), nn.SiLU(), nn.Mish(),
-             nn.Softsign(), nn.Hardsigmoid(), nn.Hardswish(), nn.Hardtanh(), nn.Softplus(), nn.LogSigmoid(), nn.Tanhshrink(),
-             nn.Softshrink(0.3), nn.Hardshrink(0.3), nn.Threshold(0.1, -0.2), nn.Softmax(-1), nn.LogSoftmax(2),
+             nn.Softsign(), nn.Hardsigmoid(), nn.Hardswish(), nn.Hardtanh(), nn.Softplus(), nn.LogSigmoid(),
+             nn.Tanhshrink(), nn.Softshrink(0.3), nn.Hardshrink(0.3), nn.Threshold(0.1, -0.2), nn.Softmax(-1), nn.LogSoftmax(2),
              nn.PReLU(), nn.Sigmoid(), nn.Tanh(), nn.Hardtanh(0, 0.4), nn.GLU()]  # fmt: skip
     module = Net(lambda m, x: [kind(m.gru(x)[0] * 3) for kind in m.kinds], gru=nn.GRU(4, 6, batch_first=True),
                  kinds=nn.ModuleList(kinds))  # fmt: skip

@@ -19,7 +19,7 @@ from ..recurrent import join_states, split_states, states_port
 from .functions import FUNCTIONS, METHODS, VIEWS
 from .modules import MODULES
 from .trace import Traced, trace
-from .values import Const, Filled, Free, Lengths, Packed, Pending, Refused, States, Tensor, input_tensor
+from .values import Const, Filled, Free, Lengths, Packed, Pending, Refused, States, Tensor, input_tensor, shown
 
 #: what follows from an operation that was refused
 _UNKNOWN = object()
@@ -322,7 +322,9 @@ class Converter:
             if isinstance(value, States):
                 spec = join_states(self.build, "h_n", value.parts)
                 taken = {port.name for port in ports if port is not None}
-                port: Port | None = states_port("h_n" if "h_n" not in taken else f"h_n_{number}", len(value.parts), value.units)
+                port: Port | None = states_port(
+                    "h_n" if "h_n" not in taken else f"h_n_{number}", len(value.parts), value.units
+                )
                 fed = self._fed.get(tuple(part.name for part in value.parts))
             elif isinstance(value, Tensor):
                 if value.spec in self.build.inputs:
@@ -361,10 +363,6 @@ def _has_two_modes(module: nn.Module) -> bool:
     return isinstance(module, (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm))
 
 
-def shown(shape: Sequence[Any]) -> str:
-    return f"({', '.join(map(str, shape))})"
-
-
 def _owner(node: fx.Node, module: nn.Module | None) -> str:
     """How an operation is called in messages: by its place in the module where it is a layer."""
     if module is not None:
@@ -374,8 +372,15 @@ def _owner(node: fx.Node, module: nn.Module | None) -> str:
 
 
 def _kind(value: Any) -> str:
-    names = {Const: "a constant", Pending: "an input as it is", Filled: "a constant", States: "states", Packed: "a PackedSequence",
-             Lengths: "lengths", Free: "a size"}  # fmt: skip
+    names = {
+        Const: "a constant",
+        Filled: "a constant",
+        Free: "a size",
+        Lengths: "lengths",
+        Packed: "a PackedSequence",
+        Pending: "an input as it is",
+        States: "states",
+    }
     return names.get(type(value), f"a {type(value).__name__}")
 
 
