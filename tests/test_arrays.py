@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -412,3 +413,28 @@ def test_a_description_that_is_no_json(tmp_path: Path) -> None:
         (tmp_path / "network.json").write_bytes(content)
         with pytest.raises(BadInput):
             fastgru.load(GOLDEN / "lone.safetensors", config=tmp_path / "network.json")
+
+
+def test_without_torch_its_files_name_what_reads_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    for file in ("lone.pt", "lone-old.pt"):
+        with pytest.raises(fastgru.MissingExtra, match=r"safetensors file needs no torch.*fastgru\[torch\]"):
+            fastgru.load(GOLDEN / file, config=NETWORKS["lone"])
+    with pytest.raises(fastgru.MissingExtra, match=r"fastgru\[torch\]"):
+        fastgru.from_torch(object())
+
+
+def test_scalars_and_whole_numbers_may_stand_in_a_file(tmp_path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    arrays = short_names(cell(np.random.default_rng(13)))
+    extra = {
+        "bn.running_mean": np.zeros(UNITS),
+        "bn.running_var": np.ones(UNITS),
+        "bn.num_batches_tracked": np.array(7),
+    }
+    save_file({**arrays, **extra}, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    model = fastgru.load(tmp_path / "model.safetensors", config=[{"gru": ""}, {"batch_norm": "bn", "eps": 0}])
+    x = uniform(np.random.default_rng(14), 2, 5, INPUT)
+    check(model(x), fastgru.gru_network(arrays)(x), "oracle")
+    assert "float64" in model.notes[0]

@@ -212,8 +212,8 @@ def test_sequential_and_modules_inside_modules() -> None:
 def test_activations_as_modules() -> None:
     kinds = [nn.ReLU6(), nn.LeakyReLU(0.2), nn.SELU(), nn.CELU(0.7), nn.GELU(), nn.GELU("tanh"), nn.SiLU(), nn.Mish(),
              nn.Softsign(), nn.Hardsigmoid(), nn.Hardswish(), nn.Hardtanh(), nn.Softplus(), nn.LogSigmoid(),
-             nn.Tanhshrink(), nn.Softshrink(0.3), nn.Hardshrink(0.3), nn.Threshold(0.1, -0.2), nn.Softmax(-1), nn.LogSoftmax(2),
-             nn.PReLU(), nn.Sigmoid(), nn.Tanh(), nn.Hardtanh(0, 0.4), nn.GLU()]  # fmt: skip
+             nn.Tanhshrink(), nn.Softshrink(0.3), nn.Hardshrink(0.3), nn.Threshold(0.1, -0.2), nn.Softmax(-1),
+             nn.LogSoftmax(2), nn.PReLU(), nn.Sigmoid(), nn.Tanh(), nn.Hardtanh(0, 0.4), nn.GLU()]  # fmt: skip
     module = Net(lambda m, x: [kind(m.gru(x)[0] * 3) for kind in m.kinds], gru=nn.GRU(4, 6, batch_first=True),
                  kinds=nn.ModuleList(kinds))  # fmt: skip
     agrees(module, floats(3, 5, 4))

@@ -17,8 +17,28 @@ from ...graph import Dense, Embedding, StepMask, TensorSpec
 from .activations import READERS
 from .arithmetic import Values, binary, first_of, power, reduce
 from .layout import (
-    attribute, cat, chunk, expand, flatten, flip, getitem, identity, narrow, permute, repeat, reshape, select, size,
-    split, squeeze, stack, transpose, transposed, unflatten, unsqueeze, whole_numbers,
+    attribute,
+    cat,
+    chunk,
+    expand,
+    flatten,
+    flip,
+    getitem,
+    identity,
+    narrow,
+    permute,
+    repeat,
+    reshape,
+    select,
+    size,
+    split,
+    squeeze,
+    stack,
+    transpose,
+    transposed,
+    unflatten,
+    unsqueeze,
+    whole_numbers,
 )  # fmt: skip
 from .values import Const, Filled, Lengths, Packed, Refused, Tensor, shown, steps_of
 
