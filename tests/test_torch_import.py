@@ -219,6 +219,51 @@ def test_activations_as_modules() -> None:
     agrees(module, floats(3, 5, 4))
 
 
+class Started(nn.Module):
+    """A state that is computed; the layer that reads the second argument comes first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru, self.start = nn.GRU(4, 6, batch_first=True), nn.Linear(3, 6)
+
+    def forward(self, x: Any, z: Any, unused: Any) -> Any:
+        h0 = torch.tanh(self.start(z)).unsqueeze(0)
+        return self.gru(x, h0)[0]
+
+
+def test_inputs_come_in_the_order_of_forward() -> None:
+    model = fastgru.from_torch(Started().eval(), inputs={"z": ("batch", 3)})
+    assert [spec.name for spec in model.inputs] == ["x", "z"]
+    assert model.notes == ("argument 'unused' of forward changes nothing and is no input",)
+    module, x, z = Started().eval(), floats(2, 5, 4), floats(2, 3)
+    found = fastgru.from_torch(module, inputs={"z": ("batch", 3)})(x, z)
+    check(found, answers(module, x, z, z)[0], "oracle")
+
+
+class Cells(nn.Module):
+    """Two cells, one step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.out = nn.GRUCell(4, 6), nn.GRUCell(6, 5), nn.Linear(5, 2)
+
+    def forward(self, x: Any, h1: Any, h2: Any) -> Any:
+        h1 = self.a(x, h1)
+        h2 = self.b(h1, h2)
+        return self.out(h2), h1, h2
+
+
+def test_a_step_with_states_streams() -> None:
+    module, x = Cells().eval(), floats(3, 7, 4)
+    model = agrees(module, x[:, 0], floats(3, 6), floats(3, 5))
+    assert model.graph.states == (("h1", "a_state"), ("h2", "b_state"))
+    h1, h2 = np.zeros((3, 6), np.float32), np.zeros((3, 5), np.float32)
+    with model.stream(batch_size=3) as stream:
+        for t in range(7):
+            y, h1, h2 = answers(module, x[:, t], h1, h2)
+            check(stream.step(x[:, t]), y, "oracle")
+
+
 class Packing(nn.Module):
     """What forward does with lengths of its own."""
 

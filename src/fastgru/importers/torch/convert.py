@@ -64,7 +64,7 @@ class Converter:
         self._readers: dict[fx.Node, Any] = {}
         self._known: dict[str, Any] = {}
         self._guessed: dict[str, Sequence[Any]] = {}
-        self._input_ports: list[Port | None] = []
+        self._inputs: dict[str, tuple[TensorSpec, Port | None]] = {}
         self._constants: dict[int, Array] = {}
         self._fed: dict[tuple[str, ...], str] = {}
         self._name = ""
@@ -217,7 +217,7 @@ class Converter:
     def input(self, tensor: Tensor) -> Tensor:
         """Make a tensor an input of the network."""
         spec = self.build.input(tensor.spec)
-        self._input_ports.append(replace(tensor, spec=spec).port())
+        self._inputs[tensor.spec.name] = spec, replace(tensor, spec=spec).port()
         return replace(tensor, spec=spec, mask=f"{spec.name}:mask" if spec.is_sequence else None)
 
     def feeds(self, start: Any, states: Sequence[TensorSpec]) -> None:
@@ -232,7 +232,7 @@ class Converter:
             return []
         if isinstance(value, Pending) and not value.moves:
             spec = self.build.input(TensorSpec(value.name, (None, count * units), "float32", ("batch", "features")))
-            self._input_ports.append(states_port(spec.name, count, units))
+            self._inputs[value.name] = spec, states_port(spec.name, count, units)
             self._known[value.name] = value = States(tuple(split_states(self.build, spec, count)))
         if isinstance(value, Const):
             return list(_constant_states(value.array, count, units))
@@ -255,7 +255,7 @@ class Converter:
         if not isinstance(value, Pending) or value.moves:
             raise Refused("takes lengths that are no input of forward")
         spec = self.build.input(TensorSpec(value.name, (None,), "int32", ("batch",)))
-        self._input_ports.append(None)
+        self._inputs[value.name] = spec, None
         self._known[value.name] = Tensor(spec, (0,))
         return spec
 
@@ -345,15 +345,27 @@ class Converter:
         if training:
             shown = ", ".join(training[:3]) + (", …" if len(training) > 3 else "")
             self.note(f"is in training mode ({shown}); imported as it is in eval mode")
+        input_ports = self._in_order()
         graph = self.build.graph(
             values,
             name=name,
             notes=tuple(self.notes),
-            input_ports=tuple(self._input_ports) if any(self._input_ports) else (),
+            input_ports=input_ports if any(input_ports) else (),
             output_ports=tuple(ports) if any(ports) else (),
             states=tuple(states),
         )
         return graph
+
+    def _in_order(self) -> tuple[Port | None, ...]:
+        """Put the inputs, which their first readers have made, into the order of forward's arguments; their ports."""
+        arguments = [node for node in self._traced.nodes if node.op == "placeholder"]
+        for node in arguments:
+            is_left_out = bool(node.users) and all(_is_left_out(user) for user in node.users)
+            if node.target not in self._inputs and not is_left_out:
+                self.note(f"argument {str(node.target)!r} of forward changes nothing and is no input")
+        made = [self._inputs[str(node.target)] for node in arguments if node.target in self._inputs]
+        self.build.inputs[:] = [spec for spec, _ in made]
+        return tuple(port for _, port in made)
 
 
 def _has_two_modes(module: nn.Module) -> bool:
@@ -382,6 +394,11 @@ def _kind(value: Any) -> str:
         States: "states",
     }
     return names.get(type(value), f"a {type(value).__name__}")
+
+
+def _is_left_out(user: fx.Node) -> bool:
+    """Whether an operation is the trace's own check that an optional argument is None."""
+    return user.target is fx._symbolic_trace._assert_is_none
 
 
 def _ends_in_place(node: fx.Node) -> bool:
