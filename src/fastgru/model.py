@@ -337,7 +337,8 @@ def load(
     path : path
         Keras ``.h5``, ``.hdf5``, ``.keras``, ``.weights.h5``, or a fastgru ``.safetensors`` file.
     config : path or dict, optional
-        The architecture (Keras ``to_json``) of a file that holds weights only.
+        The architecture of a file that holds weights only: Keras' ``to_json``, or the description of a file of arrays
+        (PyTorch's ``.pt``, ``.pth``, ``.safetensors``; ``.npz``), which docs/formats.md explains.
     dtype, threads, matmul
         See `Model`.
     **options
