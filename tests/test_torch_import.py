@@ -1,5 +1,7 @@
 """Live modules and files of PyTorch against PyTorch itself."""
 
+# ruff: noqa: E402
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -108,8 +110,7 @@ def convolved(m: Any, x: Any) -> Any:
 
 def pooled(m: Any, x: Any) -> Any:
     y, h = m.gru(x)
-    averaged = F.adaptive_avg_pool1d if False else m.pool
-    return torch.cat([averaged(y.transpose(1, 2)).squeeze(-1), h[-1], y[:, 0]], dim=-1)
+    return torch.cat([m.pool(y.transpose(1, 2)).squeeze(-1), h[-1], y[:, 0]], dim=-1)
 
 
 def learned(m: Any, x: Any) -> Any:
@@ -126,7 +127,13 @@ def sliced(m: Any, x: Any) -> Any:
 
 def stacked(m: Any, x: Any) -> Any:
     y, h = m.gru(x)
-    return torch.stack([h[0], h[1]], dim=1), y.unsqueeze(2), m.prelu(y), (y @ m.matrix).clamp(min=0), torch.neg(y[:, 1:])
+    return (
+        torch.stack([h[0], h[1]], dim=1),
+        y.unsqueeze(2),
+        m.prelu(y),
+        (y @ m.matrix).clamp(min=0),
+        torch.neg(y[:, 1:]),
+    )
 
 
 def gated(m: Any, x: Any) -> Any:
@@ -204,12 +211,57 @@ def test_sequential_and_modules_inside_modules() -> None:
 
 def test_activations_as_modules() -> None:
     kinds = [nn.ReLU6(), nn.LeakyReLU(0.2), nn.SELU(), nn.CELU(0.7), nn.GELU(), nn.GELU("tanh"), nn.SiLU(), nn.Mish(),
-             nn.Softsign(), nn.Hardsigmoid(), nn.Hardswish(), nn.Hardtanh(), nn.Softplus(), nn.LogSigmoid(), nn.Tanhshrink(),
-             nn.Softshrink(0.3), nn.Hardshrink(0.3), nn.Threshold(0.1, -0.2), nn.Softmax(-1), nn.LogSoftmax(2),
-             nn.PReLU(), nn.Sigmoid(), nn.Tanh(), nn.Hardtanh(0, 0.4), nn.GLU()]  # fmt: skip
+             nn.Softsign(), nn.Hardsigmoid(), nn.Hardswish(), nn.Hardtanh(), nn.Softplus(), nn.LogSigmoid(),
+             nn.Tanhshrink(), nn.Softshrink(0.3), nn.Hardshrink(0.3), nn.Threshold(0.1, -0.2), nn.Softmax(-1),
+             nn.LogSoftmax(2), nn.PReLU(), nn.Sigmoid(), nn.Tanh(), nn.Hardtanh(0, 0.4), nn.GLU()]  # fmt: skip
     module = Net(lambda m, x: [kind(m.gru(x)[0] * 3) for kind in m.kinds], gru=nn.GRU(4, 6, batch_first=True),
                  kinds=nn.ModuleList(kinds))  # fmt: skip
     agrees(module, floats(3, 5, 4))
+
+
+class Started(nn.Module):
+    """A state that is computed; the layer that reads the second argument comes first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru, self.start = nn.GRU(4, 6, batch_first=True), nn.Linear(3, 6)
+
+    def forward(self, x: Any, z: Any, unused: Any) -> Any:
+        h0 = torch.tanh(self.start(z)).unsqueeze(0)
+        return self.gru(x, h0)[0]
+
+
+def test_inputs_come_in_the_order_of_forward() -> None:
+    model = fastgru.from_torch(Started().eval(), inputs={"z": ("batch", 3)})
+    assert [spec.name for spec in model.inputs] == ["x", "z"]
+    assert model.notes == ("argument 'unused' of forward changes nothing and is no input",)
+    module, x, z = Started().eval(), floats(2, 5, 4), floats(2, 3)
+    found = fastgru.from_torch(module, inputs={"z": ("batch", 3)})(x, z)
+    check(found, answers(module, x, z, z)[0], "oracle")
+
+
+class Cells(nn.Module):
+    """Two cells, one step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.out = nn.GRUCell(4, 6), nn.GRUCell(6, 5), nn.Linear(5, 2)
+
+    def forward(self, x: Any, h1: Any, h2: Any) -> Any:
+        h1 = self.a(x, h1)
+        h2 = self.b(h1, h2)
+        return self.out(h2), h1, h2
+
+
+def test_a_step_with_states_streams() -> None:
+    module, x = Cells().eval(), floats(3, 7, 4)
+    model = agrees(module, x[:, 0], floats(3, 6), floats(3, 5))
+    assert model.graph.states == (("h1", "a_state"), ("h2", "b_state"))
+    h1, h2 = np.zeros((3, 6), np.float32), np.zeros((3, 5), np.float32)
+    with model.stream(batch_size=3) as stream:
+        for t in range(7):
+            y, h1, h2 = answers(module, x[:, t], h1, h2)
+            check(stream.step(x[:, t]), y, "oracle")
 
 
 class Packing(nn.Module):

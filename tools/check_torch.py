@@ -1,4 +1,4 @@
-"""Random nn.GRU modules, over all of their options: fastgru against PyTorch, from memory, from .pt and from .safetensors.
+"""Random nn.GRU modules over all options: fastgru against PyTorch, from memory, from .pt and from .safetensors.
 
     python tools/check_torch.py [--count 200] [--seed 0]
 
@@ -40,7 +40,12 @@ class Case:
 
     @property
     def config(self) -> dict[str, object]:
-        gru = {"gru": "", "batch_first": self.module.batch_first, "return_state": True, "initial_state": self.h0 is not None}
+        gru = {
+            "gru": "",
+            "batch_first": self.module.batch_first,
+            "return_state": True,
+            "initial_state": self.h0 is not None,
+        }
         return {"layers": [gru]}
 
 

@@ -110,7 +110,9 @@ def main() -> None:
         arrays = given | {f"y{number}": y.numpy().astype(np.float32) for number, y in enumerate(made)}
         answers |= {f"{name}/{key}": array for key, array in arrays.items()}
     np.savez_compressed(FOLDER / "answers.npz", **answers)
-    (FOLDER / "networks.json").write_text(json.dumps({key: entry[1] for key, entry in NETWORKS.items()}, indent=1) + "\n")
+    (FOLDER / "networks.json").write_text(
+        json.dumps({key: entry[1] for key, entry in NETWORKS.items()}, indent=1) + "\n"
+    )
     single = {name: tensor.float() for name, tensor in state.items()}
     torch.save(single, FOLDER / "lone.pt")
     torch.save(single, FOLDER / "lone-old.pt", _use_new_zipfile_serialization=False)

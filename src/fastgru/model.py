@@ -337,7 +337,8 @@ def load(
     path : path
         Keras ``.h5``, ``.hdf5``, ``.keras``, ``.weights.h5``, or a fastgru ``.safetensors`` file.
     config : path or dict, optional
-        The architecture (Keras ``to_json``) of a file that holds weights only.
+        The architecture of a file that holds weights only: Keras' ``to_json``, or the description of a file of arrays
+        (PyTorch's ``.pt``, ``.pth``, ``.safetensors``; ``.npz``), which docs/formats.md explains.
     dtype, threads, matmul
         See `Model`.
     **options
@@ -522,7 +523,7 @@ def gru_network(
     ----------
     arrays : mapping of str to array
         A dict, a PyTorch state dict, what numpy.load gives for an ``.npz``. GRU weights have PyTorch's names
-        (``rnn.weight_ih_l0``, ``enc_w_ih``), Keras' (``gru/kernel``, ``gru/recurrent_kernel``) or ONNX's (``W``, ``R``).
+        (``rnn.weight_ih_l0``, ``enc_w_ih``), Keras' (``gru/kernel``, ``gru/recurrent_kernel``) or ONNX's (``W``).
     layers : list of dict, dict or path, optional
         The description: entries in the order of evaluation, each naming its arrays by the beginning of their names. The
         same is `config=` of `load`; docs/formats.md lists the entries and their options. Default: the one GRU that

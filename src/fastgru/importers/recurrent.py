@@ -40,7 +40,8 @@ class Cell:
         """PyTorch keeps gates as rows, in the order r, z, n; always the variant that resets after the product."""
         arrays = (weight_ih, weight_hh, bias_ih, bias_hh)
         kernel, recurrent, bias, recurrent_bias = (_columns(array, (1, 0, 2)) for array in arrays)
-        assert kernel is not None and recurrent is not None
+        assert kernel is not None
+        assert recurrent is not None
         return cls(kernel, recurrent, bias, recurrent_bias)
 
 

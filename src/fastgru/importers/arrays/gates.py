@@ -2,7 +2,7 @@
 
 | names | whose | gates |
 |---|---|---|
-| ``weight_ih_l0``, ``weight_hh_l0``, ``bias_ih_l0``, ``bias_hh_l0``, each with ``_reverse`` too | nn.GRU | rows r, z, n |
+| ``weight_ih_l0``, ``weight_hh_l0``, ``bias_ih_l0``, …, with ``_reverse`` too | nn.GRU | rows r, z, n |
 | ``weight_ih``, ``weight_hh``, … or ``w_ih``, ``w_hh``, ``b_ih``, ``b_hh`` | nn.GRUCell | rows r, z, n |
 | ``kernel``, ``recurrent_kernel``, ``bias`` | Keras | columns z, r, n |
 | ``W``, ``R``, ``B`` | ONNX | rows z, r, n, for each direction |
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,7 +24,9 @@ from ..recurrent import Cell
 from .options import Options
 from .store import ArrayStore, listed
 
-_TORCH = re.compile(r"(?P<prefix>|.*?[./_])(?P<what>weight|w|bias|b)_(?P<side>ih|hh)(?:_l(?P<layer>\d+))?(?P<back>_reverse)?")
+_TORCH = re.compile(
+    r"(?P<prefix>|.*?[./_])(?P<what>weight|w|bias|b)_(?P<side>ih|hh)(?:_l(?P<layer>\d+))?(?P<back>_reverse)?"
+)
 _KERAS = re.compile(r"(?P<prefix>|.*?[./_])(?P<what>recurrent_kernel|kernel|bias)(?::0)?")
 _ONNX = re.compile(r"(?P<prefix>|.*?[./_])(?P<what>[WRB])")
 #: layers that a name may count
@@ -101,7 +103,8 @@ def _torch(store: ArrayStore, names: dict[str, re.Match[str]], options: Options)
             if missing:
                 options.fault(f"{where} lacks {', '.join(missing)}")
             elif _fits_torch(arrays, where, width, layers[0][0].units if layers and layers[0] else None, options):
-                cells.append(Cell.of_torch(*(arrays.get(key) for key in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))))  # type: ignore[arg-type]
+                biases = arrays.get("bias_ih"), arrays.get("bias_hh")
+                cells.append(Cell.of_torch(arrays["weight_ih"], arrays["weight_hh"], *biases))
                 continue
             sound = False
         layers.append(cells)
@@ -142,7 +145,7 @@ def _keras(store: ArrayStore, names: dict[str, re.Match[str]], options: Options)
     if not _have_shapes(arrays, shapes, "it", options):
         return None
     rows = (None, None) if bias is None else (bias[0], bias[1]) if resets_after else (bias, None)
-    return Found([[Cell(arrays["kernel"], recurrent, *rows, reset_after=resets_after)]], "keras")
+    return Found([[Cell(arrays["kernel"], recurrent, rows[0], rows[1], resets_after)]], "keras")
 
 
 def _onnx(store: ArrayStore, names: dict[str, re.Match[str]], options: Options) -> Found | None:
@@ -165,8 +168,8 @@ def _onnx(store: ArrayStore, names: dict[str, re.Match[str]], options: Options) 
     cells = []
     for d in range(directions):
         halves = np.split(arrays["B"][d], 2) if "B" in arrays else (None, None)
-        cells.append(Cell(np.ascontiguousarray(w[d].T), np.ascontiguousarray(r[d].T), *halves,
-                          reset_after=bool(resets_after)))  # fmt: skip
+        kernels = np.ascontiguousarray(w[d].T), np.ascontiguousarray(r[d].T)
+        cells.append(Cell(*kernels, halves[0], halves[1], bool(resets_after)))
     return Found([cells], "onnx")
 
 
@@ -180,7 +183,7 @@ def _by_word(store: ArrayStore, names: dict[str, re.Match[str]], options: Option
 
 
 def _have_shapes(
-    arrays: dict[str, Array], expected: dict[str, tuple[int, ...]], where: str, options: Options
+    arrays: dict[str, Array], expected: Mapping[str, tuple[int, ...]], where: str, options: Options
 ) -> bool:
     sound = True
     for key, array in arrays.items():

@@ -139,7 +139,8 @@ class _GRUOptions:
         stem = prefix or "gru"
 
         def add(network: Network) -> None:
-            build, initial, h0 = network.build, constants, None
+            build, h0 = network.build, None
+            initial: Sequence[TensorSpec | Array | None] = constants
             if self.initial_state is True:
                 h0 = build.input(tensor_spec("h0", False, (count * units,)))
                 port = states_port(h0.name, count, units) if found.style == "torch" or count > 1 else None
@@ -157,7 +158,9 @@ class _GRUOptions:
                 name = state.name.replace(":", "_")
                 is_stack = found.style == "torch" or count > 1
                 network.outputs.append(state)
-                network.ports.append(states_port(name, count, units) if is_stack else Port(name, (units,), ((0,), (1,))))
+                network.ports.append(
+                    states_port(name, count, units) if is_stack else Port(name, (units,), ((0,), (1,)))
+                )
                 if h0 is not None:
                     network.states.append((h0.name, name))
 
@@ -206,9 +209,7 @@ def _linear(store: ArrayStore, options: Options) -> Entry | None:
         options.whole_is(key, actual)
 
     def add(network: Network) -> None:
-        network.x = network.build.add(
-            Dense, str(prefix), network.x, kernel=kernel, bias=bias, activation=activation
-        )
+        network.x = network.build.add(Dense, str(prefix), network.x, kernel=kernel, bias=bias, activation=activation)
 
     return Entry(add, kernel.shape[0])
 
@@ -267,7 +268,9 @@ def _normalization(store: ArrayStore, options: Options) -> Entry | None:
     arrays = [store.take(name) if name is not None else None for name in names]
     size = next(array.size for array in arrays if array is not None)
     if any(array is not None and array.shape != (size,) for array in arrays):
-        options.fault(f"its arrays should have one shape, have {[array.shape for array in arrays if array is not None]}")
+        options.fault(
+            f"its arrays should have one shape, have {[array.shape for array in arrays if array is not None]}"
+        )
         return None
     scale, offset = arrays[:2]
     if not is_batch:

@@ -100,7 +100,9 @@ def _entries(store: ArrayStore, layers: Sequence[Any]) -> list[Entry | None]:
         found = [key for key in KINDS if isinstance(entry, Mapping) and key in entry]
         kind = found[0] if found else None  # a linear entry may have an activation, too
         if kind is None:
-            store.faults.append(f"layers[{number}] should be an object with one of {', '.join(KINDS)}, is {entry!r:.80}")
+            store.faults.append(
+                f"layers[{number}] should be an object with one of {', '.join(KINDS)}, is {entry!r:.80}"
+            )
             continue
         options = Options(entry, kind, number, store.faults)
         wants_name = kind not in ("activation", "dropout")

@@ -8,9 +8,11 @@ from typing import Any
 from ...graph import ELEMENTWISE, LINEAR, ROWWISE, Activation
 
 #: names by which frameworks call activations otherwise
-ALIASES = {"swish": "silu", "leaky_relu": "relu", "hardsigmoid": "hard_sigmoid", "relu6": "relu", "hardtanh": "hard_tanh",
-           "logsigmoid": "log_sigmoid", "logsoftmax": "log_softmax", "none": "linear", "identity": "linear"}  # fmt: skip
-#: names that frameworks give different meanings, or that a name alone does not settle
+ALIASES = {
+    "swish": "silu", "leaky_relu": "relu", "relu6": "relu", "hardsigmoid": "hard_sigmoid", "hardtanh": "hard_tanh",
+    "logsigmoid": "log_sigmoid", "logsoftmax": "log_softmax", "none": "linear", "identity": "linear",
+}  # fmt: skip
+#: names with more than one meaning
 AMBIGUOUS = {
     "hard_sigmoid": "Keras 2 has slope 0.2, PyTorch and Keras 3 have 1/6",
     "leaky_relu": "PyTorch has negative_slope 0.01, Keras 0.2 or 0.3",
@@ -89,7 +91,7 @@ class Options:
             return LINEAR
         if low == "relu6":
             params.setdefault("max_value", 6.0)
-        if known in AMBIGUOUS and not params or low in AMBIGUOUS and not params:
+        if (known in AMBIGUOUS and not params) or (low in AMBIGUOUS and not params):
             says = AMBIGUOUS[known if known in AMBIGUOUS else low]  # type: ignore[index]
             wanted = "slope" if known == "hard_sigmoid" else "negative_slope"
             self.fault(f'{key} {name!r} needs its {wanted}, as {{"name": "{name}", "{wanted}": …}}: {says}')

@@ -38,11 +38,11 @@ def read(path: str | os.PathLike[str], *, config: Any = None) -> Graph:
     MissingExtra
         torch is not installed.
     """
+    path = Path(path)
+    _torch(f"reading {path} (a .safetensors file needs no torch)")
     from ..arrays import with_config
     from . import state_dict
 
-    path = Path(path)
-    _torch(f"reading {path} (a .safetensors file needs no torch)")
     arrays, notes = state_dict.read(path)
     return with_config(path, arrays, config, notes)
 

@@ -144,6 +144,7 @@ LAYERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "Tanhshrink": ("tanhshrink", ()), "LeakyReLU": ("leaky_relu", ("negative_slope",)), "ELU": ("elu", ("alpha",)),
     "CELU": ("celu", ("alpha",)), "GELU": ("gelu", ("approximate",)), "Softplus": ("softplus", ("beta", "threshold")),
     "Hardtanh": ("hardtanh", ("min_val", "max_val")), "Softshrink": ("softshrink", ("lambd",)),
-    "Hardshrink": ("hardshrink", ("lambd",)), "Threshold": ("threshold", ("threshold", "value")), "GLU": ("glu", ("dim",)),
+    "Hardshrink": ("hardshrink", ("lambd",)), "Threshold": ("threshold", ("threshold", "value")),
+    "GLU": ("glu", ("dim",)),
     "Softmax": ("softmax", ("dim",)), "LogSoftmax": ("log_softmax", ("dim",)), "PReLU": ("prelu", ("weight",)),
 }  # fmt: skip

@@ -19,7 +19,7 @@ from ..recurrent import join_states, split_states, states_port
 from .functions import FUNCTIONS, METHODS, VIEWS
 from .modules import MODULES
 from .trace import Traced, trace
-from .values import Const, Filled, Free, Lengths, Packed, Pending, Refused, States, Tensor, input_tensor
+from .values import Const, Filled, Free, Lengths, Packed, Pending, Refused, States, Tensor, input_tensor, shown
 
 #: what follows from an operation that was refused
 _UNKNOWN = object()
@@ -64,7 +64,7 @@ class Converter:
         self._readers: dict[fx.Node, Any] = {}
         self._known: dict[str, Any] = {}
         self._guessed: dict[str, Sequence[Any]] = {}
-        self._input_ports: list[Port | None] = []
+        self._inputs: dict[str, tuple[TensorSpec, Port | None]] = {}
         self._constants: dict[int, Array] = {}
         self._fed: dict[tuple[str, ...], str] = {}
         self._name = ""
@@ -217,7 +217,7 @@ class Converter:
     def input(self, tensor: Tensor) -> Tensor:
         """Make a tensor an input of the network."""
         spec = self.build.input(tensor.spec)
-        self._input_ports.append(replace(tensor, spec=spec).port())
+        self._inputs[tensor.spec.name] = spec, replace(tensor, spec=spec).port()
         return replace(tensor, spec=spec, mask=f"{spec.name}:mask" if spec.is_sequence else None)
 
     def feeds(self, start: Any, states: Sequence[TensorSpec]) -> None:
@@ -232,7 +232,7 @@ class Converter:
             return []
         if isinstance(value, Pending) and not value.moves:
             spec = self.build.input(TensorSpec(value.name, (None, count * units), "float32", ("batch", "features")))
-            self._input_ports.append(states_port(spec.name, count, units))
+            self._inputs[value.name] = spec, states_port(spec.name, count, units)
             self._known[value.name] = value = States(tuple(split_states(self.build, spec, count)))
         if isinstance(value, Const):
             return list(_constant_states(value.array, count, units))
@@ -255,7 +255,7 @@ class Converter:
         if not isinstance(value, Pending) or value.moves:
             raise Refused("takes lengths that are no input of forward")
         spec = self.build.input(TensorSpec(value.name, (None,), "int32", ("batch",)))
-        self._input_ports.append(None)
+        self._inputs[value.name] = spec, None
         self._known[value.name] = Tensor(spec, (0,))
         return spec
 
@@ -322,7 +322,9 @@ class Converter:
             if isinstance(value, States):
                 spec = join_states(self.build, "h_n", value.parts)
                 taken = {port.name for port in ports if port is not None}
-                port: Port | None = states_port("h_n" if "h_n" not in taken else f"h_n_{number}", len(value.parts), value.units)
+                port: Port | None = states_port(
+                    "h_n" if "h_n" not in taken else f"h_n_{number}", len(value.parts), value.units
+                )
                 fed = self._fed.get(tuple(part.name for part in value.parts))
             elif isinstance(value, Tensor):
                 if value.spec in self.build.inputs:
@@ -343,15 +345,27 @@ class Converter:
         if training:
             shown = ", ".join(training[:3]) + (", …" if len(training) > 3 else "")
             self.note(f"is in training mode ({shown}); imported as it is in eval mode")
+        input_ports = self._in_order()
         graph = self.build.graph(
             values,
             name=name,
             notes=tuple(self.notes),
-            input_ports=tuple(self._input_ports) if any(self._input_ports) else (),
+            input_ports=input_ports if any(input_ports) else (),
             output_ports=tuple(ports) if any(ports) else (),
             states=tuple(states),
         )
         return graph
+
+    def _in_order(self) -> tuple[Port | None, ...]:
+        """Put the inputs, which their first readers have made, into the order of forward's arguments; their ports."""
+        arguments = [node for node in self._traced.nodes if node.op == "placeholder"]
+        for node in arguments:
+            is_left_out = bool(node.users) and all(_is_left_out(user) for user in node.users)
+            if node.target not in self._inputs and not is_left_out:
+                self.note(f"argument {str(node.target)!r} of forward changes nothing and is no input")
+        made = [self._inputs[str(node.target)] for node in arguments if node.target in self._inputs]
+        self.build.inputs[:] = [spec for spec, _ in made]
+        return tuple(port for _, port in made)
 
 
 def _has_two_modes(module: nn.Module) -> bool:
@@ -359,10 +373,6 @@ def _has_two_modes(module: nn.Module) -> bool:
     if isinstance(module, nn.GRU):
         return module.dropout > 0 and module.num_layers > 1
     return isinstance(module, (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm))
-
-
-def shown(shape: Sequence[Any]) -> str:
-    return f"({', '.join(map(str, shape))})"
 
 
 def _owner(node: fx.Node, module: nn.Module | None) -> str:
@@ -374,9 +384,21 @@ def _owner(node: fx.Node, module: nn.Module | None) -> str:
 
 
 def _kind(value: Any) -> str:
-    names = {Const: "a constant", Pending: "an input as it is", Filled: "a constant", States: "states", Packed: "a PackedSequence",
-             Lengths: "lengths", Free: "a size"}  # fmt: skip
+    names = {
+        Const: "a constant",
+        Filled: "a constant",
+        Free: "a size",
+        Lengths: "lengths",
+        Packed: "a PackedSequence",
+        Pending: "an input as it is",
+        States: "states",
+    }
     return names.get(type(value), f"a {type(value).__name__}")
+
+
+def _is_left_out(user: fx.Node) -> bool:
+    """Whether an operation is the trace's own check that an optional argument is None."""
+    return user.target is fx._symbolic_trace._assert_is_none
 
 
 def _ends_in_place(node: fx.Node) -> bool:

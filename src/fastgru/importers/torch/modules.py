@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import nn
 
-from ...graph import GRU, Activation, Array, Conv, Dense, Embedding, Normalize, Pool, Reduce, Reshape, Scale
-from ...layers.base import LINEAR
+from ...graph import Conv, Dense, Embedding, Normalize, Pool, Reduce, Reshape, Scale
 from ..arrays.layers import folded
 from ..recurrent import Cell, add_stack
 from .activations import LAYERS, READERS, along_axis
-from .functions import flatten, identity, unflatten
-from .values import Filled, Packed, Refused, States, Tensor, steps_of
+from .layout import flatten, unflatten
+from .values import Filled, Packed, Refused, States, Tensor, shown, steps_of
 
 if TYPE_CHECKING:
     from .convert import Converter
@@ -58,7 +57,7 @@ def gru_cell(c: Converter, module: nn.GRUCell, input: Any, hx: Any = None) -> Te
     """One step: a GRU over a sequence of one."""
     x = c.tensor(input, ["batch", module.input_size])
     if x.order != (0, 1) or x.spec.is_sequence:
-        raise Refused(f"reads a tensor of shape {x.shape}, not (batch, features)")
+        raise Refused(f"reads a tensor of shape {shown(x)}, not (batch, features)")
     start: tuple[Any, ...] = ()
     if hx is not None and not (isinstance(hx, Filled) and hx.number == 0):
         start = (c.tensor(hx, ["batch", module.hidden_size]).spec,)
@@ -82,7 +81,7 @@ def embedding(c: Converter, module: nn.Embedding, input: Any) -> Tensor:
         raise Refused("has max_norm, which changes the table as it is read")
     x = c.tensor(input, ["batch", "time"] if c.batch_first else ["time", "batch"], is_ids=True)
     if None in x.order:
-        raise Refused(f"reads token ids of shape {x.shape}")
+        raise Refused(f"reads token ids of shape {shown(x)}")
     spec = c.add(Embedding, x.spec, table=c.array(module.weight), mask=x.mask)
     return replace(x, spec=spec, order=(*x.order, len(spec.shape) - 1))
 
@@ -104,7 +103,7 @@ def layer_norm(c: Converter, module: Any, input: Any) -> Tensor:
     if [x.order[dim] for dim in last] != list(range(len(x.spec.shape) - count, len(x.spec.shape))):
         x = c.laid(x, [dim for dim in c.canonical(x) if dim not in last] + last)
     if x.spec.inner[-count:] != tuple(module.normalized_shape):
-        raise Refused(f"normalizes over the steps of {x.shape}")
+        raise Refused(f"normalizes over the steps of {shown(x)}")
     scale = None if module.weight is None else c.array(module.weight)
     offset = None if getattr(module, "bias", None) is None else c.array(module.bias)
     is_rms = type(module).__name__ == "RMSNorm"
@@ -145,7 +144,7 @@ def conv(c: Converter, module: Any, input: Any) -> Tensor:
 def windows_first(c: Converter, x: Tensor, axes: int) -> list[int]:
     """The tensor's axes of the window, the one of free size first."""
     if x.rank != 2 + axes or x.order[0] != 0:
-        raise Refused(f"reads a tensor of shape {x.shape}, not (batch, channels{', size' * axes})")
+        raise Refused(f"reads a tensor of shape {shown(x)}, not (batch, channels{', size' * axes})")
     if x.is_ragged:
         raise Refused("looks over the end of rows, where PyTorch's tensor ends at the batch's longest")
     dims = list(range(2, x.rank))

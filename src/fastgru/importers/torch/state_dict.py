@@ -77,7 +77,9 @@ def _state_dict(path: Path, content: Any) -> tuple[Mapping[str, Any], tuple[str,
     if len(found) != 1 and len(usual) != 1:
         holds = listed(map(str, content))
         many = f"{len(found)} state dicts ({listed(found)})" if found else "no state dict"
-        raise BadInput(f"{path} holds {many}, so it is not clear which is the network's: save that alone. Keys: {holds}")
+        raise BadInput(
+            f"{path} holds {many}, so it is not clear which is the network's: save that alone. Keys: {holds}"
+        )
     key = usual[0] if len(usual) == 1 else found[0]
     return content[key], (f"weights were taken from the checkpoint's {key!r}",)
 

@@ -194,7 +194,14 @@ def input_tensor(name: str, axes: Sequence[Any], is_ids: bool) -> Tensor:
     inner = [index for index, axis in enumerate(axes) if not isinstance(axis, str)]
     lead = [list(axes).index(word) for word in ("batch", "time") if word in axes]
     time: Any = None if "time" in axes else sizes[0] if len(sizes) > 1 else False
-    spec = tensor_spec(name, time, tuple(sizes[1:] if time not in (None, False) else sizes), "int32" if is_ids else "float32")
+    spec = tensor_spec(
+        name, time, tuple(sizes[1:] if time not in (None, False) else sizes), "int32" if is_ids else "float32"
+    )
     places = {axis: place for place, axis in enumerate([*lead, *inner])}
     mask = f"{name}:mask" if spec.is_sequence else None
     return Tensor(spec, tuple(places[axis] for axis in range(len(axes))), mask, steps_of(name))
+
+
+def shown(value: Any) -> str:
+    """A tensor's shape, or a shape, for a message."""
+    return f"({', '.join(map(str, value.shape if isinstance(value, Tensor) else value))})"
