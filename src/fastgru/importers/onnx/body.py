@@ -15,7 +15,7 @@ from .arrange import as_sequence
 from .fold import folded, slices
 from .node import Node, Refusal, axis_in, label
 from .sizes import Dim, Size
-from .values import Constant, Tensor, Value
+from .values import Constant, Tensor
 
 if TYPE_CHECKING:
     from .network import Network, Scope
