@@ -2,51 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import fastgru
+from commands import fail, program, succeed
 from fastgru import file
 from fastgru.graph import GRU, Activation, Dense, Embedding, Graph, tensor_spec
-
-pytest.importorskip("typer")
-pytest.importorskip("rich")
-
-from typer.testing import CliRunner
-
-from fastgru.cli._app import app
 
 DEMO = fastgru.demo_path()
 GOLDEN = Path(__file__).parent / "data" / "golden"
 FEATURES, UNITS, VOCABULARY = 3, 5, 11
 COMMANDS = ("demo", "inspect", "convert", "run", "verify", "bench")
-
-
-def command(*args: object):
-    return CliRunner().invoke(app, [str(arg) for arg in args])
-
-
-def succeed(*args: object) -> str:
-    result = command(*args)
-    assert result.exit_code == 0, result.output
-    assert result.exception is None or isinstance(result.exception, SystemExit)
-    return result.stdout
-
-
-def fail(*args: object) -> str:
-    """The sentence on stderr of a command that should be refused."""
-    result = command(*args)
-    assert isinstance(result.exception, SystemExit), result.exception
-    assert result.exit_code == 2
-    assert result.stderr.startswith("fastgru: ")
-    assert "Traceback" not in result.stderr
-    return result.stderr.strip()
 
 
 def gru(rng: np.random.Generator, name: str, source: str, size: int, **options) -> GRU:
@@ -441,95 +411,7 @@ def test_bench_profile_tables(folder):
     assert "profile" not in succeed("bench", folder / "steps.safetensors", *QUICK)
 
 
-# ---- verify ----------------------------------------------------------------------------------------------------------
-
-TAGGING = GOLDEN / "tagging.keras"
-
-
-@pytest.fixture
-def live_keras():
-    """Keras 3 with a backend; skips where there is none."""
-    from keras_live import keras
-
-    return keras
-
-
-def test_verify_agrees(live_keras):
-    shown = succeed("verify", TAGGING, "--against", "keras")
-    assert f"beside keras {live_keras.__version__}" in shown
-    assert "(3, 100, 10)" in shown
-    assert "agrees" in shown
-    assert "(2, 100, 10)" in succeed("verify", TAGGING, "--rows", "2", "--seed", "1")
-
-
-def test_verify_names_the_first_layer_beyond_the_tolerance(live_keras):
-    result = command("verify", TAGGING, "--tolerance", "0")
-    assert result.exit_code == 1
-    assert "differs" in result.stdout
-    assert "they part at layer 'gru" in result.stdout
-
-
-def test_verify_finds_a_layer_that_computes_otherwise(live_keras, monkeypatch):
-    """As if the importer had misread one bias of the second of two GRUs."""
-    from fastgru import importers
-
-    def misread(path, **options):
-        graph = original(path, **options)
-        at = [index for index, layer in enumerate(graph.layers) if layer.kind == "GRU"][1]
-        changed = dataclasses.replace(graph.layers[at], bias=graph.layers[at].bias + np.float32(0.01))
-        return dataclasses.replace(graph, layers=(*graph.layers[:at], changed, *graph.layers[at + 1 :]))
-
-    original = importers.read
-    second = [layer.name for layer in original(TAGGING).layers if layer.kind == "GRU"][1]
-    monkeypatch.setattr(importers, "read", misread)
-    result = command("verify", TAGGING)
-    assert result.exit_code == 1
-    assert f"they part at layer {second!r}" in result.stdout
-
-
-def test_verify_weights_with_config_on_given_inputs(live_keras, tmp_path):
-    weights = (GOLDEN / "characters.weights.h5", "--config", GOLDEN / "characters.json")
-    spec = fastgru.load(weights[0], config=weights[2]).inputs[0]
-    x = np.load(GOLDEN / "characters.npz")["x"]
-    np.savez(tmp_path / "x.npz", **{spec.name: x})
-    np.save(tmp_path / "x.npy", x)
-    by_name = succeed("verify", *weights, "--input", tmp_path / "x.npz")
-    assert f"({len(x)}, " in by_name
-    assert succeed("verify", *weights, "--input", tmp_path / "x.npy") == by_name
-
-
-def test_verify_refuses_bad_inputs(live_keras, tmp_path):
-    np.savez(tmp_path / "other.npz", other=np.zeros((1, 100)))
-    assert "got other" in fail("verify", TAGGING, "--input", tmp_path / "other.npz")
-    np.save(tmp_path / "short.npy", np.zeros((1, 7, 2)))
-    assert "got shape (1, 7, 2)" in fail("verify", TAGGING, "--input", tmp_path / "short.npy")
-    for name in ("bad.npz", "bad.npy"):
-        (tmp_path / name).write_bytes(b"no arrays")
-        assert name in fail("verify", TAGGING, "--input", tmp_path / name)
-    assert "nowhere.npz" in fail("verify", TAGGING, "--input", tmp_path / "nowhere.npz")
-
-
-@pytest.mark.parametrize("name", ["reviews_keras2", "reviews_keras3", "tags_keras3"])
-def test_verify_makes_texts_and_tokens(name):
-    from fastgru import importers, verify
-
-    path = GOLDEN.parent / "text" / f"{name}.keras"
-    graph = importers.read(path)
-    given = verify.random_inputs(graph, 2, 5, seed=0)
-    assert [array.dtype.kind for array in given.values()] == ["O"] * len(given), "strings, all of known words"
-    assert len(fastgru.load(path)(given)) == 2
-
-
-def test_verify_takes_keras_files_alone():
-    assert "demo.safetensors is no Keras file" in fail("verify", DEMO)
-
-
 # ---- as a program ----------------------------------------------------------------------------------------------------
-
-
-def program(*args: object, prelude: str = "pass") -> subprocess.CompletedProcess[str]:
-    code = f"import sys; {prelude}; sys.argv[0] = 'fastgru'; from fastgru.cli import main; main()"
-    return subprocess.run([sys.executable, "-c", code, *map(str, args)], capture_output=True, text=True, timeout=60)
 
 
 def test_program_exit_codes():
@@ -550,13 +432,36 @@ def test_program_without_its_extra(package):
     assert len(result.stderr.splitlines()) == 1
 
 
-def test_verify_without_keras():
-    hidden = "from importlib import util as u; f = u.find_spec; u.find_spec = lambda n: None if 'keras' in n else f(n)"
-    result = program("verify", TAGGING, prelude=hidden)
-    assert result.returncode == 2
-    assert result.stderr.strip().endswith("comparing with Keras needs the package 'keras': pip install keras")
-
-
 def test_help_imports_nothing_heavy():
     report = "print([m for m in ('h5py', 'keras', 'safetensors') if m in sys.modules])"
     assert program("--help", prelude=f"import atexit; atexit.register(lambda: {report})").stdout.rstrip().endswith("[]")
+
+
+# ---- options of importers --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["inspect", "convert", "run", "verify", "bench"])
+def test_options_reach_the_importer_of_every_command(name, tmp_path):
+    others = {"convert": [tmp_path / "made.safetensors"], "run": [tmp_path / "x.npy"]}.get(name, [])
+    said = fail(name, GOLDEN / "tagging.keras", *others, "--option", "node=GRU_12")
+    assert "is a Keras file, which has no option node; its options: config, keras_version, custom_layers" in said
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [("node", "--option should be NAME=VALUE"), ("=x", "--option should be NAME=VALUE"),
+     ("axes=time", "axes.INPUT=WORDS"), ("node.x=1", "axes.INPUT=WORDS"),
+     ("assume_torch_gru=1", "should say true or false"), ("custom_layers=f", "is for Python")],
+)  # fmt: skip
+def test_options_that_say_nothing_are_refused(given, said):
+    assert said in fail("inspect", DEMO, "--option", given)
+
+
+def test_an_option_is_given_once():
+    assert "node is given twice" in fail("inspect", DEMO, "--option", "node=a", "--option", "node=b")
+    twice = ("--option", "axes.x=batch time", "--option", "axes.x=time batch")
+    assert "axes.x is given twice" in fail("inspect", DEMO, *twice)
+
+
+def test_an_option_says_how_a_file_is_read():
+    assert "keras_version" in fail("inspect", GOLDEN / "tagging.keras", "--option", "keras_version=new")

@@ -81,7 +81,7 @@ for command, example in (
     (inspect, "fastgru inspect model.h5"),
     (convert, "fastgru convert model.h5 model.safetensors"),
     (run, "fastgru run model.h5 input.npy -o output.npy"),
-    (verify, "fastgru verify model.h5 --against keras"),
+    (verify, "fastgru verify model.onnx --against onnxruntime"),
     (bench, "fastgru bench model.h5 --batch 1 --batch 64 --seconds 2"),
 ):
     app.command(epilog=f"Example: [bold]{example}[/bold]")(command)

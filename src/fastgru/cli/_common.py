@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,17 +22,68 @@ ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="A model file o
 Config = Annotated[
     Path | None, typer.Option(metavar="JSON", help="The architecture (Keras' to_json), where MODEL holds weights only.")
 ]
+Options = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option", metavar="NAME=VALUE", help="An option of MODEL's kind, such as node=GRU_12; may be repeated."
+    ),
+]
 Threads = Annotated[
     int | None, typer.Option(min=1, help="Use at most this many threads.", show_default="all CPUs allowed")
 ]
 
 
-def load(path: Path, config: Path | None = None, threads: int | None = None) -> Model:
+def importer_options(config: Path | None, given: Sequence[str] | None) -> dict[str, Any]:
+    """What `fastgru.load` takes beside the file, from ``--config`` and each ``--option NAME=VALUE``.
+
+    Axes are said by input; names of inputs and outputs stand with commas between them.
+
+    >>> importer_options(None, ["axes.x=time batch features", "outputs=logits,state", "assume_torch_gru=true"])
+    {'axes': {'x': 'time batch features'}, 'outputs': ['logits', 'state'], 'assume_torch_gru': True}
+    """
+    options: dict[str, Any] = {} if config is None else {"config": config}
+    for text in given or ():
+        name, equals, value = text.partition("=")
+        name, _, key = name.partition(".")
+        if not equals or not name or bool(key) != (name == "axes"):
+            raise BadInput(f"--option should be NAME=VALUE or axes.INPUT=WORDS, got {text!r}")
+        if name == "custom_layers":
+            raise BadInput("custom_layers= takes functions, and so is for Python: fastgru.load(…)")
+        if key and key not in options.setdefault(name, {}):
+            options[name][key] = value
+        elif key or name in options:
+            raise BadInput(f"--option {text}: {name}{key and '.'}{key} is given twice")
+        else:
+            options[name] = _READERS.get(name, str)(value)
+    return options
+
+
+def _flag(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise BadInput(f"--option should say true or false, got {text!r}")
+    return text == "true"
+
+
+def _names(text: str) -> list[str]:
+    return text.split(",")
+
+
+#: options of importers that are no text
+_READERS: dict[str, Callable[[str], Any]] = {
+    "assume_torch_gru": _flag,
+    "inputs": _names,
+    "outputs": _names,
+}
+
+
+def load(
+    path: Path, config: Path | None = None, options: Sequence[str] | None = None, threads: int | None = None
+) -> Model:
     """`fastgru.load` with the options that were given; the others keep their defaults."""
     import fastgru
 
-    options: dict[str, Any] = {"config": config, "threads": threads}
-    return fastgru.load(path, **{key: value for key, value in options.items() if value is not None})
+    given = importer_options(config, options)
+    return fastgru.load(path, threads=threads, **given)
 
 
 def only_input(model: Model) -> TensorSpec:

@@ -10,7 +10,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import UnsupportedModel
-from ._common import Config, ModelFile, Threads, as_given, call_inputs, console, load, only_input, table, time_text
+from ._common import (
+    Config,
+    ModelFile,
+    Options,
+    Threads,
+    as_given,
+    call_inputs,
+    console,
+    load,
+    only_input,
+    table,
+    time_text,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,6 +62,7 @@ def bench(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     config: Config = None,
+    option: Options = None,
 ) -> None:
     """Measure the latency of a call and of a step, and the throughput by batch size, on random input.
 
@@ -57,7 +70,7 @@ def bench(
     """
     import fastgru
 
-    model = load(model_file, config, threads)
+    model = load(model_file, config, option, threads)
     time_steps = _steps(model, steps)
     result = {
         "model": model_file.name,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..errors import BadInput, BadModelFile
-from ._common import Config, bytes_text, console, load
+from ._common import Config, Options, bytes_text, console, load
 
 SUFFIX = ".safetensors"
 
@@ -17,6 +17,7 @@ def convert(
     source: Annotated[Path, typer.Argument(metavar="SRC", help="A model file; its kind is recognised by its content.")],
     target: Annotated[Path, typer.Argument(metavar="DST", help=f"The fastgru file to write, ending in {SUFFIX}.")],
     config: Config = None,
+    option: Options = None,
 ) -> None:
     """Write a network as a fastgru file, which loads without the framework that it came from.
 
@@ -26,7 +27,7 @@ def convert(
         raise BadInput(f"DST should end in {SUFFIX}, got {target.name!r}")
     if target.exists() and source.exists() and target.samefile(source):
         raise BadInput(f"SRC and DST are the same file, {target}")
-    model = load(source, config)
+    model = load(source, config, option)
     model.save(target)
     if load(target).fingerprint != model.fingerprint:
         raise BadModelFile(f"{target}: what was read back differs from what was written; is the disk full or failing?")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from ._common import Config, ModelFile, bytes_text, console, load, shape_text
+from ._common import Config, ModelFile, Options, bytes_text, console, load, shape_text
 
 
-def inspect(model_file: ModelFile, config: Config = None) -> None:
+def inspect(model_file: ModelFile, config: Config = None, option: Options = None) -> None:
     """Show a network's inputs and outputs, layers, shapes, parameters, cost per step, and notes."""
-    model, out = load(model_file, config), console()
+    model, out = load(model_file, config, option), console()
     out.print(f"file         {model_file.name}, {bytes_text(model_file.stat().st_size)}")
     for word, specs in (("input", model.inputs), ("output", model.outputs)):
         for spec in specs:

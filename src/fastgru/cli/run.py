@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ..errors import BadInput
-from ._common import Config, ModelFile, Threads, as_given, call_inputs, console, load, only_input, time_text
+from ._common import Config, ModelFile, Options, Threads, as_given, call_inputs, console, load, only_input, time_text
 
 
 def run(
@@ -26,6 +26,7 @@ def run(
     batch_size: Annotated[int, typer.Option(min=1, help="Rows that are run at once.")] = 256,
     threads: Threads = None,
     config: Config = None,
+    option: Options = None,
 ) -> None:
     """Run a network on a file and write its outputs.
 
@@ -35,7 +36,7 @@ def run(
     """
     from ._data import check_output, read_input, read_lengths, read_texts, write_output
 
-    model = load(model_file, config, threads)
+    model = load(model_file, config, option, threads)
     names = [spec.name for spec in model.outputs]
     check_output(output, names)
     spec = only_input(model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,20 +10,23 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import BadInput
-from ._common import Config, ModelFile, console, table
+from ._common import Config, ModelFile, Options, console, importer_options, table
 
 
 class Framework(str, Enum):
     """What can be compared with."""
 
     keras = "keras"
+    onnxruntime = "onnxruntime"
+    torch = "torch"
+    tensorflow = "tensorflow"
 
 
 def verify(
     model_file: ModelFile,
-    against: Annotated[Framework, typer.Option(help="The framework to run beside: Keras 3 or tf_keras.")] = (
-        Framework.keras
-    ),
+    against: Annotated[
+        Framework | None, typer.Option(help="The framework to run beside.", show_default="what runs such a file")
+    ] = None,
     inputs: Annotated[
         Path | None,
         typer.Option("--input", help="A .npy file, or a .npz by the inputs' names.", show_default="random inputs"),
@@ -32,6 +36,7 @@ def verify(
     seed: Annotated[int, typer.Option(help="Of the random inputs.")] = 0,
     tolerance: Annotated[float, typer.Option(min=0.0, help="Of an output, times its largest magnitude or 1.")] = 1e-5,
     config: Config = None,
+    option: Options = None,
 ) -> None:
     """Compare a network's outputs with those of its framework, and name the first layer where they part.
 
@@ -39,11 +44,16 @@ def verify(
     """
     from ..verify import compare
 
-    del against  # there is one
+    options = importer_options(config, option)
     result = compare(
-        model_file, config=config, inputs=None if inputs is None else _read(model_file, inputs, config), rows=rows,
-        steps=steps, seed=seed,
-    )  # fmt: skip
+        model_file,
+        against=None if against is None else against.value,
+        inputs=None if inputs is None else _read(model_file, inputs, options),
+        rows=rows,
+        steps=steps,
+        seed=seed,
+        **options,
+    )
     out = console()
     shown = table("output", "shape", ">largest difference", ">largest magnitude", "")
     for output in result.outputs:
@@ -59,14 +69,14 @@ def verify(
     raise typer.Exit(1)
 
 
-def _read(model_file: Path, path: Path, config: Path | None) -> dict[str, Any]:
+def _read(model_file: Path, path: Path, options: Mapping[str, Any]) -> dict[str, Any]:
     """Arrays by input name, from a .npz file, or from a .npy for a network of one input."""
     from .. import importers
     from ._data import load_npy, load_npz
 
     if path.suffix == ".npz":
         return load_npz(path)
-    names = [spec.name for spec in importers.read(model_file, config=config).inputs]
+    names = importers.read(model_file, **options).input_names
     if len(names) != 1:
         raise BadInput(f"the network takes {len(names)} inputs: --input should be a .npz with {', '.join(names)}")
     return {names[0]: load_npy(path)}

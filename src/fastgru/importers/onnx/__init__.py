@@ -2,6 +2,7 @@
 
     read(path, node=None, assume_torch_gru=None, axes=None) → Graph
     from_onnx(model, …) → Graph
+    trace(path, …) → which values of the file are values of that Graph
 
 The way through the modules: `container` opens a file and its tensors, `axes` finds which axes of inputs are batch and
 time, `network` evaluates node after node with the readers in `operators`. A value is a constant (`fold` computes with
@@ -19,11 +20,12 @@ from typing import Any
 
 from ...errors import BadModelFile
 from ...graph import Graph
+from ...ports import Port
 from .container import Container
 from .network import Network
 from .nodes import GRUNode, cut, gru_nodes
 
-__all__ = ["GRUNode", "from_onnx", "gru_nodes", "read"]
+__all__ = ["GRUNode", "from_onnx", "gru_nodes", "read", "trace"]
 
 
 def read(
@@ -62,22 +64,35 @@ def read(
     """
     path = Path(path)
     try:
-        return _read(Container.open(path), axes=axes, node=node, assume_torch_gru=assume_torch_gru)
+        return _network(Container.open(path), axes=axes, node=node, assume_torch_gru=assume_torch_gru).graph()
     except BadModelFile as error:
         raise BadModelFile(f"{path}: {error}") from error
 
 
+def trace(path: str | os.PathLike[str], **options: Any) -> dict[str, tuple[str, Port]]:
+    """Which values of a file are values of the Graph that `read` makes of it with the same options.
+
+    Returns
+    -------
+    dict
+        By the file's name of a float, in order of evaluation: the Graph's name, and how the file lays it out.
+    """
+    network = _network(Container.open(Path(path)), **options)
+    network.graph()
+    return network.traced()
+
+
 def from_onnx(model: Any, **options: Any) -> Graph:
     """Convert a ModelProto; options and errors as `read` has them."""
-    return _read(Container.of(model), **options)
+    return _network(Container.of(model), **options).graph()
 
 
-def _read(
+def _network(
     container: Container,
     axes: Mapping[str, Any] | None = None,
     node: str | None = None,
     assume_torch_gru: bool | None = None,
-) -> Graph:
+) -> Network:
     if node is not None:
         container = cut(container, node)
-    return Network(container, axes, assume_torch_gru=assume_torch_gru).graph()
+    return Network(container, axes, assume_torch_gru=assume_torch_gru)

@@ -172,6 +172,21 @@ class Network:
             return None
         return unflipped(self, f"{entry.name}.output", value)
 
+    def traced(self) -> dict[str, tuple[str, Port]]:
+        """What of the file the Graph has, once that is made: by the file's name, the Graph's and the file's layout.
+
+        One name stands for each value of the Graph: the last, as a layer may have taken in several nodes.
+        """
+        found: dict[str, tuple[str, Tensor]] = {}
+        for name, value in self.main.values.items():
+            if isinstance(value, Tensor):
+                found[value.name] = (name, value)
+        return {
+            name: (value.name, Port(name, value.sizes, value.axes))
+            for name, value in found.values()
+            if value.spec.dtype == "float32" and not value.flipped
+        }
+
     # ---- nodes
 
     def _evaluate(self, scope: Scope, proto: Any) -> None:
