@@ -1,12 +1,14 @@
-"""Make the files of `tests/data/onnx/torch_exports`: small networks around nn.GRU, exported by PyTorch's exporters.
+"""Make the files of `tests/data/onnx/torch_exports`: small networks around nn.GRU, by both of PyTorch's exporters.
 
     python tools/make_torch_exports.py tests/data/onnx/torch_exports
 
 Takes torch, onnx and onnxscript. Each network gives ``<name>.onnx`` and ``<name>.npz``: inputs under the file's own
 names, ``in:<name>``, and PyTorch's outputs, ``out:<name>``. Names that begin with ``dynamo_`` are by the exporter with
-dynamo=True, the others by the older one; ``_fixed`` ones have no free axes. Up to 0.7.0 of onnxscript, the former
-forgets to say linear_before_reset=1: such files begin with ``forgotten_``; some are made in an environment of their
-own, by their names behind the folder: stacked_both, classifier, streamed. Modules of both exporters have the same weights and inputs.
+dynamo=True, the others by the older one (of which `make_torch_onnx.py` has more, without PyTorch's numbers); ``_fixed``
+ones have no free axes. Both files of a module have the same weights and inputs.
+
+Up to 0.7.0 of onnxscript, dynamo=True forgets to say linear_before_reset=1. Such files begin with ``forgotten_``; they
+are stacked_both, classifier and streamed, made where that version is installed by their names behind the folder.
 """
 
 from __future__ import annotations
@@ -179,6 +181,7 @@ NETWORKS: dict[str, Network] = {
         GRU_OUTPUTS,
         {"x": TIME_BATCH, "y": TIME_BATCH, "hn": STATE},
     ),
+    "time_first_fixed": Network(lambda: nn.GRU(FEATURES, UNITS), {"x": (TIME, BATCH, FEATURES)}, GRU_OUTPUTS),
     "stacked": Network(
         lambda: nn.GRU(FEATURES, UNITS, num_layers=2, batch_first=True), {"x": X}, GRU_OUTPUTS, FREE
     ),

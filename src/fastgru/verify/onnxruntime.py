@@ -10,7 +10,12 @@ import numpy as np
 
 from .. import importers
 from ..errors import BadInput
-from ..graph import Array, Graph
+from ..graph import Array, Graph, TensorSpec
+from ..importers.onnx import trace
+from ..importers.onnx.container import Container
+from ..importers.onnx.network import all_nodes
+from ..importers.onnx.nodes import cut
+from ..ports import Port
 from .reference import Inner, Reference, package, reason
 
 #: what ONNX Runtime calls the dtypes of inputs
@@ -46,7 +51,7 @@ def open_network(path: Path, options: Mapping[str, Any]) -> tuple[Graph, Referen
             outputs = session.run(list(graph.output_names), given)
         except Exception as error:
             raise BadInput(f"{framework} cannot run {path}: {reason(error)}") from error
-        return outputs, list(_inside(ort, path, model, options, given))
+        return outputs, list(_inside(ort, graph, model, trace(path, **options), given))
 
     return graph, Reference(framework, run, known)
 
@@ -57,9 +62,6 @@ def _model(path: Path, node: str | None) -> Any:
 
     if node is None:
         return onnx.load(path)
-    from ..importers.onnx.container import Container
-    from ..importers.onnx.nodes import cut
-
     model = cut(Container.open(path), node).model
     onnx.load_external_data_for_model(model, str(path.parent))
     return model
@@ -84,16 +86,13 @@ def _given(session: Any, framework: str, path: Path, inputs: Mapping[str, Array]
 
 
 def _inside(
-    ort: Any, path: Path, model: Any, options: Mapping[str, Any], given: Mapping[str, Array]
+    ort: Any, graph: Graph, model: Any, traced: Mapping[str, tuple[TensorSpec, Port]], given: Mapping[str, Array]
 ) -> Iterator[Inner]:
     """What of the Graph's values the file has, too, from a session that gives them as further outputs."""
     import onnx
 
-    from ..importers.onnx import trace
-
-    traced = trace(path, **options)
     computed = {name for node in model.graph.node for name in node.output}
-    names = [name for name in traced if name in computed]
+    names = [name for name, (spec, _) in traced.items() if name in computed and graph.specs.get(spec.name) == spec]
     outputs = {entry.name for entry in model.graph.output}
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in outputs)
     try:
@@ -101,15 +100,13 @@ def _inside(
     except Exception:  # it may refuse as an output what it takes inside: then the outputs alone are compared
         return
     for name, array in zip(names, arrays, strict=True):
-        value, port = traced[name]
-        yield Inner(value, array, port)
+        spec, port = traced[name]
+        yield Inner(spec.name, array, port)
 
 
 def _correct(model: Any) -> None:
     """Let GRU nodes reset after the product, as the option tells fastgru to read them."""
     import onnx
-
-    from ..importers.onnx.network import all_nodes
 
     for node in all_nodes(model.graph):
         if node.op_type == "GRU":

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import BadModelFile
-from ...graph import Graph
+from ...graph import Graph, TensorSpec
 from ...ports import Port
 from .container import Container
 from .network import Network
@@ -69,13 +69,14 @@ def read(
         raise BadModelFile(f"{path}: {error}") from error
 
 
-def trace(path: str | os.PathLike[str], **options: Any) -> dict[str, tuple[str, Port]]:
+def trace(path: str | os.PathLike[str], **options: Any) -> dict[str, tuple[TensorSpec, Port]]:
     """Which values of a file are values of the Graph that `read` makes of it with the same options.
 
     Returns
     -------
     dict
-        By the file's name of a float, in order of evaluation: the Graph's name, and how the file lays it out.
+        By the file's name of a float, in order of evaluation: the Graph's value, and how the file lays it out. A layer
+        that has been changed since, as where only its last step is read, has no longer that spec in the Graph.
     """
     network = _network(Container.open(Path(path)), **options)
     network.graph()

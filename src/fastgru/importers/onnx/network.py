@@ -172,8 +172,9 @@ class Network:
             return None
         return unflipped(self, f"{entry.name}.output", value)
 
-    def traced(self) -> dict[str, tuple[str, Port]]:
-        """What of the file the Graph has, once that is made: by the file's name, the Graph's and the file's layout.
+    def traced(self) -> dict[str, tuple[TensorSpec, Port]]:
+        """What of the file the Graph has, once that is made: by the file's name, the Graph's value and the file's
+        layout.
 
         One name stands for each value of the Graph: the last, as a layer may have taken in several nodes.
         """
@@ -182,7 +183,7 @@ class Network:
             if isinstance(value, Tensor):
                 found[value.name] = (name, value)
         return {
-            name: (value.name, Port(name, value.sizes, value.axes))
+            name: (value.spec, Port(name, value.sizes, value.axes))
             for name, value in found.values()
             if value.spec.dtype == "float32" and not value.flipped
         }
