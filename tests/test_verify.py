@@ -336,6 +336,15 @@ def test_torch_runs_what_a_gru_is_said_to_do(options, layers, torch, tmp_path):
     assert len(found.outputs) == 1 + options.get("return_state", False)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+def test_torch_takes_weights_of_any_width_as_float32(dtype, torch, tmp_path):
+    weights = torch.nn.GRU(FEATURES, UNITS).to(getattr(torch, dtype)).state_dict()
+    torch.save(weights, tmp_path / "n.pt")
+    pytest.importorskip("safetensors.torch").save_file(weights, tmp_path / "n.safetensors")
+    for name in ("n.pt", "n.safetensors"):
+        assert compare(tmp_path / name, config=[{"gru": "", "batch_first": True}]).agrees()
+
+
 def test_torch_finds_what_is_misread(torch, tmp_path, monkeypatch):
     """PyTorch's path has none of the importer's permutation of gates."""
     from fastgru.importers.recurrent import Cell

@@ -9,6 +9,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .. import importers
 from ..errors import BadInput
 from ..graph import Array, Graph
@@ -92,7 +94,13 @@ def _state_dicts(torch: Any, path: Path) -> list[dict[str, Any]]:
         return [dict(one) for one in found if all(isinstance(value, torch.Tensor) for value in one.values())]
     from ..importers.arrays import files
 
-    return [{name: torch.from_numpy(array.astype("float32")) for name, array in files.read(path).items()}]
+    return [{name: _tensor(torch, array) for name, array in files.read(path).items()}]
+
+
+def _tensor(torch: Any, array: Array) -> Any:
+    if array.dtype.kind == "V":  # bfloat16, which NumPy does not know
+        return torch.from_numpy(array.view(np.int16).copy()).view(torch.bfloat16)
+    return torch.from_numpy(array.astype(np.float32))
 
 
 def _stage(torch: Any, tensors: Mapping[str, Any], entry: Mapping[str, Any]) -> Stage:
