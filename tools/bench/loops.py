@@ -4,9 +4,9 @@
     python tools/bench/loops.py
 
 The five networks of networks.py by `Model.export(format="onnx")`, one sequence, one thread each. Both take turns in
-processes of their own, ONNX Runtime by `run` and by I/O binding, fastgru by a call of the Model and where the network is
-one step also by `Stream.step`; the faster way of each counts. Their outputs are compared with Keras' before anything is
-timed; prints medians, ratios and their geometric mean.
+processes of their own, ONNX Runtime by `run` and by I/O binding, fastgru by a call of the Model and, where the network
+is one step, by `Stream.step`; the faster way of each counts. Before anything is timed their outputs are compared with
+Keras'. Prints medians, ratios and their geometric mean.
 """
 
 from __future__ import annotations

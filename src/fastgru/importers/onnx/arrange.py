@@ -192,7 +192,10 @@ def as_sequence(net: Network, name: str, x: Tensor, axis: int) -> Tensor:
 
 
 def _one_step_at(net: Network, x: Tensor, axis: int) -> Tensor:
-    """A view of a sequence of one step that shows it at an axis of size 1: of one row, batch and time may change places."""
+    """A view of a sequence of one step that shows it at an axis of size 1.
+
+    Of one row, batch and time may change places.
+    """
     if x.axes[axis] == (0,) and (1,) in x.axes and declared(net.batch) == 1:
         swapped = {0: 1, 1: 0}
         return replace(x, axes=tuple(tuple(swapped.get(part, part) for part in parts) for parts in x.axes))
