@@ -70,17 +70,17 @@ def scan(node: Node) -> list[Value]:
     written = node.wholes("scan_output_directions", (0,) * outputs)
     axes = node.wholes("scan_input_axes", (0,) * count)
     places = node.wholes("scan_output_axes", (0,) * outputs)
-    if any(len(given) != wanted for given, wanted in zip((backwards, axes), (count,) * 2, strict=True)):
+    if len(backwards) != count or len(axes) != count:
         raise Refusal("has not one axis and direction for each sequence")
     walked = []
     for index, (axis, is_backwards) in enumerate(zip(axes, backwards, strict=True)):
         x = node.runtime(kept + index)
         x = as_sequence(node.network, node.name, _first(x, axis), 0)
         walked.append(replace(x, flipped=x.flipped != bool(is_backwards)))
-    count = node.whole("count") if node.op == "Steps" else None
-    if count is not None:
-        walked = [cut(node, x, 0, 0, count, 1) for x in walked]
-    steps = walked[0].steps if count is None else count
+    length = node.whole("count") if node.op == "Steps" else None
+    if length is not None:
+        walked = [cut(node, x, 0, 0, length, 1) for x in walked]
+    steps = walked[0].steps if length is None else length
     if any(not same(x.steps, steps) for x in walked):
         raise Refusal(f"walks along sequences of {', '.join(str(x.steps) for x in walked)} steps")
     if kept:
