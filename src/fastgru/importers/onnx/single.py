@@ -46,8 +46,9 @@ def as_gru(net: Network, scope: Scope, proto: Any, result: Value) -> Value:
 
 def _is_row(value: Value | None) -> bool:
     """Whether a value is (batch, size)."""
-    is_plain = isinstance(value, Tensor) and value.spec.dtype == "float32" and not value.spec.is_sequence
-    return is_plain and value.rank == 2 and value.axes[0] in ((0,), ()) and 0 not in value.axes[1]  # type: ignore[union-attr]
+    if not isinstance(value, Tensor) or value.spec.dtype != "float32" or value.spec.is_sequence:
+        return False
+    return value.rank == 2 and value.axes[0] in ((0,), ()) and 0 not in value.axes[1]
 
 
 def _states(scope: Scope, proto: Any) -> list[str]:
@@ -128,7 +129,11 @@ class _Reading:
             if one in seen or isinstance(value, Constant):
                 continue
             seen.add(one)
-            if one != self.state and maker is not None and (hangs or maker.op_type in (_JOINS if is_input else _LINEAR)):
+            if (
+                one != self.state
+                and maker is not None
+                and (hangs or maker.op_type in (_JOINS if is_input else _LINEAR))
+            ):
                 self.nodes.append(maker)
                 seen.update(maker.output)
                 inside = is_input and (not hangs or maker.op_type in _JOINS)
