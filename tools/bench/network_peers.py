@@ -56,8 +56,11 @@ class FastGRU(Peer):
         self.runtime = fastgru
         self.version = f"{fastgru.__version__} {fastgru.cpu_info()['isa']}"
 
+    def file_of(self, case: NetworkCase) -> str:
+        return case.network
+
     def routes(self, case: NetworkCase) -> list[Route]:  # type: ignore[override]
-        model, x = self.runtime.load(case.network, threads=self.threads), case.x
+        model, x = self.runtime.load(self.file_of(case), threads=self.threads), case.x
         y = np.empty_like(model(x))
         routes = [
             Route("model(x)", lambda: model(x), same),
@@ -70,6 +73,13 @@ class FastGRU(Peer):
                 Route("step(x, out=y)", lambda: stream.step(step_x, out=step_y), lambda y: y[:, None], stream.reset),
             ]
         return routes
+
+
+class FastGRUFromOnnx(FastGRU):
+    """fastgru with Keras' ONNX file, whose Loops it raises."""
+
+    def file_of(self, case: NetworkCase) -> str:
+        return case.exported("onnx")
 
 
 class TensorFlow(Peer):
@@ -212,6 +222,7 @@ class OpenVinoFromOnnx(OpenVino):
 
 PEERS: dict[str, type[Peer]] = {
     "fastgru": FastGRU,
+    "fastgru-from-onnx": FastGRUFromOnnx,
     "predict": Predict,
     "tf.function": Function,
     "onnxruntime": OnnxRuntime,

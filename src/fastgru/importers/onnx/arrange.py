@@ -167,6 +167,8 @@ def unflipped(net: Network, name: str, x: Tensor) -> Tensor:
 
 def as_sequence(net: Network, name: str, x: Tensor, axis: int) -> Tensor:
     """A view of a value whose time axis is the ONNX axis."""
+    if x.spec.is_sequence and x.steps == 1:
+        x = _one_step_at(net, x, axis)
     x = without_batch(net, x, axis)
     if x.spec.is_sequence and x.axes[axis] == (1,):
         return x
@@ -187,6 +189,20 @@ def as_sequence(net: Network, name: str, x: Tensor, axis: int) -> Tensor:
         for index, found in enumerate(x.axes)
     )
     return replace(x, spec=spec, sizes=x.sizes[first:], axes=axes, steps=steps)
+
+
+def _one_step_at(net: Network, x: Tensor, axis: int) -> Tensor:
+    """A view of a sequence of one step that shows it at an axis of size 1.
+
+    Of one row, batch and time may change places.
+    """
+    if x.axes[axis] == (0,) and (1,) in x.axes and declared(net.batch) == 1:
+        swapped = {0: 1, 1: 0}
+        return replace(x, axes=tuple(tuple(swapped.get(part, part) for part in parts) for parts in x.axes))
+    if x.axes[axis]:
+        return x
+    without = [tuple(part for part in parts if part != 1) for parts in x.axes]
+    return replace(x, axes=(*without[:axis], (1,), *without[axis + 1 :]))
 
 
 def expanded(net: Network, name: str, x: Tensor, axis: int, times: int) -> Tensor:

@@ -203,11 +203,11 @@ _BINARY: dict[str, Callable[[Any, Any], Expression]] = {
 
 @_reads(*_BINARY)
 def _binary(body: Body, node: Node) -> Result:
-    left, right = (node.input(index) for index in (0, 1))
-    counts = [value for value in (left, right) if isinstance(value, Count)]
+    given: list[Any] = node.inputs[:2]
+    counts = [value for value in given if isinstance(value, Count)]
     if counts:
         return _counted(node, counts)
-    limits = [value for value in (left, right) if isinstance(value, Trips)]
+    limits = [value for value in given if isinstance(value, Trips)]
     if limits:
         return _both(node, limits)
     result = _vector(node, 0)

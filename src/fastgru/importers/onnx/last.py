@@ -39,9 +39,7 @@ def last_steps_as_states(graph: Graph) -> Graph:
     outputs = tuple(states.get(name, name) for name in graph.outputs)
     kept = _needed(kept, outputs)
     read = {name for layer in kept for name in (*layer.inputs, *layer.masks.values())} | set(outputs)
-    ports = [
-        Port.plain(spec) if spec.name in states and port is None else port for spec, port in graph.ported_outputs
-    ]
+    ports = [Port.plain(spec) if spec.name in states and port is None else port for spec, port in graph.ported_outputs]
     return replace(
         graph,
         layers=tuple(_alone(layer) if layer.name not in read else layer for layer in kept),

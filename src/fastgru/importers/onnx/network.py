@@ -18,6 +18,7 @@ from .last import last_steps_as_states
 from .node import Node, Refusal, label
 from .operators import OPERATORS
 from .reroll import rerolled
+from .single import as_gru
 from .sizes import Dim, Size, Symbol
 from .states import with_states
 from .values import UNKNOWN, Constant, Pending, Tensor, Unknown, Value
@@ -209,6 +210,7 @@ class Network:
         if self._is_known(proto) and not any(isinstance(value, Unknown) for value in inputs):
             try:
                 results = self._read(Node(proto, inputs, self, scope), operator)
+                results = [as_gru(self, scope, proto, results[0])] if len(results) == 1 else results
             except Refusal as error:
                 self.refuse(proto, str(error))
             except BadModelFile as error:  # a layer that does not go with what it reads says so itself

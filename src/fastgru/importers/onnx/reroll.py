@@ -111,12 +111,12 @@ class _Rolling:
         if all(name in self.tensors for name in names):
             self._check_alike(names)
             return names[-1]
-        nodes = [self.makers.get(name) for name in names]
-        if any(node is None for node in nodes):
+        if not all(name in self.makers for name in names):
             raise _Differ
+        nodes = [self.makers[name] for name in names]
         if self._is_step(chain, nodes, names):
             return STEP
-        last: Any = nodes[-1]
+        last = nodes[-1]
         for node in nodes:
             is_alike = (node.op_type, node.domain, len(node.input)) == (last.op_type, last.domain, len(last.input))
             if not is_alike or _attributes(node) != _attributes(last) or _places(node) != _places(last):

@@ -217,9 +217,9 @@ def _looked_up(node: Node) -> Network:
     """The network, after the tables were read whose ids come from where the node's come from."""
     scope = node.scope
     for proto in scope.proto.node:
-        if proto.op_type == "Gather" and len(proto.input) == 2 and proto.output[0] not in scope.values:
-            if node.proto.input[0] in _sources(node, proto.input[1]):
-                node.network.value(scope, proto.output[0])
+        is_new = proto.op_type == "Gather" and len(proto.input) == 2 and proto.output[0] not in scope.values
+        if is_new and node.proto.input[0] in _sources(node, proto.input[1]):
+            node.network.value(scope, proto.output[0])
     return node.network
 
 
