@@ -39,7 +39,7 @@ CASES: dict[str, tuple] = {}
 for _op in (
     "Relu", "Sigmoid", "Tanh", "LeakyRelu <alpha = 0.2>", "Elu <alpha = 0.7>", "Celu <alpha = 1.5>", "Selu", "Softplus",
     "Softsign", "HardSigmoid <alpha = 0.3, beta = 0.4>", "HardSwish", "Mish", "Exp", "Reciprocal", "Abs", "Neg",
-    "ThresholdedRelu <alpha = 0.3>", "Identity", "Shrink <lambd = 0.6>", "Shrink <lambd = 0.6, bias = 0.6>", "Dropout",
+    "ThresholdedRelu <alpha = 0.3>", "Identity", "Erf", "Sign", "Floor", "Ceil", "Round", "Shrink <lambd = 0.6>", "Shrink <lambd = 0.6, bias = 0.6>", "Dropout",
 ):  # fmt: skip
     CASES[_op] = ("y", f"y = {_op.split()[0]} {_op.partition(' ')[2]} (x)", 18)
 CASES |= {

@@ -266,6 +266,9 @@ def aligned(net: Network, name: str, tensors: Sequence[Tensor]) -> tuple[list[Te
         assert time is not None
         tensors = [_with_time(net, name, x, time, free.axes[time]) for x in tensors]
     leads = [_lead_of(tensors, axis) for axis in range(rank)]
+    stand = [part for lead in leads for part in lead]
+    if len(set(stand)) < len(stand):
+        raise Refusal("batch or time are different axes of two values")
     return tensors, leads
 
 
@@ -320,7 +323,8 @@ def together(net: Network, name: str, tensors: Sequence[Tensor]) -> tuple[Tensor
     lead = 1 + longest.spec.is_sequence
     places = {axis: (lead + index,) for index, axis in enumerate(inner)}
     axes = tuple(lead_of or places.get(axis, ()) for axis, lead_of in enumerate(leads))
-    return replace(longest, sizes=tuple(int(shape[axis]) for axis in inner), axes=axes), [x.spec for x in views]  # type: ignore[arg-type]
+    sizes = tuple(declared(shape[axis]) or 1 for axis in inner)
+    return replace(longest, sizes=sizes, axes=axes), [x.spec for x in views]
 
 
 def _view(x: Tensor) -> tuple[object, ...]:
