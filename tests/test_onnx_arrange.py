@@ -12,16 +12,15 @@ from hypothesis import strategies as st
 
 pytest.importorskip("onnx", reason="the importer of ONNX files takes the package onnx")
 
-from onnx_build import enter, leave  # noqa: E402
-
-import fastgru  # noqa: E402
-from fastgru.graph import Activate, Activation, tensor_spec  # noqa: E402
-from fastgru.importers.builder import GraphBuilder  # noqa: E402
-from fastgru.importers.onnx import arrange  # noqa: E402
-from fastgru.importers.onnx.node import Refusal  # noqa: E402
-from fastgru.importers.onnx.sizes import Size, Symbol, as_declared, same  # noqa: E402
-from fastgru.importers.onnx.values import Constant, Tensor  # noqa: E402
-from fastgru.ports import Port  # noqa: E402
+import fastgru
+from fastgru.graph import Activate, Activation, tensor_spec
+from fastgru.importers.builder import GraphBuilder
+from fastgru.importers.onnx import arrange
+from fastgru.importers.onnx.node import Refusal
+from fastgru.importers.onnx.sizes import Size, Symbol, as_declared, same
+from fastgru.importers.onnx.values import Constant, Tensor
+from fastgru.ports import Port
+from onnx_build import enter, leave
 
 BATCH, TIME = 3, 5
 

@@ -10,9 +10,9 @@ import oracle
 from fastgru import passes
 from fastgru.graph import (
     ELEMENTWISE,
-    ROWWISE,
     GRU,
     LINEAR,
+    ROWWISE,
     Activate,
     Activation,
     Combine,

@@ -69,12 +69,13 @@ def rows(net: Network, x: Tensor, name: str = "") -> Tensor:
     """The same view of a value without time, whose steps are an axis of features: part 1, as they were."""
     if not x.spec.is_sequence:
         return x
-    name = name or x.name
-    if not isinstance(x.steps, int):
+    steps = x.steps
+    if not isinstance(steps, int):
         raise Refusal(f"needs a known number of steps of {x.name!r}")
+    name = name or x.name
     x = unflipped(net, name, _numbers(x))
-    spec = net.build.add(Reshape, f"{name}.row", x.spec, target=(x.steps * x.spec.features,))
-    return replace(x, spec=spec, sizes=(x.steps, *x.sizes), steps=1)
+    spec = net.build.add(Reshape, f"{name}.row", x.spec, target=(steps * x.spec.features,))
+    return replace(x, spec=spec, sizes=(steps, *x.sizes), steps=1)
 
 
 # ---- layers ----------------------------------------------------------------------------------------------------------

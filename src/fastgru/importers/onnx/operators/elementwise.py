@@ -142,7 +142,7 @@ def clip(node: Node) -> Value:
 def _bound(node: Node, index: int, what: str, absent: float) -> float:
     if node.input(index) is None:
         return absent
-    given = node.constant(index, what)
+    given = node.numbers_of(index, what)
     if given.size != 1:
         raise Refusal(f"its {what} has shape {given.shape}, not one number")
     return float(given.reshape(()))
@@ -156,7 +156,9 @@ def clipped(node: Node, x: Tensor, low: float, high: float) -> Tensor:
     high = math.inf if high >= FLOAT32.max else high
     if (low, high) == (-math.inf, math.inf):
         return x
-    return activated(node, x, "relu") if (low, high) == (0, math.inf) else activated(node, x, "clip", low=low, high=high)
+    if (low, high) == (0, math.inf):
+        return activated(node, x, "relu")
+    return activated(node, x, "clip", low=low, high=high)
 
 
 @reads("PRelu", note="with a constant slope")
@@ -174,7 +176,7 @@ def prelu(node: Node) -> Value:
 @reads("Identity", "Dropout", note="as at inference")
 def identity(node: Node) -> list[Value]:
     if node.op == "Dropout":
-        if node.input(2) is not None and np.any(node.constant(2, "training_mode")):
+        if node.input(2) is not None and np.any(node.numbers_of(2, "training_mode")):
             raise Refusal("drops numbers at random (training_mode)")
         node.ignore("ratio", "seed", "is_test", "consumed_inputs")
     return [node.needed(0)]
@@ -288,7 +290,7 @@ for _operator, _operation in {
 
 @reads("Pow", note="to the power of 2, 3, 4, 1, 0.5, −0.5 or −1")
 def power(node: Node) -> Value:
-    x, given = value_of(node, 0), node.constant(1, "exponent")
+    x, given = value_of(node, 0), node.numbers_of(1, "exponent")
     node.ignore("broadcast", "axis")
     exponent = float(given.reshape(-1)[0]) if given.size == 1 else math.nan
     names = {2.0: "square", 0.5: "sqrt", -0.5: "rsqrt", -1.0: "reciprocal"}
