@@ -15,6 +15,7 @@ from fastgru.importers.onnx import from_onnx
 from onnx_build import gru, model
 
 X = "float[B, T, 8] x"
+AXES = {"x": "batch time features"}
 W = {
     "v3": np.ones(3, np.float32), "ax0": np.array([0]), "ax1": np.array([1]), "m24": np.ones((2, 8, 4), np.float32),
     "m95": np.ones((9, 5), np.float32), "until": np.array([2, 1, 1]), "pads": np.array([0, 1, 0, 0, 0, 0]),
@@ -70,7 +71,7 @@ def weights(body: str) -> dict[str, np.ndarray]:
 def test_refusals_say_why(name: str) -> None:
     body, why = REFUSED[name]
     with pytest.raises(UnsupportedModel, match=why):
-        from_onnx(model(X, "y", body, weights(body)))
+        from_onnx(model(X, "y", body, weights(body)), axes=AXES)
 
 
 def test_all_reasons_come_at_once() -> None:
@@ -79,7 +80,7 @@ def test_all_reasons_come_at_once() -> None:
         "f = Einsum (a, d) y = Sum (f, e, b)"
     )
     with pytest.raises(UnsupportedModel) as caught:
-        from_onnx(model(X, "y", body, weights(body)))
+        from_onnx(model(X, "y", body, weights(body)), axes=AXES)
     told = "\n".join(caught.value.reasons)
     assert len(caught.value.reasons) == 5
     for words in ("CumSum is not supported: 'CumSum→a', 'CumSum→d'", "Unique", "Einsum", "Softmax→b", "Pow→c"):

@@ -12,12 +12,13 @@ themselves in order.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ...errors import BadModelFile
+from ...errors import BadModelFile, UnsupportedModel
 from ...graph import Graph
 from .container import Container
 from .network import Network
@@ -80,4 +81,14 @@ def _read(
 ) -> Graph:
     if node is not None:
         container = cut(container, node)
-    return Network(container, axes, assume_torch_gru=assume_torch_gru).graph()
+    network = Network(container, axes, assume_torch_gru=assume_torch_gru)
+    try:
+        return network.graph()
+    except UnsupportedModel:
+        # where nobody says which axis is batch and which is time, it may be the other way round
+        turned = Network(container, axes, turned=True, assume_torch_gru=assume_torch_gru)
+        if turned.roles == network.roles:
+            raise
+        with contextlib.suppress(UnsupportedModel):
+            return turned.graph()
+        raise

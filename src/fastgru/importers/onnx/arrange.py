@@ -58,6 +58,9 @@ def reshaped(net: Network, x: Tensor, target: Sequence[Dim]) -> Tensor:
         The batch, or a time axis of free size, would be cut, or the sizes do not fit.
     """
     found = views.reshaped(net, x, target)
+    if found is None and not x.is_mask and not x.is_ids:
+        order = [part for parts in x.axes for part in parts if part >= x.lead]
+        found = views.reshaped(net, arranged(net, x.name, x, [order]), target)
     if found is None and x.spec.is_sequence and isinstance(x.steps, int) and not x.is_mask and not x.is_ids:
         found = views.reshaped(net, rows(net, x), target)
     if found is None:
