@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 pytest.importorskip("onnx", reason="reading ONNX files takes the package onnx")
 pytest.importorskip("onnxruntime", reason="what networks give is judged by onnxruntime")
 
-import onnx  # noqa: E402
-from onnx_build import difference, feeds_of  # noqa: E402
+import onnx
 
-import fastgru  # noqa: E402
+from onnx_build import difference
 
 FILES = sorted((Path(__file__).parent / "data" / "onnx" / "torch").glob("*.onnx"))
 SIZES = [{"batch": 1, "time": 20}, {"batch": 3, "time": 16}, {"batch": 2, "time": 32}]

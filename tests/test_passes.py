@@ -9,8 +9,10 @@ import fastgru
 import oracle
 from fastgru import passes
 from fastgru.graph import (
+    ELEMENTWISE,
     GRU,
     LINEAR,
+    ROWWISE,
     Activate,
     Activation,
     Combine,
@@ -172,10 +174,11 @@ def test_conv_batch_normalization_activation(function: str) -> None:
         ]
         source = f"act{i}"
     after = passes.apply(network(None, *layers, outputs=("act1",)))
-    assert names(after) == ["norm0", "act0", "norm1", "act1"]
-    assert [type(layer) for layer in after.layers] == [Conv, Activate, Conv, Activate]
-    assert [layer.drops_mask for layer in after.layers] == [True, False, False, False]
-    for before, scaling, folded in zip(layers[::3], layers[1::3], after.layers[::2], strict=True):
+    assert names(after) == ["act0", "act1"]
+    assert [type(layer) for layer in after.layers] == [Conv, Conv]
+    assert [layer.drops_mask for layer in after.layers] == [True, False]
+    assert [layer.activation for layer in after.layers] == [Activation.of(function)] * 2
+    for before, scaling, folded in zip(layers[::3], layers[1::3], after.layers, strict=True):
         assert (folded.inputs[0], folded.groups, folded.pads) == (before.inputs[0], before.groups, before.pads)
         np.testing.assert_array_equal(folded.kernel, (before.kernel.astype(np.float64) * scaling.scale).astype("f4"))
         np.testing.assert_array_equal(folded.bias, scaling.offset)
@@ -230,3 +233,28 @@ def test_weights_that_count_as_zero_fold_as_zero() -> None:
     layers = dense("d", "x", kernel=kernel), Scale(name="s", inputs=("d",), scale=full(1e20, 3))
     (folded,) = passes.apply(network(None, *layers, outputs=("s",))).layers
     np.testing.assert_array_equal(folded.kernel, np.array([[0, 1e20, 0]] * 4, np.float32))
+
+
+@pytest.mark.parametrize("kind", [Dense, Conv])
+@pytest.mark.parametrize("function", [*ELEMENTWISE, *ROWWISE])
+def test_an_activation_folds_with_the_same_bits(kind: type[Layer], function: str) -> None:
+    rng = np.random.default_rng(5)
+    x = (3 * rng.standard_normal((2, 9, 5))).astype(np.float32)
+    for units in (2, 16, 34):
+        kernel = weights(5, units) if kind is Dense else weights(3, 5, units)
+        layer = kind(name="a", inputs=("x",), kernel=kernel, bias=weights(units))
+        behind = Activate(name="b", inputs=("a",), activation=Activation.of(function))
+        graph = Graph((tensor_spec("x", None, (5,)),), (layer, behind), ("b",))
+        folded = passes.fold_activations(graph)
+        assert [type(found) for found in folded.layers] == [kind]
+        np.testing.assert_array_equal(fastgru.Model(folded)(x), fastgru.Model(graph)(x))
+
+
+def test_an_activation_stays_where_others_read_what_it_reads() -> None:
+    layer = Dense(name="a", inputs=("x",), kernel=weights(5, 4))
+    behind = Activate(name="b", inputs=("a",), activation=Activation.of("relu"))
+    again = Activate(name="c", inputs=("b",), activation=Activation.of("tanh"))
+    for layers, outputs in (((layer, behind), ("a", "b")), ((layer, behind, again), ("b", "c"))):
+        graph = Graph((tensor_spec("x", None, (5,)),), layers, outputs)
+        assert [found.name for found in passes.fold_activations(graph).layers][-1] == outputs[-1]
+        assert len(passes.fold_activations(graph).layers) == 2

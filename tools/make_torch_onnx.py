@@ -216,14 +216,20 @@ NETWORKS = {
         Wrapped(6, 5, num_layers=2, bidirectional=True, batch_first=True), (torch.randn(2, 7, 6),), "x", "y h",
         {"x": FIRST},
     ),
-    "packed": (Packed(), (torch.randn(2, 7, 6), torch.tensor([7, 4])), "x lengths", "y h", {"x": FIRST, "lengths": {0: "batch"}}),
+    "packed": (
+        Packed(), (torch.randn(2, 7, 6), torch.tensor([7, 4])), "x lengths", "y h",
+        {"x": FIRST, "lengths": {0: "batch"}},
+    ),
     "tagger": (Tagger(), (ids(2, 7),), "ids", "y", {"ids": FIRST}),
     "tagger_time_major": (Tagger(False), (ids(7, 2),), "ids", "y", {"ids": SECOND}),
     "classifier": (Classifier(), (ids(2, 7),), "ids", "y", {"ids": FIRST}),
     "last_states": (LastStates(), (ids(2, 7),), "ids", "y", {"ids": FIRST}),
     "masked_mean": (MaskedMean(), (ids(2, 7),), "ids", "y", {"ids": FIRST}),
     "masked_softmax": (MaskedSoftmax(), (ids(2, 7),), "ids", "y", {"ids": FIRST}),
-    "by_lengths": (ByLengths(), (torch.randn(2, 7, 6), torch.tensor([7, 4])), "x lengths", "y", {"x": FIRST, "lengths": {0: "batch"}}),
+    "by_lengths": (
+        ByLengths(), (torch.randn(2, 7, 6), torch.tensor([7, 4])), "x lengths", "y",
+        {"x": FIRST, "lengths": {0: "batch"}},
+    ),
     "crnn": (CRNN(), (torch.randn(1, 1, 8, 20),), "x", "y", {"x": {0: "batch", 3: "time"}}),
     "crnn_fixed": (CRNN(), (torch.randn(1, 1, 8, 20),), "x", "y", {}),
     "spectral": (Spectral(), (torch.randn(2, 7, 9),), "x", "y", {"x": FIRST}),
@@ -231,15 +237,24 @@ NETWORKS = {
     "attention_pool": (AttentionPool(), (torch.randn(2, 7, 6),), "x", "y z", {"x": FIRST}),
     "attention_pool_fixed": (AttentionPool(), (torch.randn(2, 7, 6),), "x", "y z", {}),
     "own_zeros": (OwnZeros(), (torch.randn(2, 7, 6),), "x", "y h", {"x": FIRST}),
-    "stateful": (Stateful(), (torch.randn(1, 7, 6), torch.randn(2, 1, 5)), "x h_in", "y h_out", {"x": FIRST, "h_in": {1: "batch"}}),
+    "stateful": (
+        Stateful(), (torch.randn(1, 7, 6), torch.randn(2, 1, 5)), "x h_in", "y h_out",
+        {"x": FIRST, "h_in": {1: "batch"}},
+    ),
     "stateful_fixed": (Stateful(), (torch.randn(1, 1, 6), torch.randn(2, 1, 5)), "x h0", "y hn", {}),
-    "stateful_time_major": (Stateful(False), (torch.randn(7, 2, 6), torch.randn(2, 2, 5)), "x h0", "y hn", {"x": SECOND, "h0": {1: "batch"}}),
+    "stateful_time_major": (
+        Stateful(False), (torch.randn(7, 2, 6), torch.randn(2, 2, 5)), "x h0", "y hn",
+        {"x": SECOND, "h0": {1: "batch"}},
+    ),
     "two_states": (
         TwoStates(), (torch.randn(1, 1, 6), torch.randn(1, 1, 5), torch.randn(1, 1, 4)), "x state1_in state2_in",
         "y state1_out state2_out", {},
     ),
     "unbatched": (Unbatched(), (torch.randn(7, 6),), "x", "y", {"x": {0: "time"}}),
-    "feed_forward": (nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.SiLU(), nn.Linear(8, 3)), (torch.randn(2, 6),), "x", "y", {"x": {0: "batch"}}),
+    "feed_forward": (
+        nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.SiLU(), nn.Linear(8, 3)),
+        (torch.randn(2, 6),), "x", "y", {"x": {0: "batch"}},
+    ),
 }  # fmt: skip
 
 

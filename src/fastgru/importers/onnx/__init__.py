@@ -13,12 +13,13 @@ themselves in order.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ...errors import BadModelFile
+from ...errors import BadModelFile, UnsupportedModel
 from ...graph import Graph, TensorSpec
 from ...ports import Port
 from .container import Container
@@ -64,7 +65,7 @@ def read(
     """
     path = Path(path)
     try:
-        return _network(Container.open(path), axes=axes, node=node, assume_torch_gru=assume_torch_gru).graph()
+        return _converted(Container.open(path), axes, node, assume_torch_gru)[1]
     except BadModelFile as error:
         raise BadModelFile(f"{path}: {error}") from error
 
@@ -78,22 +79,32 @@ def trace(path: str | os.PathLike[str], **options: Any) -> dict[str, tuple[Tenso
         By the file's name of a float, in order of evaluation: the Graph's value, and how the file lays it out. A layer
         that has been changed since, as where only its last step is read, has no longer that spec in the Graph.
     """
-    network = _network(Container.open(Path(path)), **options)
-    network.graph()
+    network, _ = _converted(Container.open(Path(path)), **options)
     return network.traced()
 
 
 def from_onnx(model: Any, **options: Any) -> Graph:
     """Convert a ModelProto; options and errors as `read` has them."""
-    return _network(Container.of(model), **options).graph()
+    return _converted(Container.of(model), **options)[1]
 
 
-def _network(
+def _converted(
     container: Container,
     axes: Mapping[str, Any] | None = None,
     node: str | None = None,
     assume_torch_gru: bool | None = None,
-) -> Network:
+) -> tuple[Network, Graph]:
+    """A file's Graph, and the Network that knows how it came about."""
     if node is not None:
         container = cut(container, node)
-    return Network(container, axes, assume_torch_gru=assume_torch_gru)
+    network = Network(container, axes, assume_torch_gru=assume_torch_gru)
+    try:
+        return network, network.graph()
+    except UnsupportedModel:
+        # where nobody says which axis is batch and which is time, it may be the other way round
+        turned = Network(container, axes, turned=True, assume_torch_gru=assume_torch_gru)
+        if turned.roles == network.roles:
+            raise
+        with contextlib.suppress(UnsupportedModel):
+            return turned, turned.graph()
+        raise

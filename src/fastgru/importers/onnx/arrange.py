@@ -58,6 +58,9 @@ def reshaped(net: Network, x: Tensor, target: Sequence[Dim]) -> Tensor:
         The batch, or a time axis of free size, would be cut, or the sizes do not fit.
     """
     found = views.reshaped(net, x, target)
+    if found is None and not x.is_mask and not x.is_ids:
+        order = [part for parts in x.axes for part in parts if part >= x.lead]
+        found = views.reshaped(net, arranged(net, x.name, x, [order]), target)
     if found is None and x.spec.is_sequence and isinstance(x.steps, int) and not x.is_mask and not x.is_ids:
         found = views.reshaped(net, rows(net, x), target)
     if found is None:
@@ -69,12 +72,13 @@ def rows(net: Network, x: Tensor, name: str = "") -> Tensor:
     """The same view of a value without time, whose steps are an axis of features: part 1, as they were."""
     if not x.spec.is_sequence:
         return x
-    name = name or x.name
-    if not isinstance(x.steps, int):
+    steps = x.steps
+    if not isinstance(steps, int):
         raise Refusal(f"needs a known number of steps of {x.name!r}")
+    name = name or x.name
     x = unflipped(net, name, _numbers(x))
-    spec = net.build.add(Reshape, f"{name}.row", x.spec, target=(x.steps * x.spec.features,))
-    return replace(x, spec=spec, sizes=(x.steps, *x.sizes), steps=1)
+    spec = net.build.add(Reshape, f"{name}.row", x.spec, target=(steps * x.spec.features,))
+    return replace(x, spec=spec, sizes=(steps, *x.sizes), steps=1)
 
 
 # ---- layers ----------------------------------------------------------------------------------------------------------
@@ -282,6 +286,9 @@ def aligned(net: Network, name: str, tensors: Sequence[Tensor]) -> tuple[list[Te
         assert time is not None
         tensors = [_with_time(net, name, x, time, free.axes[time]) for x in tensors]
     leads = [_lead_of(tensors, axis) for axis in range(rank)]
+    stand = [part for lead in leads for part in lead]
+    if len(set(stand)) < len(stand):
+        raise Refusal("batch or time are different axes of two values")
     return tensors, leads
 
 
@@ -336,7 +343,8 @@ def together(net: Network, name: str, tensors: Sequence[Tensor]) -> tuple[Tensor
     lead = 1 + longest.spec.is_sequence
     places = {axis: (lead + index,) for index, axis in enumerate(inner)}
     axes = tuple(lead_of or places.get(axis, ()) for axis, lead_of in enumerate(leads))
-    return replace(longest, sizes=tuple(int(shape[axis]) for axis in inner), axes=axes), [x.spec for x in views]  # type: ignore[arg-type]
+    sizes = tuple(declared(shape[axis]) or 1 for axis in inner)
+    return replace(longest, sizes=sizes, axes=axes), [x.spec for x in views]
 
 
 def _view(x: Tensor) -> tuple[object, ...]:

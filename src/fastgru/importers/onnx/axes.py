@@ -26,7 +26,7 @@ _ELEMENTWISE = frozenset((
 _WINDOWS = frozenset(("Conv", "MaxPool", "AveragePool"))
 
 
-def find_roles(net: Network, said: Mapping[str, Any]) -> Roles:
+def find_roles(net: Network, said: Mapping[str, Any], turned: bool = False) -> Roles:
     """The roles of every input's axes.
 
     GRUs know time and batch of what they read; that is followed back through the operators that keep axes apart. An
@@ -40,6 +40,8 @@ def find_roles(net: Network, said: Mapping[str, Any]) -> Roles:
     said : dict of str to words
         What the caller says: for an input, a word for each axis, such as ``("time", "batch", "features")`` or one
         string of them.
+    turned : bool
+        Batch and time the other way round, where nobody says which is which.
 
     Raises
     ------
@@ -62,6 +64,8 @@ def find_roles(net: Network, said: Mapping[str, Any]) -> Roles:
         else:
             known = {axis % rank: word for axis, word in found.get(name, {}).items() if -rank <= axis < rank}
             roles[name] = _words(known, rank, is_whole[name], free[name])
+            if turned and not known:
+                roles[name] = tuple({"batch": "time", "time": "batch"}.get(word, word) for word in roles[name])
     return roles
 
 

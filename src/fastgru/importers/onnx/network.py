@@ -77,7 +77,9 @@ class Network:
         Numbers of steps that are free, each with a value that has so many.
     """
 
-    def __init__(self, container: Container, axes: Mapping[str, Any] | None = None, **options: Any) -> None:
+    def __init__(
+        self, container: Container, axes: Mapping[str, Any] | None = None, *, turned: bool = False, **options: Any
+    ) -> None:
         self.container = container
         self.opset = container.opset
         self.build = GraphBuilder()
@@ -86,7 +88,7 @@ class Network:
         self.notes: list[str] = []
         self.main = Scope(rerolled(container.model.graph))
         self._active: set[tuple[int, str]] = set()
-        self.roles: Roles = find_roles(self, axes or {})
+        self.roles: Roles = find_roles(self, axes or {}, turned)
         self.batch: Dim = Size.of(Symbol("batch", self._declared_batch()))
         self.sequences: list[tuple[Dim, TensorSpec]] = []
 

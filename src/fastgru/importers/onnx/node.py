@@ -154,6 +154,13 @@ class Node:
             raise Refusal(f"its {what} (input {index}) is not a constant")
         return value.array
 
+    def numbers_of(self, index: int, what: str) -> np.ndarray:
+        """An input that the file must know, of numbers that hang on no free size."""
+        array = self.constant(index, what)
+        if array.dtype == object:
+            raise Refusal(f"its {what} (input {index}) hangs on a size that is free")
+        return array
+
     def whole_numbers(self, index: int, what: str) -> list[Any]:
         """An input of sizes, axes or places: a flat list of int or Size."""
         numbers = self.constant(index, what).reshape(-1)

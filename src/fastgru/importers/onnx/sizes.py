@@ -75,28 +75,38 @@ class Size:
         return _size(terms)
 
     def __floordiv__(self, other: Size | int) -> Size | int:
-        """The exact quotient by a single monomial.
+        """The exact quotient: long division of polynomials.
 
         Raises
         ------
         ValueError
-            It does not divide, or is a sum.
+            It does not divide.
         """
-        divisor = list(_terms(other).items())
-        if len(divisor) != 1:
-            raise ValueError(f"cannot divide {self} by {other}")
-        (factors, number) = divisor[0]
-        terms = {}
-        for monomial, coefficient in self.terms:
-            left = list(monomial)
-            for symbol in factors:
+        divisor = _terms(other)
+        if not divisor:
+            raise ValueError(f"divides {self} by 0")
+        names = sorted({symbol.name for monomial in (*dict(self.terms), *divisor) for symbol in monomial})
+
+        def order(monomial: Monomial) -> tuple[int, ...]:
+            powers = [sum(symbol.name == name for symbol in monomial) for name in names]
+            return (len(monomial), *powers)
+
+        lead = max(divisor, key=order)
+        quotient: Size | int = 0
+        rest: Size | int = self
+        while rest != 0:
+            found = _terms(rest)
+            first = max(found, key=order)
+            left = list(first)
+            for symbol in lead:
                 if symbol not in left:
                     raise ValueError(f"{other} does not divide {self}")
                 left.remove(symbol)
-            if coefficient % number:
+            if found[first] % divisor[lead]:
                 raise ValueError(f"{other} does not divide {self}")
-            terms[tuple(left)] = coefficient // number
-        return _size(terms)
+            term = _size({tuple(left): found[first] // divisor[lead]})
+            quotient, rest = quotient + term, rest - term * other
+        return quotient
 
     def __rfloordiv__(self, other: int) -> Size | int:
         raise ValueError(f"cannot divide {other} by {self}")

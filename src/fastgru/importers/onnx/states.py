@@ -30,7 +30,7 @@ def with_states(graph: Graph) -> Graph:
     return dataclasses.replace(graph, states=pairs, notes=(*graph.notes, *notes)) if pairs else graph
 
 
-# ---- by what GRUs start from and end with ------------------------------------------------------------------------------
+# ---- by what GRUs start from and end with ----------------------------------------------------------------------------
 
 
 def _by_wiring(graph: Graph, inputs: _Ports, outputs: _Ports) -> tuple[tuple[str, str], ...]:
@@ -135,7 +135,7 @@ def _seen(held: np.ndarray, spec: TensorSpec, port: Port | None) -> np.ndarray:
     return held.reshape(port.sizes).transpose(order).ravel()
 
 
-# ---- by names ----------------------------------------------------------------------------------------------------------
+# ---- by names --------------------------------------------------------------------------------------------------------
 
 
 def _by_names(inputs: _Ports, outputs: _Ports) -> tuple[tuple[str, str], ...]:
@@ -162,7 +162,7 @@ def _stem(name: str) -> tuple[str, ...]:
     return tuple(word for word in words if word not in _ENDS)
 
 
-# ---- helpers -----------------------------------------------------------------------------------------------------------
+# ---- helpers ---------------------------------------------------------------------------------------------------------
 
 _Ports = list[tuple[str, TensorSpec, Port | None]]
 

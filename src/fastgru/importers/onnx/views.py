@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -73,6 +74,7 @@ def reshaped(net: Network, x: Tensor, target: Sequence[Dim]) -> Tensor | None:
     if len(target) > MOST_AXES:
         raise Refusal(f"makes a value of {len(target)} axes")
     x = without_units(x)
+    x = _with_neighbours_merged(x)
     left = [_Atom(part, size_of(net, x, part)) for parts in x.axes for part in parts]
     axes: list[list[_Atom]] = []
     for wanted in target:
@@ -83,6 +85,22 @@ def reshaped(net: Network, x: Tensor, target: Sequence[Dim]) -> Tensor | None:
     if any(atom.part or declared(atom.size) != 1 for atom in left):
         return None
     return _of_atoms(x, axes)
+
+
+def _with_neighbours_merged(x: Tensor) -> Tensor:
+    """One axis, of the same numbers in the same order, whose parts follow each other in memory as they do in ONNX."""
+    order = [part for parts in x.axes for part in parts]
+    joins = {b for a, b in itertools.pairwise(order) if b == a + 1 and a >= x.lead}  # parts that go with the one before
+    places: dict[int, int] = {part: part for part in range(x.lead)}
+    sizes: list[int] = []
+    for part in inner_parts(x):
+        if part in joins:
+            sizes[-1] *= x.sizes[part - x.lead]
+        else:
+            places[part] = x.lead + len(sizes)
+            sizes.append(x.sizes[part - x.lead])
+    axes = tuple(tuple(places[part] for part in parts if part in places) for parts in x.axes)
+    return replace(x, sizes=tuple(sizes), axes=axes)
 
 
 class _Atom:

@@ -14,7 +14,7 @@ from ....graph import Activate, Activation, Combine, Layer, PReLU, Reshape, Scal
 from ..arrange import aligned, enlarged, filled_sequence, shape_of, spread, together, unflipped
 from ..fold import spread_shape
 from ..node import Node, Refusal
-from ..values import UNKNOWN, Constant, Tensor, Value
+from ..values import Constant, Tensor, Value
 from .table import reads
 
 FLOAT32 = np.finfo(np.float32)
@@ -82,6 +82,11 @@ for _operator, _reader in {
     "Reciprocal": _activation("reciprocal"),
     "Abs": _activation("abs"),
     "Neg": _activation("negative"),
+    "Erf": _activation("erf"),
+    "Sign": _activation("sign"),
+    "Floor": _activation("floor"),
+    "Ceil": _activation("ceil"),
+    "Round": _activation("round"),
 }.items():
     reads(_operator)(_reader)
 
@@ -123,62 +128,6 @@ def shrink(node: Node) -> Value:
     return activated(node, value_of(node, 0), "hard_shrink" if bias == 0 else "soft_shrink", threshold=bound)
 
 
-@reads("Erf", note="as a part of gelu, x · ½ · (1 + erf(x / √2))")
-def erf(node: Node) -> Value:
-    """Looks ahead to what is made of it, and gives that its value."""
-    found = _gelu_of(node)
-    if found is None:
-        raise Refusal("is supported as a part of gelu only")
-    x, result = found
-    node.scope.values[result] = activated(node, as_numbers(x), "gelu")
-    return UNKNOWN
-
-
-def _gelu_of(node: Node) -> tuple[Tensor, str] | None:
-    """x, and the name of what gelu makes of it."""
-    nodes, scope = node.scope.proto.node, node.scope
-    readers: dict[str, list[Any]] = {}
-    for other in nodes:
-        for name in other.input:
-            readers.setdefault(name, []).append(other)
-
-    def is_number(name: str, number: float) -> bool:
-        maker = scope.makers.get(name)
-        is_held = name in scope.initializers or (maker is not None and maker.op_type == "Constant")
-        value = node.network.value(scope, name) if is_held else scope.values.get(name)
-        plain = isinstance(value, Constant) and value.array.size == 1 and value.array.dtype != object
-        return plain and math.isclose(float(value.array.reshape(-1)[0]), number, rel_tol=1e-5)  # type: ignore[union-attr]
-
-    def only_reader(name: str, op: str) -> tuple[str, str] | None:
-        """The other input of the one node that reads a value, and what it makes."""
-        found = readers.get(name, [])
-        if len(found) != 1 or found[0].op_type != op or len(found[0].input) != 2:
-            return None
-        other = found[0].input[1 if found[0].input[0] == name else 0]
-        return other, found[0].output[0]
-
-    maker = scope.makers.get(node.proto.input[0])
-    if maker is None or maker.op_type not in ("Div", "Mul") or len(maker.input) != 2:
-        return None
-    source, number = maker.input
-    if not is_number(number, math.sqrt(2 if maker.op_type == "Div" else 0.5)):
-        return None
-    x = scope.values.get(source)
-    more = only_reader(node.outputs[0], "Add")
-    product = only_reader(more[1], "Mul") if more is not None and is_number(more[0], 1) else None
-    if product is None or not isinstance(x, Tensor):
-        return None
-    other, result = product
-    half = scope.makers.get(other)
-    if half is not None and half.op_type == "Mul" and half.input[0] == source and is_number(half.input[1], 0.5):
-        return x, result
-    last = only_reader(result, "Mul")
-    wanted = (other == source and is_number(last[0], 0.5)) if last is not None else False
-    if last is not None and (wanted or (is_number(other, 0.5) and last[0] == source)):
-        return x, last[1]
-    return None
-
-
 @reads("Clip", note="attributes or constant inputs")
 def clip(node: Node) -> Value:
     x = value_of(node, 0)
@@ -193,30 +142,23 @@ def clip(node: Node) -> Value:
 def _bound(node: Node, index: int, what: str, absent: float) -> float:
     if node.input(index) is None:
         return absent
-    given = node.constant(index, what)
+    given = node.numbers_of(index, what)
     if given.size != 1:
         raise Refusal(f"its {what} has shape {given.shape}, not one number")
     return float(given.reshape(()))
 
 
 def clipped(node: Node, x: Tensor, low: float, high: float) -> Tensor:
-    """min(max(x, low), high), to the last bit."""
+    """min(max(x, low), high)."""
     if math.isnan(low) or math.isnan(high):
         raise Refusal("is bounded by NaN")
     low = -math.inf if low <= FLOAT32.min else low
     high = math.inf if high >= FLOAT32.max else high
-    if low > high:
-        low = -math.inf  # the upper bound wins: everything becomes it
-        x = activated(node, x, "threshold", threshold=high, value=high)
-    if (low, high) == (-1, 1):
-        return activated(node, x, "hard_tanh")
-    if low == 0:
-        return activated(node, x, "relu", max_value=high)
-    if low > -math.inf:
-        x = activated(node, x, "threshold", threshold=low, value=low)
-    if high < math.inf:  # with slope 1 what is not above the threshold stays as well
-        x = activated(node, x, "relu", max_value=high, negative_slope=1.0)
-    return x
+    if (low, high) == (-math.inf, math.inf):
+        return x
+    if (low, high) == (0, math.inf):
+        return activated(node, x, "relu")
+    return activated(node, x, "clip", low=low, high=high)
 
 
 @reads("PRelu", note="with a constant slope")
@@ -234,7 +176,7 @@ def prelu(node: Node) -> Value:
 @reads("Identity", "Dropout", note="as at inference")
 def identity(node: Node) -> list[Value]:
     if node.op == "Dropout":
-        if node.input(2) is not None and np.any(node.constant(2, "training_mode")):
+        if node.input(2) is not None and np.any(node.numbers_of(2, "training_mode")):
             raise Refusal("drops numbers at random (training_mode)")
         node.ignore("ratio", "seed", "is_test", "consumed_inputs")
     return [node.needed(0)]
@@ -348,7 +290,7 @@ for _operator, _operation in {
 
 @reads("Pow", note="to the power of 2, 3, 4, 1, 0.5, −0.5 or −1")
 def power(node: Node) -> Value:
-    x, given = value_of(node, 0), node.constant(1, "exponent")
+    x, given = value_of(node, 0), node.numbers_of(1, "exponent")
     node.ignore("broadcast", "axis")
     exponent = float(given.reshape(-1)[0]) if given.size == 1 else math.nan
     names = {2.0: "square", 0.5: "sqrt", -0.5: "rsqrt", -1.0: "reciprocal"}

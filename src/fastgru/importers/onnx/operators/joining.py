@@ -219,7 +219,7 @@ def pad(node: Node) -> Value:
         pads, value = list(node.wholes("pads" if node.opset > 1 else "paddings", ())), node.number("value", 0.0)
     else:
         pads = node.whole_numbers(1, "pads")
-        given = node.constant(2, "value") if node.input(2) is not None else np.zeros(1, np.float32)
+        given = node.numbers_of(2, "value") if node.input(2) is not None else np.zeros(1, np.float32)
         value = float(given.reshape(-1)[0]) if given.size else 0.0
     axes = node.whole_numbers(3, "axes") if node.input(3) is not None else list(range(x.rank))
     if len(pads) != 2 * len(axes):

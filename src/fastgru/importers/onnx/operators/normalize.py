@@ -28,7 +28,7 @@ def batch_normalization(node: Node) -> Value:
     epsilon = node.number("epsilon", 1e-5)
     names = ("scale", "B", "mean", "var")
     gamma, beta, mean, variance = (
-        node.constant(index, name).astype(np.float64) for index, name in enumerate(names, start=1)
+        node.numbers_of(index, name).astype(np.float64) for index, name in enumerate(names, start=1)
     )
     if x.rank < 2:
         raise Refusal(f"reads a value of {x.rank} axes")
@@ -57,7 +57,7 @@ def layer_normalization(node: Node) -> Value:
     tensors = {}
     for index, (key, what) in enumerate((("scale", "scale"), ("offset", "bias")), start=1):
         if node.input(index) is not None:
-            array = node.constant(index, what)
+            array = node.numbers_of(index, what)
             if array.ndim > len(shape) or None in shape:
                 raise Refusal(f"its {what} {array.shape} does not go with {shape}")
             tensors[key] = np.broadcast_to(array, [size or 1 for size in shape]).reshape(-1).astype(np.float32)

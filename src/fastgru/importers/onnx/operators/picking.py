@@ -125,8 +125,8 @@ def gather(node: Node) -> Value:
     axis = node.whole("axis", 0)
     table, ids = node.needed(0), node.needed(1)
     if isinstance(table, Constant) and isinstance(ids, Tensor):
-        return _embedding(node, node.constant(0, "table"), ids, axis)
-    places = node.constant(1, "indices")
+        return _embedding(node, node.numbers_of(0, "table"), ids, axis)
+    places = node.numbers_of(1, "indices")
     if isinstance(table, Constant):
         axis = axis_in(axis, len(table.shape))
         return uniform(table, (*table.shape[:axis], *places.shape, *table.shape[axis + 1 :]))

@@ -34,7 +34,7 @@ def dense(node: Node, x: Tensor, kernel: np.ndarray, bias: np.ndarray | None, ax
 def matmul(node: Node) -> Value:
     a, b = node.needed(0), node.needed(1)
     if isinstance(a, Tensor) and isinstance(b, Constant):
-        a, kernel = as_numbers(a), node.constant(1, "matrix")
+        a, kernel = as_numbers(a), node.numbers_of(1, "matrix")
         if kernel.ndim == 1 and a.rank:
             y = dense(node, a, kernel[:, None], None)
             return replace(y, sizes=y.sizes[:-1], axes=y.axes[:-1])
@@ -42,7 +42,7 @@ def matmul(node: Node) -> Value:
             raise Refusal(f"multiplies by several matrices {kernel.shape}")
         return dense(node, a, kernel.reshape(kernel.shape[-2:]), None)
     if isinstance(a, Constant) and isinstance(b, Tensor):
-        kernel = node.constant(0, "matrix")
+        kernel = node.numbers_of(0, "matrix")
         if any(size != 1 for size in kernel.shape[:-2]) or not 2 <= kernel.ndim <= max(b.rank, 2) or b.rank < 2:
             raise Refusal(f"multiplies matrices {kernel.shape} by a value")
         return dense(node, as_numbers(b), kernel.reshape(kernel.shape[-2:]).T, None, axis=-2)
@@ -100,12 +100,12 @@ def gemm(node: Node) -> Value:
     x = as_numbers(node.runtime(0))
     if x.rank != 2:
         raise Refusal(f"multiplies a value of {x.rank} axes")
-    kernel = node.constant(1, "matrix")
+    kernel = node.numbers_of(1, "matrix")
     if kernel.ndim != 2:
         raise Refusal(f"multiplies by {kernel.shape}")
     kernel = kernel.T if trans_b else kernel
     x = x.permuted((1, 0)) if trans_a else x
-    bias = node.constant(2, "bias") if node.input(2) is not None else None
+    bias = node.numbers_of(2, "bias") if node.input(2) is not None else None
     if bias is not None:
         if bias.size not in (1, kernel.shape[1]) or (bias.ndim and bias.shape[-1] != bias.size):
             raise Refusal(f"adds a bias {bias.shape} to {kernel.shape[1]} units")

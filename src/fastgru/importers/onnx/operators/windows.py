@@ -108,8 +108,8 @@ def _result(x: Tensor, spec: TensorSpec, order: Sequence[int], steps: Dim) -> Te
 @reads("Conv", note="1-D and 2-D, with constant weights")
 def conv(node: Node) -> Value:
     x, order = _laid_out(node)
-    kernel = node.constant(1, "weights")
-    bias = node.constant(2, "bias") if node.input(2) is not None else None
+    kernel = node.numbers_of(1, "weights")
+    bias = node.numbers_of(2, "bias") if node.input(2) is not None else None
     if kernel.ndim != x.rank:
         raise Refusal(f"weights {kernel.shape} do not go with a value of {x.rank} axes")
     size = node.wholes("kernel_shape", kernel.shape[2:])

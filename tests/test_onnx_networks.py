@@ -1,0 +1,21 @@
+"""Random networks around GRUs against onnxruntime; tools/check_onnx_networks.py runs as many as one likes."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("onnx", reason="reading ONNX files takes the package onnx")
+pytest.importorskip("onnxruntime", reason="what networks give is judged by onnxruntime")
+
+from onnx_build import difference  # noqa: E402
+from onnx_random import network  # noqa: E402
+
+SIZES = [{"B": 1, "T": 4}, {"B": 3, "T": 9}]
+
+
+@pytest.mark.parametrize("first", range(0, 100, 10))
+def test_random_networks(first: int) -> None:
+    """None is refused, and all agree."""
+    for seed in range(first, first + 10):
+        error = difference(network(seed), SIZES)
+        assert error < 1e-5, f"network {seed} is off by {error:.1e}"
