@@ -20,7 +20,8 @@ from .errors import (
     UnsupportedModel,
 )
 from .graph import Graph, TensorSpec
-from .model import Model, demo_path, from_keras, from_onnx, from_torch, gru_network, load, onnx_gru_nodes
+from .loading import demo_path, from_keras, from_onnx, from_torch, gru_network, load, onnx_gru_nodes
+from .model import Model
 from .stream import Stream
 
 __all__ = [
