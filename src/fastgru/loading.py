@@ -29,9 +29,9 @@ def load(
     Parameters
     ----------
     path : path
-        Keras' ``.h5``, ``.hdf5``, ``.keras``, ``.weights.h5``; ``.onnx``; PyTorch's ``.pt``, ``.pth``, ``.safetensors``;
-        ``.npz``; TensorFlow 1's checkpoints (prefix, ``.index`` or folder) and frozen graphs ``.pb``; fastgru's own
-        ``.safetensors``.
+        Keras' ``.h5``, ``.hdf5``, ``.keras``, ``.weights.h5``; ``.onnx``; PyTorch's ``.pt``, ``.pth`` and
+        ``.safetensors``; ``.npz``; TensorFlow 1's checkpoints (prefix, ``.index`` or folder) and frozen graphs ``.pb``;
+        fastgru's own ``.safetensors``.
     config : path or dict, optional
         The architecture of a file that holds weights only: Keras' ``to_json``, or the description of a file of arrays
         (PyTorch's ``.pt``, ``.pth``, ``.safetensors``; ``.npz``), which docs/formats.md explains.
