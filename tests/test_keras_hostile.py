@@ -38,7 +38,6 @@ STRANGERS = {
     b"<!DOCTYPE html>": "looks like a web page",
     b"version https://git-lfs.github.com/spec/v1": "Git LFS pointer",
     b"\x80\x04\x95": "pickle",
-    b"\x08\x07\x12\x00\xff\xff": "is no ONNX file",
     b"\x09\x07\x12\x00\xff\xff": "begins with 09 07",
 }
 
