@@ -15,6 +15,7 @@ from .axes import Roles, find_roles
 from .container import DTYPES, NEWEST_OPSET, STANDARD, Container
 from .fold import ELEMENTWISE, SHAPING, folded
 from .last import last_steps_as_states
+from .lengths import with_lengths
 from .node import Node, Refusal, label
 from .operators import OPERATORS
 from .reroll import rerolled
@@ -127,7 +128,7 @@ class Network:
             input_ports=tuple(ports),
             output_ports=tuple(_port(name, tensor) for name, tensor in found),
         )
-        return with_states(last_steps_as_states(graph))
+        return with_states(with_lengths(last_steps_as_states(graph)))
 
     def evaluate(self, scope: Scope, names: Sequence[str]) -> None:
         """Evaluate the nodes of a scope that these values need, in the file's order; `scope.values` has them then."""
