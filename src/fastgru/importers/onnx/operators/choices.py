@@ -60,6 +60,7 @@ def _first(*names: str) -> Callable[[Callable[[Node], Any]], Callable[[Node], An
         for name in names:
             known = OPERATORS.get(("", name))
             reads(name, note=known.note if known else "of masks")(_either(read, known.read if known else None))
+            Pending.readers.add(name)
         return read
 
     return declare
