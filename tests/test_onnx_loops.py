@@ -491,6 +491,23 @@ def test_a_scan_that_is_no_gru_is_refused():
     assert "is no GRU" in said
 
 
+def test_each_step_may_read_a_row_of_outside_but_no_sequence():
+    proto = scan(states=False)
+    _, graph = body_of(proto)
+    last = node_in(graph, "Tanh")
+    last.input[0] = "shifted"
+    graph.node.insert(1, helper.make_node("Add", ["s", "shift"], ["shifted"]))
+    proto.graph.input.append(helper.make_tensor_value_info("shift", TensorProto.FLOAT, [1, 2]))
+    x = np.random.default_rng(1).normal(size=(6, 1, 3)).astype(np.float32)
+    agree(proto, x, row(2, batch=1))
+    graph.node[1].input[1] = "other"
+    del proto.graph.input[1]
+    proto.graph.node.insert(0, helper.make_node("MatMul", ["x", "D"], ["other"]))
+    for entry in proto.graph.output:
+        entry.type.tensor_type.ClearField("shape")
+    assert "reads all steps of" in refusal(proto)
+
+
 def test_foreign_operators_of_each_step_are_named():
     proto = scan(states=False)
     _, graph = body_of(proto)
