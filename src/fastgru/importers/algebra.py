@@ -393,7 +393,7 @@ def _product(left: Monomial, right: Monomial) -> Monomial:
     masks = {atom for atom in atoms if atom.kind == "mask"}
     others = [atom for atom in atoms if atom.kind != "mask"]
     if not atoms:
-        return (SCALAR,) if left == right == (SCALAR,) else (ROW,)
+        return left if right == (SCALAR,) else right if left == (SCALAR,) else (ROW,)
     return tuple(sorted((*masks, *others), key=lambda atom: (atom.kind, atom.key)))
 
 
