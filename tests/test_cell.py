@@ -190,6 +190,15 @@ def test_other_activations(f, g):
     assert (cell.recurrent_activation, cell.activation) == (f, g)
 
 
+def test_silu_out_of_arithmetic():
+    """x · sigmoid(x) is how exporters write it."""
+    cell = agree(
+        lambda x, h: side_by_side(weights(), x, h, lambda z, h, v: z * h + (1 - z) * (v * (v * 1.0).activate(SIGMOID)),
+                                  g=Activation.of("linear"))
+    )  # fmt: skip
+    assert cell.activation == Activation.of("silu")
+
+
 def test_a_linear_candidate():
     agree(lambda x, h: side_by_side(weights(), x, h, BLENDS["z·h + (1−z)·n"], f=SIGMOID, g=Activation.of("linear")))
 

@@ -25,7 +25,7 @@ from functools import cached_property
 import numpy as np
 
 from ..errors import BadModelFile, UnsupportedModel
-from ..layers.base import LINEAR, Activation, Array
+from ..layers.base import LINEAR, SIGMOID, Activation, Array
 
 #: an input of more features is no input of a cell
 MOST_FEATURES = 2**20
@@ -204,6 +204,10 @@ class Expression:
 
     def __mul__(self, other: Expression | Array | float) -> Expression:
         a, b = _side_by_side(self, other)
+        for x, gate in ((a, b), (b, a)):
+            function = gate.function
+            if function and function.activation == SIGMOID and function.argument == x and x.has_matrices:
+                return x.activate(Activation.of("silu"))
         if len(a.terms) * len(b.terms) > MOST_TERMS or a._degree + b._degree > MOST_ATOMS:
             a, b = a.linear, b.linear
         a, b = _multipliable(a, b), _multipliable(b, a)
@@ -243,6 +247,10 @@ class Expression:
             rest = tuple(atom for atom in atoms if atom.kind != "mask" or atom.key not in masks) or (ROW,)
             terms[rest] = _sum(terms[rest], value, _size(rest)) if rest in terms else value
         return _expression(self.size, terms)
+
+    @property
+    def has_matrices(self) -> bool:
+        return any(map(_is_matrix, self.terms.values()))
 
     @property
     def _degree(self) -> int:
@@ -363,7 +371,7 @@ def _multipliable(a: Expression, b: Expression) -> Expression:
     is_sign = b.is_constant and all(
         isinstance(value, Selection) and (abs(value.factor) == 1).all() for value in b.terms.values()
     )
-    return a.linear if any(map(_is_matrix, a.terms.values())) and not (is_sign and len(b.terms) == 1) else a
+    return a.linear if a.has_matrices and not (is_sign and len(b.terms) == 1) else a
 
 
 def _multiplied_out(a: Expression, b: Expression) -> Expression | None:
@@ -385,7 +393,7 @@ def _product(left: Monomial, right: Monomial) -> Monomial:
     masks = {atom for atom in atoms if atom.kind == "mask"}
     others = [atom for atom in atoms if atom.kind != "mask"]
     if not atoms:
-        return (SCALAR,) if left == right == (SCALAR,) else (ROW,)
+        return left if right == (SCALAR,) else right if left == (SCALAR,) else (ROW,)
     return tuple(sorted((*masks, *others), key=lambda atom: (atom.kind, atom.key)))
 
 

@@ -276,14 +276,11 @@ def aligned(net: Network, name: str, tensors: Sequence[Tensor]) -> tuple[list[Te
     tensors = [without_units(unsqueezed(x, range(rank - x.rank))) for x in tensors]
     batch = next((x.batch_axis for x in tensors if x.batch_axis is not None), None)
     if batch is not None:  # where a value has another axis there, one row stands in none
-        tensors = [
-            without_batch(net, x, x.batch_axis) if x.batch_axis not in (batch, None) else x for x in tensors
-        ]
+        tensors = [without_batch(net, x, x.batch_axis) if x.batch_axis not in (batch, None) else x for x in tensors]
     found = [x for x in tensors if x.spec.is_sequence]
     free = next((x for x in found if not isinstance(x.steps, int)), found[0] if found else None)
-    if free is not None:
-        time = free.time_axis
-        assert time is not None
+    time = free.time_axis if free is not None else None
+    if free is not None and time is not None:  # inside a Scan no value shows its time
         tensors = [_with_time(net, name, x, time, free.axes[time]) for x in tensors]
     leads = [_lead_of(tensors, axis) for axis in range(rank)]
     stand = [part for lead in leads for part in lead]

@@ -141,14 +141,15 @@ def _facts(node: Any, nodes: Sequence[Any]) -> list[tuple[str, _Known]]:
 
 
 def _loop_facts(node: Any) -> list[tuple[str, _Known]]:
-    """A body that gathers step by step from a value says that its first axis is time, its second batch."""
+    """A body that gathers step by step from a value says which axis is time; the first other one is batch."""
     graphs = [attribute.g for attribute in node.attribute if attribute.name == "body"]
     facts: list[tuple[str, _Known]] = []
     for graph in graphs:
         inside = {name for inner in graph.node for name in inner.output} | {entry.name for entry in graph.input}
         for inner in graph.node:
             if inner.op_type == "Gather" and len(inner.input) > 1 and inner.input[0] not in inside:
-                facts.append((inner.input[0], {0: "time", 1: "batch"}))
+                time = next((attribute.i for attribute in inner.attribute if attribute.name == "axis"), 0)
+                facts.append((inner.input[0], {time: "time", 0 if time else 1: "batch"}))
     return facts
 
 

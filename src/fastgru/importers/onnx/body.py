@@ -96,6 +96,8 @@ class Body:
     def _input(self, values: Mapping[str, Symbol], name: str) -> Symbol:
         if name in values:
             return values[name]
+        if name in self.scope.makers:
+            raise BadModelFile(f"{name!r} is read before it is defined")
         value = self.net.value(self.scope, name)
         if isinstance(value, (Constant, Tensor)):
             return value
@@ -365,8 +367,10 @@ def _gather(body: Body, node: Node) -> Result:
     x: Any = node.needed(0)
     place: Any = node.needed(1)
     axis = node.whole("axis", 0)
-    if isinstance(x, Tensor) and place == Count() and axis_in(axis, x.rank) == 0:
-        return body.step_of(node.proto.input[0], x)
+    if isinstance(x, Tensor) and place == Count():
+        time = axis_in(axis, x.rank)
+        first = (time, *(other for other in range(x.rank) if other != time))
+        return body.step_of(node.proto.input[0], x.permuted(first))
     if isinstance(x, Vector) and isinstance(place, Constant) and axis_in(axis, 2) == 1 and place.array.ndim == 1:
         return Vector(_vector(node, 0).columns(place.array % x.expression.size))
     raise Refusal("takes something else than the step of a sequence whose turn it is")

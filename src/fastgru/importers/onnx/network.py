@@ -229,6 +229,8 @@ class Network:
         if results is None:
             if operator is None:
                 raise Refusal("is supported of constants and sizes only")
+            if any(isinstance(value, Pending) for value in node.inputs) and node.op not in Pending.readers:
+                raise Refusal("reads a comparison")
             results = operator.read(node)
         if not isinstance(results, (list, tuple)):
             results = (results,)

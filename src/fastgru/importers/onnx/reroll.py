@@ -17,7 +17,7 @@ DOMAIN = "fastgru.steps"
 #: names in its body
 STATE, STEP = "\0\0state", "\0\0step"
 #: how far a step is followed back
-DEPTH = 200
+DEPTH = 100
 
 
 class _Differ(Exception):

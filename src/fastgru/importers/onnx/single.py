@@ -120,7 +120,7 @@ class _Reading:
         return self._known.get(name, False)
 
     def expand(self, name: str) -> None:
-        """Note the operators that make a value: all that hang on the state; of others a product and what joins inputs."""
+        """Note what makes a value: all operators that hang on the state; of others a product and what joins inputs."""
         seen: set[str] = set()
         rest = [(name, False)]
         while rest and len(self.nodes) <= MOST_NODES:
@@ -129,11 +129,8 @@ class _Reading:
             if one in seen or isinstance(value, Constant):
                 continue
             seen.add(one)
-            if (
-                one != self.state
-                and maker is not None
-                and (hangs or maker.op_type in (_JOINS if is_input else _LINEAR))
-            ):
+            opens = hangs or (maker is not None and maker.op_type in (_JOINS if is_input else _LINEAR))
+            if maker is not None and opens and one != self.state:
                 self.nodes.append(maker)
                 seen.update(maker.output)
                 inside = is_input and (not hangs or maker.op_type in _JOINS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -152,9 +153,7 @@ class Tensor:
 
     def contrary_view(self) -> Tensor:
         """A mask that is true where this one is false."""
-        return replace(
-            self, negated=not self.negated, numbers=self.contrary_numbers, contrary_numbers=self.numbers
-        )
+        return replace(self, negated=not self.negated, numbers=self.contrary_numbers, contrary_numbers=self.numbers)
 
     def permuted(self, order: tuple[int, ...]) -> Tensor:
         return replace(self, axes=tuple(self.axes[axis] for axis in order))
@@ -165,7 +164,15 @@ class Unknown:
 
 
 class Pending:
-    """What only the readers of some operators know what to do with, on the way to a value (`operators/choices.py`)."""
+    """What only the readers of some operators know what to do with, on the way to a value (`operators/choices.py`).
+
+    Attributes
+    ----------
+    readers : set of str
+        Those operators.
+    """
+
+    readers: ClassVar[set[str]] = set()
 
 
 UNKNOWN = Unknown()

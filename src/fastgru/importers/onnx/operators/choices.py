@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ....graph import Embedding, Masking
 from ..node import Node, Refusal, axis_in
 from ..sizes import same
@@ -60,6 +62,7 @@ def _first(*names: str) -> Callable[[Callable[[Node], Any]], Callable[[Node], An
         for name in names:
             known = OPERATORS.get(("", name))
             reads(name, note=known.note if known else "of masks")(_either(read, known.read if known else None))
+            Pending.readers.add(name)
         return read
 
     return declare
@@ -205,7 +208,10 @@ def _ids_mask(node: Node, ids: Tensor, number: float) -> Tensor:
         raise Refusal(f"compares ids with {number:g}; only 0 is a mask, of ids that an embedding reads")
     if not layer.mask_zero:
         net.build.change(layer, mask_zero=True)
-    return replace(ids, spec=net.build.spec(f"{layer.name}:mask"), negated=True)
+    is_zero = np.eye(len(layer.table), 1, dtype=np.float32)
+    zero, other = (net.build.add(Embedding, node.name, ids.spec, table=table) for table in (is_zero, 1 - is_zero))
+    spec = net.build.spec(f"{layer.name}:mask")
+    return replace(ids, spec=spec, negated=True, numbers=zero, contrary_numbers=other)
 
 
 def _embedding(net: Network, ids: Tensor) -> Embedding | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -126,15 +126,28 @@ def _each_step(node: Node, graph: Any, name: str, walked: Sequence[Tensor]) -> V
     scope = _scope(node, graph)
     for entry, x in zip(graph.input, walked, strict=True):
         scope.values[entry.name] = replace(x, axes=x.axes[1:])
+    for outside in _from_outside(node, graph):
+        if isinstance(outside, Tensor) and outside.spec.is_sequence:
+            raise Refusal(f"its body reads all steps of {outside.name!r} in each")
     node.network.refuse_foreign(scope, [name])
     y = node.network.value(scope, name)
     if isinstance(y, Unknown):
         return y
     if not isinstance(y, Tensor) or not y.spec.is_sequence or any(1 in parts for parts in y.axes):
         raise Refusal("its body does not compute each step by itself")
-    if not same(y.steps, walked[0].steps) or y.flipped != walked[0].flipped:
+    hidden = set(range(y.lead, y.lead + len(y.sizes))) - {part for parts in y.axes for part in parts}
+    is_whole = all(y.sizes[part - y.lead] == 1 for part in hidden)
+    if not is_whole or not same(y.steps, walked[0].steps) or y.flipped != walked[0].flipped:
         raise Refusal("its body does not keep the steps apart")
     return replace(y, axes=((1,), *y.axes))
+
+
+def _from_outside(node: Node, graph: Any) -> Iterator[Value]:
+    """What a body reads of the graph around it."""
+    inside = {name for proto in graph.node for name in proto.output} | {entry.name for entry in graph.input}
+    inside |= {tensor.name for tensor in graph.initializer}
+    for name in {name for proto in graph.node for name in proto.input if name} - inside:
+        yield node.network.value(node.scope, name)
 
 
 def _first(x: Tensor, axis: int) -> Tensor:
