@@ -191,6 +191,25 @@ def test_two_directions_of_keras_and_onnx() -> None:
         fastgru.gru_network(onnx, linear_before_reset=True, batch_first=True, bidirectional=False)
 
 
+def test_options_of_a_gru_go_for_the_one_that_walks_back() -> None:
+    rng = np.random.default_rng(5)
+    ahead, back = cell(rng), cell(rng)
+    x = uniform(rng, 2, 5, INPUT)
+    apart = prefixed("f.", onnx_names(ahead)) | prefixed("b.", onnx_names(back))
+    entry = {"gru": "f", "backward": "b", "linear_before_reset": True, "batch_first": True}
+    options = {"linear_before_reset": True, "batch_first": True}
+    assert np.array_equal(
+        fastgru.gru_network(apart, [entry])(x), fastgru.gru_network(onnx_names(ahead, back), **options)(x)
+    )
+
+
+def test_onnx_weights_without_recurrent_ones() -> None:
+    arrays = onnx_names(cell(np.random.default_rng(6)))
+    del arrays["R"]
+    with pytest.raises(BadInput, match="W and R go together, there is W, B"):
+        fastgru.gru_network(arrays, [{"gru": "", "linear_before_reset": True, "batch_first": True}])
+
+
 def test_a_reverse_gru_walks_back_and_answers_in_order() -> None:
     rng = np.random.default_rng(4)
     weights, x = cell(rng), uniform(rng, 2, 5, INPUT)
@@ -317,6 +336,10 @@ def test_arrays_that_do_not_fit(change: dict[str, Any], message: str) -> None:
         ([{"gru": "", "activation": {"name": "elu", "beta": 1}}], "takes the numbers alpha"),
         ([{"gru": "", "direction": "bidirectional"}], "direction should be one of 'forward', 'reverse'"),
         ([{"gru": "", "initial_state": "h"}], "names 'h', which is no array"),
+        ([{"gru": ""}, {"layer_norm": "b", "eps": float("nan")}], "eps should be a number from 0 on, is nan"),
+        ([{"gru": ""}, {"layer_norm": "b", "eps": -1}], "eps should be a number from 0 on, is -1"),
+        ([{"gru": ""}, {"layer_norm": "b", "eps": 10**400}], "eps should be a number from 0 on, is 1000"),
+        ([{"gru": ""}, {"activation": {"name": "elu", "alpha": 10**400}}], "takes the numbers alpha"),
         ([{"gru": 3}], "should name arrays by the beginning of their names"),
         ([], r'no \{"gru": …\}'),
         ({"layers": [{"gru": ""}], "inputs": 3}, "but not inputs"),

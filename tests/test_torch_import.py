@@ -136,6 +136,17 @@ def stacked(m: Any, x: Any) -> Any:
     )
 
 
+def changed(m: Any, x: Any) -> Any:
+    batch, steps, _ = x.shape
+    y, h = m.gru(x)
+    mean, (most, _) = y.mean(1), y.max(1)  # taken before y changes
+    y += m.drop(m.fc(y))
+    first, second = y.view(batch, steps, 6).split([2, 4], 2)
+    first *= 2
+    h -= 1
+    return first, second, mean, most, h
+
+
 def gated(m: Any, x: Any) -> Any:
     y, _ = m.gru(x)
     weights = torch.softmax(m.fc(y), dim=-1)
@@ -159,6 +170,7 @@ CASES: dict[str, tuple[Any, dict[str, Any], np.ndarray]] = {
     "learned": (learned, {"gru": (4, 6, 2, True), "h0": nn.Parameter(torch.rand(2, 1, 6))}, floats(3, 5, 4)),
     "sliced": (sliced, {"gru": (4, 6, 1, True, True)}, floats(3, 5, 4)),
     "stacked": (stacked, {"gru": (4, 6, 2, True), "prelu": nn.PReLU(), "matrix": torch.rand(6, 5)}, floats(3, 5, 4)),
+    "changed": (changed, {"gru": (4, 6, 1, True), "fc": (6, 6), "drop": nn.Dropout()}, floats(3, 5, 4)),
     "gated": (gated, {"gru": (4, 6, 1, True), "fc": (6, 6), "query": (6, 6)}, floats(3, 5, 4)),
 }  # fmt: skip
 
@@ -238,6 +250,24 @@ def test_inputs_come_in_the_order_of_forward() -> None:
     module, x, z = Started().eval(), floats(2, 5, 4), floats(2, 3)
     found = fastgru.from_torch(module, inputs={"z": ("batch", 3)})(x, z)
     check(found, answers(module, x, z, z)[0], "oracle")
+
+
+class Shared(nn.Module):
+    """Two GRUs that start from one state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.GRU(4, 6, batch_first=True), nn.GRU(6, 6, batch_first=True)
+
+    def forward(self, x: Any, h: Any) -> Any:
+        y, first = self.a(x, h)
+        z, second = self.b(y, h)
+        return z, first, second
+
+
+def test_a_state_that_two_layers_start_from_is_carried_by_neither() -> None:
+    model = agrees(Shared().eval(), floats(3, 5, 4), floats(1, 3, 6))
+    assert model.graph.states == ()
 
 
 class Cells(nn.Module):

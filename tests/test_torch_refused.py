@@ -38,6 +38,33 @@ def in_place_view(m: Any, x: Any) -> Any:
     return y
 
 
+def in_place_operator(m: Any, x: Any) -> Any:
+    y = m.gru(x)[0]
+    same = y
+    same += 1
+    return torch.cat((y, same), 2)
+
+
+def in_place_dropout(m: Any, x: Any) -> Any:
+    y = m.gru(x)[0]
+    same = F.dropout(y, 0.5, m.training)  # y itself, in eval mode
+    same *= 2
+    return y + 1
+
+
+def in_place_part(m: Any, x: Any) -> Any:
+    y = m.gru(x)[0]
+    first = y.chunk(2, 2)[0]
+    first -= 1
+    return y + 1
+
+
+def in_place_tuple(m: Any, x: Any) -> Any:
+    result = m.gru(x)
+    result[0].add_(1)
+    return result[0]
+
+
 def gru(**options: Any) -> nn.GRU:
     return nn.GRU(4, 6, **{"batch_first": True, **options})
 
@@ -86,7 +113,14 @@ def test_all_reasons_are_given_at_once() -> None:
         (lambda m, x: (m.gru(x)[0], x), "returns its input 'x' as it is"),
         (lambda m, x: m.gru(x)[0].long(), "makes whole numbers of computed ones"),
         (lambda m, x: F.dropout(m.gru(x)[0]), "drops out in eval mode, too"),
+        (lambda m, x: m.gru(x.long().float())[0], "reads whole numbers that were made of an input"),
+        (lambda m, x: m.gru(x)[0].split(x.size(0), 2), "is called in a way that is not supported"),
+        (lambda m, x: m.gru(x)[1][1:], "takes no state"),
         (in_place, "changes 'getitem' in place, which others read, too"),
+        (in_place_operator, "changes 'getitem' in place, which others read, too"),
+        (in_place_dropout, "changes 'getitem' in place, which others read, too"),
+        (in_place_part, "changes 'getitem' in place, which others read, too"),
+        (in_place_tuple, "changes 'gru' in place, which others read, too"),
         (in_place_view, "changes 'getitem' in place, which others read, too"),
     ],
 )
@@ -119,6 +153,16 @@ def test_options_of_layers_that_are_refused(layer: Any, reason: str) -> None:
         module = Net(lambda m, x: m.layer(m.gru(x)[0].transpose(1, 2)), layer=layer, gru=nn.GRU(4, 4, batch_first=True))
     with pytest.raises(UnsupportedModel, match=reason):
         fastgru.from_torch(module)
+
+
+@pytest.mark.parametrize("make", [lambda: nn.Sequential(nn.Linear(4, 4)), lambda: Net(lambda m, x: x + 1), gru])
+def test_what_a_call_does_beside_forward_is_refused(make: Any) -> None:
+    hooked, overridden = make(), make()
+    hooked.register_forward_hook(lambda module, args, y: y * 2)
+    overridden.forward = lambda x: x * 3
+    for module in hooked, overridden:
+        with pytest.raises(UnsupportedModel, match="has hooks or a forward of its own"):
+            fastgru.from_torch(module)
 
 
 def test_inputs_whose_axes_nothing_tells() -> None:

@@ -153,7 +153,7 @@ def _onnx(store: ArrayStore, names: dict[str, re.Match[str]], options: Options) 
     resets_after = options.flag("linear_before_reset")
     if resets_after is None:
         options.fault("W, R and B do not say which variant it is: say linear_before_reset=True or False")
-    if set(arrays) < {"W", "R"}:
+    if "R" not in arrays:  # `find` goes by W
         options.fault(f"W and R go together, there is {listed(names)}")
         return None
     w, r = arrays["W"], arrays["R"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,10 +32,11 @@ class Options:
     """
 
     def __init__(self, entry: Mapping[str, Any], kind: str, number: int, faults: list[str]) -> None:
-        self._left = dict(entry)
+        self._entry = dict(entry)
+        self._asked = {kind}
         self._faults = faults
         self.kind = kind
-        self.source = self._left.pop(kind)
+        self.source = entry[kind]
         self.owner = f"layers[{number}] ({kind} {self.source!r})"
 
     def fault(self, text: str) -> None:
@@ -48,10 +50,8 @@ class Options:
         return self._take(key, "a whole number", lambda value: type(value) is int)  # type: ignore[no-any-return]
 
     def number(self, key: str) -> float | None:
-        def is_number(value: Any) -> bool:
-            return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-        return self._take(key, "a number", is_number)  # type: ignore[no-any-return]
+        """A number from 0 on."""
+        return self._take(key, "a number from 0 on", lambda value: _is_number(value) and 0 <= value < math.inf)  # type: ignore[no-any-return]
 
     def text(self, key: str, *allowed: str) -> str | None:
         wanted = f"one of {', '.join(map(repr, allowed))}" if allowed else "a string"
@@ -72,7 +72,7 @@ class Options:
 
     def activation(self, key: str, default: Activation = LINEAR, *, gate: bool = False) -> Activation:
         """An activation by its name, or by an object with ``name`` and its parameters."""
-        value = self._left.pop(key, None)
+        value = self._value(key)
         if value is None:
             return default
         found = self.activation_of(key, value)
@@ -96,8 +96,7 @@ class Options:
             wanted = "slope" if known == "hard_sigmoid" else "negative_slope"
             self.fault(f'{key} {name!r} needs its {wanted}, as {{"name": "{name}", "{wanted}": …}}: {says}')
             return LINEAR
-        is_number = all(isinstance(p, (int, float)) and not isinstance(p, bool) and p == p for p in params.values())
-        if set(params) - set(table) or not is_number:
+        if set(params) - set(table) or not all(map(_is_number, params.values())):
             self.fault(f"{key} {name!r} takes the numbers {', '.join(table) or 'none'}, got {params}")
             return LINEAR
         assert known is not None
@@ -105,12 +104,24 @@ class Options:
 
     def finish(self) -> None:
         """Name every option that nobody has asked for."""
-        for key in self._left:
-            self.fault(f"has no option {key!r}")
+        for key in self._entry:
+            if key not in self._asked:
+                self.fault(f"has no option {key!r}")
+
+    def _value(self, key: str) -> Any:
+        self._asked.add(key)
+        return self._entry.get(key)
 
     def _take(self, key: str, wanted: str, fits: Any) -> Any:
-        value = self._left.pop(key, None)
+        value = self._value(key)
         if value is None or fits(value):
             return value
         self.fault(f"{key} should be {wanted}, is {value!r}")
         return None
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is a number that a float can hold; JSON's may have any length."""
+    if isinstance(value, float):
+        return not math.isnan(value)
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63

@@ -91,14 +91,16 @@ class ArrayStore:
 
 def as_array(name: str, value: Any) -> Array:
     """A value as an array; PyTorch's tensors too, wherever they are and whether or not they want gradients."""
-    if hasattr(value, "detach") and hasattr(value, "cpu"):
-        value = value.detach().cpu()
-        if str(value.dtype) == "torch.bfloat16":
-            return value.float().numpy()  # type: ignore[no-any-return]
     try:
+        if hasattr(value, "detach") and hasattr(value, "cpu"):
+            value = value.detach().cpu()
+            if str(value.dtype) == "torch.bfloat16":
+                return value.float().numpy()  # type: ignore[no-any-return]
         array = np.asarray(value)
     except ValueError:
         raise BadInput(f"{name!r} is ragged") from None
+    except (TypeError, RuntimeError) as error:  # PyTorch has tensors that are no arrays: sparse, float8, …
+        raise BadInput(f"{name!r} is no array: {error}") from None
     if array.dtype.kind not in "fiub" and array.dtype != BFLOAT16:
         raise BadInput(f"{name!r} should be an array of numbers, is {type(value).__name__} of {array.dtype}")
     return array

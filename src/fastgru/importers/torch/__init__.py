@@ -7,6 +7,7 @@
 | `convert` | those operations → Graph |
 | `values` | tensors as they are here: a value of the Graph, and how its axes stand in PyTorch |
 | `modules`, `functions` | tables of what is known: layers, and functions and methods of tensors |
+| `in_place` | whether anybody can tell that an operation changes its tensor instead of making another |
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import operator
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,9 +18,10 @@ from ...graph import Array, Graph, Layer, Reshape, Slice, TensorSpec, Transpose
 from ...ports import Port
 from ..builder import GraphBuilder
 from ..recurrent import join_states, split_states, states_port
-from .functions import FUNCTIONS, METHODS, VIEWS
+from .functions import FUNCTIONS, METHODS
+from .in_place import Changes, is_named_so
 from .modules import MODULES
-from .trace import Traced, trace
+from .trace import Traced, is_altered, trace
 from .values import Const, Filled, Free, Lengths, Packed, Pending, Refused, States, Tensor, input_tensor, shown
 
 #: what follows from an operation that was refused
@@ -62,6 +65,7 @@ class Converter:
         self._reasons: list[str] = []
         self._values: dict[fx.Node, Any] = {}
         self._readers: dict[fx.Node, Any] = {}
+        self._changes = Changes(traced.nodes, self._values, self._readers)
         self._known: dict[str, Any] = {}
         self._guessed: dict[str, Sequence[Any]] = {}
         self._inputs: dict[str, tuple[TensorSpec, Port | None]] = {}
@@ -91,7 +95,7 @@ class Converter:
                 self._values[node] = Pending(str(node.target))
             elif node.op == "get_attr":
                 self._values[node] = Const(self.array(self._traced.tensors[str(node.target)]))
-            else:
+            elif node.users or node.target is not operator.getitem:  # others may change what they read
                 table: Any = {"call_function": FUNCTIONS, "call_method": METHODS}.get(node.op)
                 module = self._traced.modules[str(node.target)] if node.op == "call_module" else None
                 reader = MODULES.get(type(module)) if module is not None else table.get(node.target)
@@ -114,35 +118,27 @@ class Converter:
             return _UNKNOWN
         lead = (self,) if module is None else (self, module)
         try:
-            if module is not None and (module._forward_hooks or module._forward_pre_hooks):
-                raise Refused("has hooks, whose code is not looked into")
+            if module is not None and is_altered(module):
+                raise Refused("has hooks or a forward of its own, which are not looked into")
             try:
                 bound = inspect.signature(reader).bind(*lead, *args, **kwargs)
             except TypeError as error:
                 raise Refused(f"is called in a way that is not supported: {error}") from None
-            if getattr(module, "inplace", False) or bound.arguments.get("inplace") or _ends_in_place(node):
-                self._check_in_place(node)
+            if getattr(module, "inplace", False) or bound.arguments.get("inplace") or is_named_so(node):
+                self._changes.check(node)
             return reader(*lead, *args, **kwargs)
         except Refused as error:
             self._reasons.append(f"{owner} {error}")
+        except (AttributeError, IndexError, TypeError, ValueError) as error:  # arguments that no reader expects
+            self._reasons.append(f"{owner} is called in a way that is not supported: {error}")
         except BadModelFile as error:
             self._reasons.append(f"{owner}: {error}")
         return _UNKNOWN
 
-    def _check_in_place(self, node: fx.Node) -> None:
-        """Refuse to change a tensor in place that somebody else reads, itself or as another view."""
-        changed = node.args[0] if node.args else next(iter(node.kwargs.values()))
-        while isinstance(changed, fx.Node):
-            if len(changed.users) > 1:
-                raise Refused(f"changes {changed.name!r} in place, which others read, too")
-            is_view = changed.op != "placeholder" and self._readers.get(changed) in VIEWS
-            source = changed.args[0] if is_view and changed.args else None
-            changed = source if not isinstance(self._values.get(source), tuple) else None  # type: ignore[arg-type]
-
     def _argument(self, value: Any) -> Any:
         if isinstance(value, fx.Node):
             found = self._values.get(value)
-            return self._known.get(found.name, found) if isinstance(found, Pending) and not found.moves else found
+            return self._known.get(found.name, found) if isinstance(found, Pending) and found.is_plain else found
         if isinstance(value, (tuple, list)):
             return type(value)(self._argument(item) for item in value)
         if isinstance(value, dict):
@@ -193,6 +189,8 @@ class Converter:
         return value
 
     def _settled(self, value: Pending, axes: Sequence[Any] | None, is_ids: bool) -> Tensor:
+        if value.is_whole and not is_ids:
+            raise Refused("reads whole numbers that were made of an input")
         if value.name not in self._known:
             if value.name in self._axes:
                 given = self._axes[value.name]
@@ -223,14 +221,14 @@ class Converter:
     def feeds(self, start: Any, states: Sequence[TensorSpec]) -> None:
         """Remember which input a layer's states start from, so that a Stream may carry them."""
         for name, known in self._known.items():
-            if known is start or (isinstance(start, Pending) and start.name == name and not start.moves):
+            if known is start or (isinstance(start, Pending) and start.name == name and start.is_plain):
                 self._fed[tuple(spec.name for spec in states)] = name
 
     def states(self, value: Any, count: int, units: int) -> list[TensorSpec | Array | None]:
         """What `count` layers and directions start from, out of a tensor (count, batch, units)."""
         if value is None or (isinstance(value, Filled) and value.number == 0):
             return []
-        if isinstance(value, Pending) and not value.moves:
+        if isinstance(value, Pending) and value.is_plain:
             spec = self.build.input(TensorSpec(value.name, (None, count * units), "float32", ("batch", "features")))
             self._inputs[value.name] = spec, states_port(spec.name, count, units)
             self._known[value.name] = value = States(tuple(split_states(self.build, spec, count)))
@@ -250,6 +248,8 @@ class Converter:
 
     def length_input(self, value: Any) -> TensorSpec:
         """An input that holds the lengths of rows."""
+        if isinstance(value, Pending) and not value.moves:
+            value = self._known.get(value.name, value)
         if isinstance(value, Tensor) and value.spec.axes == ("batch",) and value.spec.dtype == "int32":
             return value.spec
         if not isinstance(value, Pending) or value.moves:
@@ -336,6 +336,7 @@ class Converter:
             ports.append(port)
             if fed is not None:
                 states.append((fed, port.name if port is not None else spec.name))
+        carried = Counter(source for source, _ in states)  # by several: which one goes on is the caller's to say
         if not values or not self.build.inputs:
             raise UnsupportedModel("forward returns nothing that depends on its inputs")
         names = [port.name if port is not None else spec.name for spec, port in zip(values, ports, strict=True)]
@@ -352,7 +353,7 @@ class Converter:
             notes=tuple(self.notes),
             input_ports=input_ports if any(input_ports) else (),
             output_ports=tuple(ports) if any(ports) else (),
-            states=tuple(states),
+            states=tuple(pair for pair in states if carried[pair[0]] == 1),
         )
         return graph
 
@@ -399,11 +400,6 @@ def _kind(value: Any) -> str:
 def _is_left_out(user: fx.Node) -> bool:
     """Whether an operation is the trace's own check that an optional argument is None."""
     return user.target is fx._symbolic_trace._assert_is_none
-
-
-def _ends_in_place(node: fx.Node) -> bool:
-    """Whether a method's name says that it changes its tensor."""
-    return node.op == "call_method" and str(node.target).endswith("_") and node.target != "requires_grad_"
 
 
 def _holds_unknown(value: Any) -> bool:

@@ -40,6 +40,7 @@ from .layout import (
     unsqueeze,
     whole_numbers,
 )  # fmt: skip
+from .modules import VIEWS as MODULE_VIEWS
 from .values import Const, Filled, Lengths, Packed, Refused, Tensor, shown, steps_of
 
 if TYPE_CHECKING:
@@ -148,7 +149,8 @@ FUNCTIONS: dict[Any, Callable[..., Any]] = {
     operator.getitem: getitem, builtins.getattr: values_of, operator.add: binary("add"), operator.neg: READERS["neg"],
     operator.sub: binary("subtract"), operator.mul: binary("multiply"), operator.truediv: binary("divide"),
     operator.pow: power, operator.matmul: matmul, builtins.abs: READERS["abs"], operator.iadd: binary("add"),
-    operator.imul: binary("multiply"), functional.linear: linear, functional.embedding: embedding,
+    operator.isub: binary("subtract"), operator.imul: binary("multiply"), operator.itruediv: binary("divide"),
+    operator.ipow: power, functional.linear: linear, functional.embedding: embedding,
     functional.dropout: dropout, torch.dropout: dropout, torch.zeros: _filled(0.0), torch.ones: _filled(1.0),
     rnn.pack_padded_sequence: pack_padded, rnn.pad_packed_sequence: pad_packed,
     torch.fx._symbolic_trace._assert_is_none: lambda c, value, message: None,
@@ -157,5 +159,5 @@ FUNCTIONS: dict[Any, Callable[..., Any]] = {
 #: what gives another view of a tensor's numbers, or the tensor itself
 VIEWS = frozenset({
     transpose, permute, transposed, unsqueeze, squeeze, flatten, unflatten, reshape, chunk, split, select, narrow,
-    getitem, expand, identity, dropout, whole_numbers, values_of,
+    getitem, expand, identity, dropout, whole_numbers, values_of, *MODULE_VIEWS,
 })  # fmt: skip

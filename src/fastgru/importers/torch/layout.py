@@ -25,12 +25,14 @@ def identity(c: Converter, x: Any, *args: Any, **kwargs: Any) -> Any:
     ]
     if odd and isinstance(x, Tensor) and x.spec.dtype != "int32":
         raise Refused(f"casts to {odd[0]}")
-    return x
+    return whole_numbers(c, x) if odd else x
 
 
 def whole_numbers(c: Converter, x: Any) -> Any:
     """long and int: of token ids."""
-    if not isinstance(x, Pending) and not (isinstance(x, Tensor) and x.spec.dtype == "int32"):
+    if isinstance(x, Pending):
+        return replace(x, is_whole=True)
+    if not (isinstance(x, Tensor) and x.spec.dtype == "int32"):
         raise Refused("makes whole numbers of computed ones")
     return x
 
@@ -225,6 +227,8 @@ def getitem(c: Converter, value: Any, index: Any) -> Any:
             chosen = value.parts[picks[0]]
         except IndexError:
             raise Refused(f"takes state {picks[0]} of {len(value.parts)}") from None
+        if chosen == ():
+            raise Refused("takes no state")
         if isinstance(picks[0], slice):
             return _indexed(c, States(chosen), [slice(None), *picks[1:]]) if len(picks) > 1 else States(chosen)  # type: ignore[arg-type]
         return _indexed(c, Tensor.natural(chosen), picks[1:])  # type: ignore[arg-type]

@@ -222,6 +222,9 @@ def _unflatten(c: Converter, module: nn.Unflatten, input: Any) -> Tensor:
     return unflatten(c, input, module.dim, module.unflattened_size)
 
 
+#: what gives its tensor, or another view of its numbers
+VIEWS = (_dropout, _flatten, _unflatten)
+
 MODULES: dict[type, Callable[..., Any]] = {
     nn.GRU: gru,
     nn.GRUCell: gru_cell,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +36,22 @@ class Traced:
     tensors: Mapping[str, torch.Tensor]
 
 
+#: Python's operators that change a tensor in place
+IN_PLACE = {name: getattr(operator, name) for name in ("iadd", "isub", "imul", "itruediv", "ifloordiv", "imod", "ipow")}
+
+
+class _Proxy(fx.Proxy):
+    """A traced value that keeps ``x += y`` apart from ``x = x + y``, which others who hold x can tell, too."""
+
+
+def _in_place(function: Any) -> Any:
+    return lambda self, other: self.tracer.create_proxy("call_function", function, (self, other), {})
+
+
+for _name, _function in IN_PLACE.items():
+    setattr(_Proxy, f"__{_name}__", _in_place(_function))
+
+
 class _Tracer(fx.Tracer):
     """Records calls of tensor makers with traced sizes; torch's own patching covers names that a module imported, and
     with `_autowrap_search` those that it finds in torch."""
@@ -42,6 +59,9 @@ class _Tracer(fx.Tracer):
     def __init__(self) -> None:
         super().__init__(autowrap_functions=(*_MAKERS, *_WHOLE))
         self._autowrap_search += [torch, rnn, nn.utils.rnn]
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Proxy(node, self)
 
 
 def trace(module: nn.Module, initial_state: bool) -> Traced:
@@ -62,6 +82,8 @@ def trace(module: nn.Module, initial_state: bool) -> Traced:
     modules = dict(module.named_modules(remove_duplicate=False))
     if tracer.is_leaf_module(module, "") and not isinstance(module, nn.Sequential):
         return Traced(_one_call(module, initial_state), modules, {})
+    if is_altered(module):
+        raise UnsupportedModel(f"{type(module).__name__} has hooks or a forward of its own, which are not looked into")
     left_out = {} if initial_state else _optional(module)
     modes = [(part, part.training) for part in module.modules()]
     try:
@@ -86,6 +108,11 @@ def trace(module: nn.Module, initial_state: bool) -> Traced:
                 value = getattr(value, part)
             tensors[node.target] = value
     return Traced(tuple(graph.nodes), modules, tensors)
+
+
+def is_altered(module: nn.Module) -> bool:
+    """Whether calling a module does something else than its class' forward."""
+    return bool(module._forward_hooks or module._forward_pre_hooks) or "forward" in vars(module)
 
 
 def _one_call(module: nn.Module, initial_state: bool) -> tuple[fx.Node, ...]:

@@ -113,10 +113,18 @@ class Pending:
     ----------
     moves : tuple of (str, tuple of int)
         ``("exchange", (0, 1))`` or ``("permute", (0, 2, 1))``.
+    is_whole : bool
+        It was made whole numbers, so only what takes token ids may read it.
     """
 
     name: str
     moves: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    is_whole: bool = False
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is the input as it came."""
+        return not self.moves and not self.is_whole
 
     def exchanged(self, first: int, second: int) -> Pending:
         return replace(self, moves=(*self.moves, ("exchange", (first, second))))
