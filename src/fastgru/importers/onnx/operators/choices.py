@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ....graph import Embedding, Masking
 from ..node import Node, Refusal, axis_in
 from ..sizes import same
@@ -197,15 +199,17 @@ def _any(node: Node, flags: Flags) -> Tensor:
     return Tensor(build.spec(f"{name}:mask"), (), axes, x.steps, x.flipped)
 
 
-def _ids_mask(node: Node, ids: Tensor, number: float) -> Tensor:
+def _ids_mask(node: Node, ids: Tensor, number: float) -> Tensor | None:
     """Where ids are 0: the contrary of the mask of the Embedding that reads them."""
     net = node.network
     layer = _embedding(net, ids) or _embedding(_looked_up(node), ids)
     if number != 0 or layer is None or not ids.spec.is_sequence:
-        raise Refusal(f"compares ids with {number:g}; only 0 is a mask, of ids that an embedding reads")
+        return None
     if not layer.mask_zero:
         net.build.change(layer, mask_zero=True)
-    return replace(ids, spec=net.build.spec(f"{layer.name}:mask"), negated=True)
+    true, false = masks.looked_up(node, ids, np.arange(layer.table.shape[0]) == 0)
+    spec = net.build.spec(f"{layer.name}:mask")
+    return replace(ids, spec=spec, negated=True, numbers=true, contrary_numbers=false)
 
 
 def _embedding(net: Network, ids: Tensor) -> Embedding | None:
