@@ -55,7 +55,7 @@ class Shifted(Pending):
     number: int
 
 
-def _first(*names: str) -> Callable[[Callable[[Node], Any]], Callable[[Node], Any]]:
+def first(*names: str) -> Callable[[Callable[[Node], Any]], Callable[[Node], Any]]:
     """Declare a reader that is asked before the one of the table; None: it is not for it to read."""
 
     def declare(read: Callable[[Node], Any]) -> Callable[[Node], Any]:
@@ -79,7 +79,7 @@ def _either(read: Callable[[Node], Any], other: Reader | None) -> Reader:
     return either
 
 
-@_first("Equal", "Less", "Greater")
+@first("Equal", "Less", "Greater")
 def _compare(node: Node) -> Any:
     x, number = node.needed(0), node.needed(1)
     is_number = isinstance(number, Constant) and number.array.size == 1 and number.array.dtype != object
@@ -95,13 +95,13 @@ def _compare(node: Node) -> Any:
     return Flags(x, node.op, value)
 
 
-@_first("Not")
+@first("Not")
 def _contrary(node: Node) -> Any:
     x: Any = node.needed(0)
     return replace(x, negated=not x.negated) if isinstance(x, Flags) and not x.counted else None
 
 
-@_first("Cast")
+@first("Cast")
 def _cast(node: Node) -> Any:
     """Of flags and ids: to numbers, which may only be compared, chosen or counted."""
     x: Any = node.needed(0)
@@ -111,7 +111,7 @@ def _cast(node: Node) -> Any:
     return None
 
 
-@_first("ReduceSum", "ReduceMax")
+@first("ReduceSum", "ReduceMax")
 def _count(node: Node) -> Any:
     x: Any = node.needed(0)
     if not isinstance(x, Flags) or x.counted:
@@ -124,7 +124,7 @@ def _count(node: Node) -> Any:
     return replace(x, counted=True, keeps_axis=keeps)
 
 
-@_first("Mul")
+@first("Mul")
 def _chosen(node: Node) -> Any:
     for mask, value in (node.inputs, node.inputs[::-1]):
         if isinstance(mask, Flags) or (isinstance(mask, Tensor) and mask.is_mask):
@@ -133,7 +133,7 @@ def _chosen(node: Node) -> Any:
     return None
 
 
-@_first("Add")
+@first("Add")
 def _added(node: Node) -> Any:
     a, b = node.needed(0), node.needed(1)
     if isinstance(a, Chosen) and isinstance(b, Chosen):
@@ -146,7 +146,7 @@ def _added(node: Node) -> Any:
     return None
 
 
-@_first("Where")
+@first("Where")
 def _where(node: Node) -> Any:
     mask: Any = node.needed(0)
     a, b = node.needed(1), node.needed(2)

@@ -57,7 +57,7 @@ def _folded(a: Value, b: Value) -> Constant:
         raise Refusal("multiplies constants of free size")
     if not a.shape or a.shape[-1] != b.shape[0] or a.array.dtype == object:
         raise Refusal(f"multiplies a constant {a.shape} by one of {b.shape}")
-    rows = np.broadcast_to(a.array, (*a.array.shape[:-1], b.shape[0]))
+    rows = np.broadcast_to(a.array, (*a.array.shape[:-1], b.array.shape[0]))
     return Constant(rows @ b.array, (*a.shape[:-1], b.shape[1]))
 
 
