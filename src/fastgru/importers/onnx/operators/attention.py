@@ -20,7 +20,7 @@ from .elementwise import as_numbers
 
 @dataclass(frozen=True, eq=False)
 class Scores(Pending):
-    """scale · q · kᵀ: q is (batch, [heads,] steps, size), k (batch, [heads,] size, steps); `is_weight` after softmax."""
+    """scale · q · kᵀ, and `is_weight`, softmax of that: q (batch, …, steps, size), k (batch, …, size, steps)."""
 
     q: Tensor
     k: Tensor

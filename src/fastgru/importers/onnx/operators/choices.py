@@ -55,6 +55,10 @@ class Shifted(Pending):
     number: int
 
 
+#: readers that look at values on the way themselves
+_TAKE_PENDING: set[Reader] = set()
+
+
 def first(*names: str) -> Callable[[Callable[[Node], Any]], Callable[[Node], Any]]:
     """Declare a reader that is asked before the one of the table; None: it is not for it to read."""
 
@@ -72,10 +76,12 @@ def _either(read: Callable[[Node], Any], other: Reader | None) -> Reader:
         result = read(node)
         if result is not None:
             return result
-        if other is None or any(isinstance(value, Pending) for value in node.inputs):
+        takes_all = other in _TAKE_PENDING
+        if other is None or (not takes_all and any(isinstance(value, Pending) for value in node.inputs)):
             raise Refusal("is not supported of these values")
         return other(node)
 
+    _TAKE_PENDING.add(either)
     return either
 
 
