@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+
 from onnx_build import gru
 
 #: an axis: "B" batch, "T" time, "1" of size 1, or the size of features
 Axis = str | int
 
-ACTIVATIONS = ("Relu", "Tanh", "Sigmoid", "Elu", "LeakyRelu", "Softplus", "HardSigmoid", "Softsign", "Selu", "Abs", "Neg")
+ACTIVATIONS = (
+    "Relu", "Tanh", "Sigmoid", "Elu", "LeakyRelu", "Softplus", "HardSigmoid", "Softsign", "Selu", "Abs", "Neg",
+)  # fmt: skip
 
 
 class Maker:
@@ -81,7 +84,8 @@ class Maker:
             self.value = self.node("Transpose", self.value, perm=order)
             self.axes = [self.axes[place] for place in order]
         if len(self.places()) > 1:
-            self.reshape([0] * where + [-1] + self._tail(where), [*wanted[:where], self.features(), *wanted[where + 1 :]])
+            axes = [*wanted[:where], self.features(), *wanted[where + 1 :]]
+            self.reshape([0] * where + [-1] + self._tail(where), axes)
 
     def _tail(self, where: int) -> list[Any]:
         count = len(self.places())
@@ -134,7 +138,8 @@ def residual(make: Maker) -> None:
     other = make.value
     if make.rng.integers(0, 2):  # the other way is laid out differently in between
         order = [int(place) for place in make.rng.permutation(len(axes))]
-        other = make.node("Transpose", make.node("Tanh", make.node("Transpose", other, perm=order)), perm=np.argsort(order))
+        other = make.node("Tanh", make.node("Transpose", other, perm=order))
+        other = make.node("Transpose", other, perm=np.argsort(order))
     make.value, make.axes = make.node(make.pick(("Add", "Mul", "Sub", "Max", "Mean")), value, other), axes
 
 
@@ -295,7 +300,7 @@ def network(seed: int) -> onnx.ModelProto:
     if make.rng.integers(0, 4) == 0:
         shape = [{"B": 1, "T": 7}.get(axis, axis) for axis in shape]  # type: ignore[call-overload]
     entry = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)
-    count, at = int(make.rng.integers(1, 12)), None
+    count = int(make.rng.integers(1, 12))
     at = int(make.rng.integers(0, count))
     for number in range(count):
         (recur if number == at else make.pick(PIECES))(make)

@@ -102,6 +102,9 @@ def test_tables_of_layers_are_the_importers_own() -> None:
     assert "| `CuDNNGRU` | of Keras 2," in tables, "with the reader's note"
     page = (DOCS / "formats.md").read_text(encoding="utf-8")
     mark = "<!-- {}: tools/list_supported.py -->\n".format
+    onnx = "<!-- {}: tools/list_supported.py, ONNX -->\n".format
+    tables, operators = tables.split(onnx("begin"))
+    assert onnx("begin") + operators + onnx("end") in page, "run: python tools/list_supported.py --write"
     assert mark("begin") + tables + mark("end") in page, "run: python tools/list_supported.py --write"
 
 

@@ -153,8 +153,14 @@ CASES |= {
     "expand_state": ("y", "a = Transpose <perm = [1, 0, 2]> (x) sh = Shape (a) b = Gather (sh, i1) u = "
         "Unsqueeze (b, ax0) "
         "s3 = Concat <axis = 0> (n1, u, n6) z = Expand (c116, s3) y, h = GRU <hidden_size = 6> (a, gW, gR, gB, , z)"),
+    "attention": ("y", "k = MatMul (x, m) q = MatMul (x, m5) kt = Transpose <perm = [0, 2, 1]> (k) s1 = MatMul (q, kt) "
+        "s2 = Mul (s1, half) w = Softmax <axis = -1> (s2) y = MatMul (w, x)"),
+    "attention_heads": ("y", "p = MatMul (x, m8) p4 = Reshape (p, s0042) q = Transpose <perm = [0, 2, 1, 3]> (p4) "
+        "x4 = Reshape (x, s0042) kt = Transpose <perm = [0, 2, 3, 1]> (x4) v = Transpose <perm = [0, 2, 1, 3]> (x4) "
+        "s1 = MatMul (q, kt) s2 = Div (s1, two) w = Softmax <axis = -1> (s2) o3 = MatMul (w, v) "
+        "o4 = Transpose <perm = [0, 2, 1, 3]> (o3) y = Reshape (o4, s00m)"),
 }  # fmt: skip
-W |= {"q81": normal(8, 1), "m81": normal(8, 1), "i1": np.int64(1), "c116": normal(1, 1, 6)}
+W |= {"m5": normal(8, 5), "q81": normal(8, 1), "m81": normal(8, 1), "i1": np.int64(1), "c116": normal(1, 1, 6)}
 
 
 def made(name: str, inputs: str = X):

@@ -7,8 +7,8 @@ import pytest
 pytest.importorskip("onnx", reason="reading ONNX files takes the package onnx")
 pytest.importorskip("onnxruntime", reason="what networks give is judged by onnxruntime")
 
-from onnx_build import difference  # noqa: E402
-from onnx_random import network  # noqa: E402
+from onnx_build import difference
+from onnx_random import network
 
 SIZES = [{"B": 1, "T": 4}, {"B": 3, "T": 9}]
 

@@ -14,10 +14,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from onnx_build import difference  # noqa: E402
-from onnx_random import network  # noqa: E402
-
-from fastgru import FastGRUError, UnsupportedModel  # noqa: E402
+from fastgru import FastGRUError, UnsupportedModel
+from onnx_build import difference
+from onnx_random import network
 
 BOUND = 1e-5
 SIZES = [{"B": 1, "T": 4}, {"B": 3, "T": 9}]

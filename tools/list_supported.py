@@ -1,4 +1,4 @@
-"""Print, as Markdown, what the Keras importer reads: taken from its own tables.
+"""Print, as Markdown, what the importers of Keras and ONNX read: taken from their own tables.
 
 python tools/list_supported.py             the tables
 python tools/list_supported.py --write     … put between their marks in docs/formats.md
@@ -14,11 +14,13 @@ from typing import Any
 
 from fastgru.graph import ELEMENTWISE, ROWWISE, Activation
 from fastgru.importers.keras import activations, layers, text
+from fastgru.importers.onnx import network as onnx_network
 
 PAGE = Path(__file__).parents[1] / "docs" / "formats.md"
 #: modules of the importer's layers, as the page has them
 ROOMS = ("recurrent", "wrappers", "basic", "windows", "shaping", "normalize", "merge", "attention")
 BEGIN, END = "<!-- begin: tools/list_supported.py -->\n", "<!-- end: tools/list_supported.py -->\n"
+ONNX_BEGIN, ONNX_END = (f"<!-- {word}: tools/list_supported.py, ONNX -->\n" for word in ("begin", "end"))
 
 
 def code(words: Iterable[str]) -> str:
@@ -108,11 +110,31 @@ def page() -> str:
     return "\n\n".join(part if isinstance(part, str) else "\n".join(part) for part in parts) + "\n"
 
 
+def onnx_operators() -> Iterator[tuple[str, ...]]:
+    """One row for the operators of which the same is to be said."""
+    by_note: dict[str, list[str]] = defaultdict(list)
+    for (domain, name), operator in sorted(onnx_network.OPERATORS.items()):
+        if not domain:  # others are made by the importer itself
+            by_note[operator.note].append(name)
+    for note, found in sorted(by_note.items(), key=lambda entry: (not entry[0], entry[1])):
+        yield code(found), note or "–"
+    known = {name for _, name in onnx_network.OPERATORS}
+    folded = sorted({*onnx_network.ELEMENTWISE, *onnx_network.SHAPING} - known)
+    yield code(folded), "of constants and sizes only, computed when the file is loaded"
+
+
+def onnx_page() -> str:
+    return "\n".join(rows(("ONNX operator", "notes"), onnx_operators())) + "\n"
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true", help="put the tables into docs/formats.md")
     if parser.parse_args().write:
-        before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
-        PAGE.write_text(before + BEGIN + page() + END + rest.split(END)[1], encoding="utf-8")
+        text_of_page = PAGE.read_text(encoding="utf-8")
+        for begin, made, end in ((BEGIN, page(), END), (ONNX_BEGIN, onnx_page(), ONNX_END)):
+            before, rest = text_of_page.split(begin)
+            text_of_page = before + begin + made + end + rest.split(end)[1]
+        PAGE.write_text(text_of_page, encoding="utf-8")
     else:
-        print(page(), end="")
+        print(page(), onnx_page(), sep=ONNX_BEGIN, end="")

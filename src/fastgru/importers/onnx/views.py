@@ -74,7 +74,11 @@ def reshaped(net: Network, x: Tensor, target: Sequence[Dim]) -> Tensor | None:
     if len(target) > MOST_AXES:
         raise Refusal(f"makes a value of {len(target)} axes")
     x = without_units(x)
-    x = _with_neighbours_merged(x)
+    found = _matched(net, x, target)
+    return _matched(net, _with_neighbours_merged(x), target) if found is None else found
+
+
+def _matched(net: Network, x: Tensor, target: Sequence[Dim]) -> Tensor | None:
     left = [_Atom(part, size_of(net, x, part)) for parts in x.axes for part in parts]
     axes: list[list[_Atom]] = []
     for wanted in target:

@@ -1,6 +1,7 @@
 """Readers of operators, a module for each family; `table.py` has the table."""
 
 from . import (  # noqa: F401
+    attention,
     choices,
     elementwise,
     flow,

@@ -55,7 +55,11 @@ class Shifted(Pending):
     number: int
 
 
-def _first(*names: str) -> Callable[[Callable[[Node], Any]], Callable[[Node], Any]]:
+#: readers that look at values on the way themselves
+_TAKE_PENDING: set[Reader] = set()
+
+
+def first(*names: str) -> Callable[[Callable[[Node], Any]], Callable[[Node], Any]]:
     """Declare a reader that is asked before the one of the table; None: it is not for it to read."""
 
     def declare(read: Callable[[Node], Any]) -> Callable[[Node], Any]:
@@ -73,14 +77,16 @@ def _either(read: Callable[[Node], Any], other: Reader | None) -> Reader:
         result = read(node)
         if result is not None:
             return result
-        if other is None or any(isinstance(value, Pending) for value in node.inputs):
+        takes_all = other in _TAKE_PENDING
+        if other is None or (not takes_all and any(isinstance(value, Pending) for value in node.inputs)):
             raise Refusal("is not supported of these values")
         return other(node)
 
+    _TAKE_PENDING.add(either)
     return either
 
 
-@_first("Equal", "Less", "Greater")
+@first("Equal", "Less", "Greater")
 def _compare(node: Node) -> Any:
     x, number = node.needed(0), node.needed(1)
     is_number = isinstance(number, Constant) and number.array.size == 1 and number.array.dtype != object
@@ -96,13 +102,13 @@ def _compare(node: Node) -> Any:
     return Flags(x, node.op, value)
 
 
-@_first("Not")
+@first("Not")
 def _contrary(node: Node) -> Any:
     x: Any = node.needed(0)
     return replace(x, negated=not x.negated) if isinstance(x, Flags) and not x.counted else None
 
 
-@_first("Cast")
+@first("Cast")
 def _cast(node: Node) -> Any:
     """Of flags and ids: to numbers, which may only be compared, chosen or counted."""
     x: Any = node.needed(0)
@@ -112,7 +118,7 @@ def _cast(node: Node) -> Any:
     return None
 
 
-@_first("ReduceSum", "ReduceMax")
+@first("ReduceSum", "ReduceMax")
 def _count(node: Node) -> Any:
     x: Any = node.needed(0)
     if not isinstance(x, Flags) or x.counted:
@@ -125,7 +131,7 @@ def _count(node: Node) -> Any:
     return replace(x, counted=True, keeps_axis=keeps)
 
 
-@_first("Mul")
+@first("Mul")
 def _chosen(node: Node) -> Any:
     for mask, value in (node.inputs, node.inputs[::-1]):
         if isinstance(mask, Flags) or (isinstance(mask, Tensor) and mask.is_mask):
@@ -134,7 +140,7 @@ def _chosen(node: Node) -> Any:
     return None
 
 
-@_first("Add")
+@first("Add")
 def _added(node: Node) -> Any:
     a, b = node.needed(0), node.needed(1)
     if isinstance(a, Chosen) and isinstance(b, Chosen):
@@ -147,7 +153,7 @@ def _added(node: Node) -> Any:
     return None
 
 
-@_first("Where")
+@first("Where")
 def _where(node: Node) -> Any:
     mask: Any = node.needed(0)
     a, b = node.needed(1), node.needed(2)
@@ -200,18 +206,17 @@ def _any(node: Node, flags: Flags) -> Tensor:
     return Tensor(build.spec(f"{name}:mask"), (), axes, x.steps, x.flipped)
 
 
-def _ids_mask(node: Node, ids: Tensor, number: float) -> Tensor:
+def _ids_mask(node: Node, ids: Tensor, number: float) -> Tensor | None:
     """Where ids are 0: the contrary of the mask of the Embedding that reads them."""
     net = node.network
     layer = _embedding(net, ids) or _embedding(_looked_up(node), ids)
     if number != 0 or layer is None or not ids.spec.is_sequence:
-        raise Refusal(f"compares ids with {number:g}; only 0 is a mask, of ids that an embedding reads")
+        return None
     if not layer.mask_zero:
         net.build.change(layer, mask_zero=True)
-    is_zero = np.eye(len(layer.table), 1, dtype=np.float32)
-    zero, other = (net.build.add(Embedding, node.name, ids.spec, table=table) for table in (is_zero, 1 - is_zero))
+    true, false = masks.looked_up(node, ids, np.arange(layer.table.shape[0]) == 0)
     spec = net.build.spec(f"{layer.name}:mask")
-    return replace(ids, spec=spec, negated=True, numbers=zero, contrary_numbers=other)
+    return replace(ids, spec=spec, negated=True, numbers=true, contrary_numbers=false)
 
 
 def _embedding(net: Network, ids: Tensor) -> Embedding | None:

@@ -45,14 +45,19 @@ def _of_ids(node: Node, ids: Tensor, constant: Constant, comparison: Callable[..
     numbers = constant.array.reshape(-1)
     if numbers.size != 1 or len(constant.shape) > ids.rank or numbers.dtype == object or ids.sizes:
         raise Refusal("compares ids with several numbers")
-    count = _vocabulary(node, ids)
-    table = np.asarray(comparison(np.arange(count), numbers[0]), np.float32)[:, None]
-    true = node.network.build.add(Embedding, node.name, ids.spec, table=table)
-    false = node.network.build.add(Embedding, node.name, ids.spec, table=1 - table)
-    node.network.sequence(ids.steps, true)
+    true, false = looked_up(node, ids, comparison(np.arange(_vocabulary(node, ids)), numbers[0]))
     masks = [f"{node.network.build.add(Masking, f'{x.name}.true', x).name}:mask" for x in (true, false)]
     spec = node.network.build.spec(masks[0])
     return replace(ids, spec=spec, contrary=masks[1], numbers=true, contrary_numbers=false)
+
+
+def looked_up(node: Node, ids: Tensor, truth: np.ndarray) -> tuple[TensorSpec, TensorSpec]:
+    """1 where what is said of an id is true, else 0; and the contrary."""
+    table = np.asarray(truth, np.float32)[:, None]
+    add = node.network.build.add
+    found = add(Embedding, node.name, ids.spec, table=table), add(Embedding, node.name, ids.spec, table=1 - table)
+    node.network.sequence(ids.steps, found[0])
+    return found
 
 
 def _vocabulary(node: Node, ids: Tensor) -> int:
