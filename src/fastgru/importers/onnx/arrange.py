@@ -406,16 +406,16 @@ def spread(net: Network, constant: Constant, x: Tensor) -> np.ndarray:
         split += [1 if single or part == 0 else int(size_of(net, x, part)) for part in parts]  # type: ignore[arg-type]
         order += parts
     absent = [part for part in range(x.lead + len(x.sizes)) if part not in order]
-    array = array.reshape(*split, *[1] * len(absent)).transpose(np.argsort([*order, *absent]))
+    array = array.reshape((*split, *[1] * len(absent))).transpose(np.argsort([*order, *absent]))
     lead = array[0].shape[: x.lead - 1]  # time
     array = np.flip(array[0], 0) if x.flipped and lead else array[0]
     inner = array.shape[x.lead - 1 :]
     if any(size != 1 for size in inner):
         if math.prod(lead) * x.spec.features > MOST:
             raise Refusal(f"spreads a constant over {math.prod(lead) * x.spec.features} numbers")
-        array = np.broadcast_to(array, (*lead, *x.sizes)).reshape(*lead, *x.spec.inner)
+        array = np.broadcast_to(array, (*lead, *x.sizes)).reshape((*lead, *x.spec.inner))
     else:
-        array = array.reshape(*lead, *[1] * len(x.spec.inner))
+        array = array.reshape((*lead, *[1] * len(x.spec.inner)))
     while array.ndim > 1 and array.shape[0] == 1:
         array = array[0]
     for axis in range(array.ndim):  # alike along an axis: one number says it
