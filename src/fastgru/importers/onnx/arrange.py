@@ -187,6 +187,7 @@ def as_sequence(net: Network, name: str, x: Tensor, axis: int) -> Tensor:
     x = arranged(net, name, x, [parts, others])
     steps, features = x.spec.inner[0], x.spec.features // x.spec.inner[0]
     spec = net.build.add(Reshape, f"{name}.steps", x.spec, target=(steps, features))
+    net.sequence(steps, spec)
     first = len(parts)  # parts 1 … first are the axis
     axes = tuple(
         (1,) if index == axis else tuple(part if part == 0 else part - first + 1 for part in found)
@@ -278,9 +279,12 @@ def aligned(net: Network, name: str, tensors: Sequence[Tensor]) -> tuple[list[Te
     if batch is not None:  # where a value has another axis there, one row stands in none
         tensors = [without_batch(net, x, x.batch_axis) if x.batch_axis not in (batch, None) else x for x in tensors]
     found = [x for x in tensors if x.spec.is_sequence]
-    free = next((x for x in found if not isinstance(x.steps, int)), found[0] if found else None)
+    found.sort(key=lambda x: (isinstance(x.steps, int), x.time_axis is None or set(x.axes[x.time_axis]) - {0, 1} != set()))
+    free = found[0] if found else None
     time = free.time_axis if free is not None else None
-    if free is not None and time is not None:  # inside a Scan no value shows its time
+    if free is not None and time is not None and isinstance(free.steps, int) and set(free.axes[time]) - {0, 1}:
+        tensors = [rows(net, x, name) for x in tensors]  # no axis is steps alone
+    elif free is not None and time is not None:  # inside a Scan no value shows its time
         tensors = [_with_time(net, name, x, time, free.axes[time]) for x in tensors]
     leads = [_lead_of(tensors, axis) for axis in range(rank)]
     stand = [part for lead in leads for part in lead]

@@ -75,7 +75,7 @@ class Network:
     options : dict
         The importer's.
     sequences : list of (Dim, TensorSpec)
-        Numbers of steps that are free, each with a value that has so many.
+        Numbers of steps, each with a value that has so many.
     """
 
     def __init__(
@@ -331,7 +331,7 @@ class Network:
         steps: Dim = 1
         if spec.is_sequence:
             symbol = Symbol(_steps_name(kind.shape.dim[roles.index("time")], entry.name))
-            steps = spec.shape[1] if spec.shape[1] is not None else self.sequence(Size.of(symbol), spec)
+            steps = self.sequence(spec.shape[1] if spec.shape[1] is not None else Size.of(symbol), spec)
         return Tensor(spec, inner, axes, steps)
 
     def _input_port(self, entry: Any) -> Port | None:

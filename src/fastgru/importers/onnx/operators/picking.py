@@ -126,12 +126,12 @@ def gather(node: Node) -> Value:
     table, ids = node.needed(0), node.needed(1)
     if isinstance(table, Constant) and isinstance(ids, Tensor):
         return _embedding(node, node.numbers_of(0, "table"), ids, axis)
-    places = node.numbers_of(1, "indices")
     if isinstance(table, Constant):
-        axis = axis_in(axis, len(table.shape))
+        axis, places = axis_in(axis, len(table.shape)), node.numbers_of(1, "indices")
         return uniform(table, (*table.shape[:axis], *places.shape, *table.shape[axis + 1 :]))
     x = node.runtime(0)
     axis = axis_in(axis, x.rank)
+    places = _from_the_end(node.constant(1, "indices"), shape_of(node.network, x)[axis])
     if places.dtype.kind not in "iu" or places.ndim > 1 or not 0 < places.size <= 256:
         raise Refusal(f"picks entries {places.shape} of axis {axis}")
     if places.ndim == 0:
@@ -144,6 +144,16 @@ def gather(node: Node) -> Value:
     from .joining import joined
 
     return joined(node, parts, axis)
+
+
+def _from_the_end(places: np.ndarray, size: Dim) -> np.ndarray:
+    """Places that are the axis' free size less a number, counted from its end."""
+    if places.dtype != object:
+        return places
+    found = [as_declared(place if declared(place) is not None else place - size) for place in places.reshape(-1)]
+    if not all(isinstance(place, int) for place in found):
+        raise Refusal(f"picks entry {', '.join(map(str, places.reshape(-1)))} of {size}")
+    return np.array(found, np.int64).reshape(places.shape)
 
 
 def _runs(places: Sequence[int]) -> list[tuple[int, int | None]]:
