@@ -13,7 +13,6 @@ themselves in order.
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -97,14 +96,21 @@ def _converted(
     """A file's Graph, and the Network that knows how it came about."""
     if node is not None:
         container = cut(container, node)
-    network = Network(container, axes, assume_torch_gru=assume_torch_gru)
-    try:
-        return network, network.graph()
-    except UnsupportedModel:
-        # where nobody says which axis is batch and which is time, it may be the other way round
-        turned = Network(container, axes, turned=True, assume_torch_gru=assume_torch_gru)
-        if turned.roles == network.roles:
-            raise
-        with contextlib.suppress(UnsupportedModel):
-            return turned, turned.graph()
-        raise
+    network, first = None, None
+    for turned in (False, True):  # where nobody says which axis is batch and which is time, either may be
+        alike: dict[str, str] = {}
+        before, network = network, Network(container, axes, turned=turned, assume_torch_gru=assume_torch_gru)
+        if before is not None and before.roles == network.roles:
+            break
+        while True:
+            try:
+                return network, network.graph()
+            except UnsupportedModel as refused:
+                first = first or refused
+            if not network.unequal:
+                break
+            # free numbers of steps that must be one are taken for it: a call in which they differ is refused
+            alike |= network.unequal
+            network = Network(container, axes, turned=turned, alike=alike, assume_torch_gru=assume_torch_gru)
+    assert first is not None
+    raise first

@@ -13,7 +13,7 @@ from ...errors import BadModelFile
 from .container import DTYPES
 from .node import Node, Refusal
 from .sizes import Dim, Size, declared, same
-from .values import Constant, Counted
+from .values import Constant, Counted, Unequal
 
 #: the most numbers that folding may make of a constant
 MOST = 1 << 26
@@ -56,8 +56,9 @@ def spread_shape(shapes: Sequence[tuple[Dim, ...]]) -> tuple[Dim, ...]:
     for axis in range(-rank, 0):
         sizes = [shape[axis] for shape in shapes if len(shape) >= -axis]
         wide = [size for size in sizes if size != 1]
-        if any(not same(size, wide[0]) for size in wide):
-            raise Refusal(f"shapes {', '.join(map(str, shapes))} do not go together")
+        other = next((size for size in wide if not same(size, wide[0])), None)
+        if other is not None:
+            raise Unequal(f"shapes {', '.join(map(str, shapes))} do not go together", wide[0], other)
         result.append(wide[0] if wide else 1)
     return tuple(result)
 

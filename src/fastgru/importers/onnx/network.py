@@ -22,7 +22,7 @@ from .reroll import rerolled
 from .single import as_gru
 from .sizes import Dim, Size, Symbol
 from .states import with_states
-from .values import UNKNOWN, Constant, Pending, Tensor, Unknown, Value
+from .values import UNKNOWN, Constant, Pending, Tensor, Unequal, Unknown, Value
 
 #: dtypes of inputs, by what the Graph makes of them
 _INPUT_DTYPES = {"float32": "float32", "float16": "float32", "float64": "float32", "bfloat16": "float32"}
@@ -76,10 +76,20 @@ class Network:
         The importer's.
     sequences : list of (Dim, TensorSpec)
         Numbers of steps, each with a value that has so many.
+    alike : dict of str to str
+        Free numbers of steps that are taken for one with another, though the file does not say so.
+    unequal : dict of str to str
+        Those of which a node needs it.
     """
 
     def __init__(
-        self, container: Container, axes: Mapping[str, Any] | None = None, *, turned: bool = False, **options: Any
+        self,
+        container: Container,
+        axes: Mapping[str, Any] | None = None,
+        *,
+        turned: bool = False,
+        alike: Mapping[str, str] | None = None,
+        **options: Any,
     ) -> None:
         self.container = container
         self.opset = container.opset
@@ -92,6 +102,8 @@ class Network:
         self.roles: Roles = find_roles(self, axes or {}, turned)
         self.batch: Dim = Size.of(Symbol("batch", self._declared_batch()))
         self.sequences: list[tuple[Dim, TensorSpec]] = []
+        self.alike = dict(alike or {})
+        self.unequal: dict[str, str] = {}
 
     # ---- the whole
 
@@ -216,6 +228,8 @@ class Network:
                 results = [as_gru(self, scope, proto, results[0])] if len(results) == 1 else results
             except Refusal as error:
                 self.refuse(proto, str(error))
+                if isinstance(error, Unequal):
+                    self._note_unequal(error)
             except BadModelFile as error:  # a layer that does not go with what it reads says so itself
                 self.refuse(proto, str(error))
             except (ValueError, IndexError, OverflowError) as error:
@@ -272,12 +286,24 @@ class Network:
             return 1
         if spec.shape[1] is not None:
             return spec.shape[1]
-        return self.sequence(Size.of(Symbol(f"time {len(self.sequences) + 1}")), spec)
+        return self.sequence(self._free(f"time {len(self.sequences) + 1}"), spec)
 
     def sequence(self, steps: Dim, spec: TensorSpec) -> Dim:
         """Note that a value has so many steps."""
         self.sequences.append((steps, spec))
         return steps
+
+    def _free(self, name: str) -> Size:
+        """A free number of steps."""
+        while name in self.alike:
+            name = self.alike[name]
+        return Size.of(Symbol(name))
+
+    def _note_unequal(self, error: Unequal) -> None:
+        symbols = [size.symbol if isinstance(size, Size) else None for size in error.sizes]
+        if all(symbol is not None and symbol.name != "batch" for symbol in symbols):
+            kept, other = (symbol.name for symbol in symbols if symbol is not None)
+            self.unequal[other] = kept
 
     # ---- inputs and outputs
 
@@ -330,8 +356,8 @@ class Network:
         axes = tuple((places[role],) if role in places else (lead + rest.index(i),) for i, role in enumerate(roles))
         steps: Dim = 1
         if spec.is_sequence:
-            symbol = Symbol(_steps_name(kind.shape.dim[roles.index("time")], entry.name))
-            steps = self.sequence(spec.shape[1] if spec.shape[1] is not None else Size.of(symbol), spec)
+            free = self._free(_steps_name(kind.shape.dim[roles.index("time")], entry.name))
+            steps = self.sequence(spec.shape[1] if spec.shape[1] is not None else free, spec)
         return Tensor(spec, inner, axes, steps)
 
     def _input_port(self, entry: Any) -> Port | None:

@@ -40,6 +40,12 @@ class Size:
     def of(cls, symbol: Symbol) -> Size:
         return cls((((symbol,), 1),))
 
+    @property
+    def symbol(self) -> Symbol | None:
+        """The one free size that it is; None where it is more or other than that."""
+        ((monomial, coefficient), *others) = self.terms
+        return monomial[0] if not others and coefficient == 1 and len(monomial) == 1 else None
+
     @cached_property
     def declared(self) -> Size | int:
         """The same with the sizes that the file declares put in; those that are free there stay."""

@@ -16,6 +16,19 @@ class Refusal(Exception):
     """What a node does is not supported; `network.py` notes it with the node's name and goes on."""
 
 
+class Unequal(Refusal):
+    """Two sizes should be equal, of which nothing says that they are.
+
+    Attributes
+    ----------
+    sizes : tuple of Dim
+    """
+
+    def __init__(self, reason: str, *sizes: Dim) -> None:
+        super().__init__(reason)
+        self.sizes = sizes
+
+
 @dataclass(frozen=True, eq=False)
 class Constant:
     """Numbers that the file knows, or that follow from the sizes of a call.

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+import numpy as np
+
 from ....graph import Embedding, Masking
 from ..node import Node, Refusal, axis_in
 from ..sizes import same
 from ..values import Constant, Pending, Tensor, Value
-from . import masks, reductions, shaping  # noqa: F401  their readers come first
-from .elementwise import chosen
+from . import comparing, masks, reductions, shaping  # noqa: F401  their readers come first
+from .elementwise import activated, as_numbers, chosen, combined, scaled
 from .table import OPERATORS, Reader, reads
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ class Flags(Pending):
     """
 
     x: Tensor
-    compare: str  # "Equal" or "Less"
+    compare: str  # the operator
     number: float
     negated: bool = False
     counted: bool = False
@@ -86,20 +88,27 @@ def _either(read: Callable[[Node], Any], other: Reader | None) -> Reader:
     return either
 
 
-@first("Equal", "Less", "Greater")
+@first("Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual")
 def _compare(node: Node) -> Any:
-    x, number = node.needed(0), node.needed(1)
+    x, number, op = node.needed(0), node.needed(1), node.op
+    if _is_float(x) and _is_float(number):
+        x, number = combined(node, "subtract", [as_numbers(x), as_numbers(number)]), Constant.of(np.float32(0))
+    elif isinstance(x, Constant) and _is_float(number):
+        x, number, op = number, x, masks.TURNED.get(op, op)
     is_number = isinstance(number, Constant) and number.array.size == 1 and number.array.dtype != object
     if not is_number:
         return None
     value = float(number.array.reshape(-1)[0])  # type: ignore[union-attr]
     if isinstance(x, Flags):
         return _any(node, x) if node.op == "Greater" and x.counted and value == 0 else None
-    if not isinstance(x, Tensor) or x.is_mask or node.op == "Greater":
-        return None
-    if x.is_ids and node.op == "Equal":
+    if isinstance(x, Tensor) and x.is_ids and op == "Equal":
         return _ids_mask(node, x, value)
-    return Flags(x, node.op, value)
+    is_index = isinstance(x, Tensor) and x.is_ids and op == "Less"
+    return Flags(x, op, value) if is_index or _is_float(x) else None  # type: ignore[arg-type]
+
+
+def _is_float(x: Any) -> bool:
+    return isinstance(x, Tensor) and x.spec.dtype == "float32"
 
 
 @first("Not")
@@ -135,8 +144,11 @@ def _count(node: Node) -> Any:
 def _chosen(node: Node) -> Any:
     for mask, value in (node.inputs, node.inputs[::-1]):
         if isinstance(mask, Flags) or (isinstance(mask, Tensor) and mask.is_mask):
-            is_value = isinstance(value, Tensor) and value.spec.dtype == "float32"
-            return Chosen(mask, value) if _is_added(node) or not is_value else None
+            if _is_added(node) or not _is_float(value):
+                return Chosen(mask, value)
+            if isinstance(mask, Flags) and not mask.counted and not mask.x.is_ids:
+                return combined(node, "multiply", [_numbers_of(node, mask), as_numbers(value)])
+            return None
     return None
 
 
@@ -151,6 +163,13 @@ def _added(node: Node) -> Any:
         if isinstance(ids, Tensor) and ids.is_ids and isinstance(number, Constant) and number.array.size == 1:
             return Shifted(ids, int(number.array.reshape(-1)[0])) if number.array.dtype.kind == "i" else None
     return None
+
+
+def _numbers_of(node: Node, flags: Flags) -> Tensor:
+    found = comparing.numbers(node, flags.x, flags.compare, flags.number)
+    if not flags.negated:
+        return found
+    return scaled(node, activated(node, found, "negative"), None, np.ones(1, np.float32))
 
 
 @first("Where")
@@ -170,7 +189,9 @@ def _choice(node: Node, mask: Tensor | Flags, a: Any, b: Any) -> Value:
         is_index = isinstance(a, Shifted) and isinstance(b, Tensor) and a.ids.name == b.name == mask.x.name
         if is_index and (mask.compare, mask.number, mask.counted) == ("Less", 0, False):
             return b  # an index from the end; negative ids are refused when the network runs
-        raise Refusal("chooses by comparing, number by number")
+        if mask.counted or mask.x.is_ids:
+            raise Refusal("chooses by comparing, number by number")
+        return comparing.choice(node, comparing.infinite(node, mask.x, mask.compare, mask.number), a, b)
     if not isinstance(a, Tensor) or a.spec.dtype != "float32":
         raise Refusal("chooses among values that are no sequences of numbers")
     if isinstance(b, Tensor):

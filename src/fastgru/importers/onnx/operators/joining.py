@@ -26,7 +26,7 @@ from ..arrange import (
 from ..fold import split_sizes, spread_shape
 from ..node import Node, Refusal, axis_in
 from ..sizes import Dim, declared, same
-from ..values import Constant, Tensor, Value
+from ..values import Constant, Tensor, Unequal, Value
 from ..views import inner_parts, without_units
 from .elementwise import as_numbers
 from .picking import cut, slice_constant
@@ -107,8 +107,9 @@ def joined(node: Node, tensors: Sequence[Tensor], axis: int) -> Tensor:
         return tensors[0]
     shapes = [shape_of(net, x) for x in tensors]
     for shape in shapes[1:]:
-        if any(not same(a, b) for i, (a, b) in enumerate(zip(shape, shapes[0], strict=True)) if i != axis):
-            raise Refusal(f"joins values {', '.join(map(str, shapes))} along axis {axis}")
+        for i, (a, b) in enumerate(zip(shapes[0], shape, strict=True)):
+            if i != axis and not same(a, b):
+                raise Unequal(f"joins values {', '.join(map(str, shapes))} along axis {axis}", a, b)
     over_time = any(x.spec.is_sequence and x.axes[axis] == (1,) for x in tensors)
     if over_time:
         tensors = [as_sequence(net, node.name, unflipped(net, node.name, x), axis) for x in tensors]

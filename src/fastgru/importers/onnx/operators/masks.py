@@ -22,7 +22,7 @@ _COMPARISONS: dict[str, Callable[..., Any]] = {
     "Less": np.less,
     "LessOrEqual": np.less_equal,
 }
-_TURNED = {"Less": "Greater", "Greater": "Less", "LessOrEqual": "GreaterOrEqual", "GreaterOrEqual": "LessOrEqual"}
+TURNED = {"Less": "Greater", "Greater": "Less", "LessOrEqual": "GreaterOrEqual", "GreaterOrEqual": "LessOrEqual"}
 #: operators that hand whole numbers on
 _MOVES = frozenset(("Cast", "Identity", "Transpose", "Unsqueeze", "Squeeze", "Reshape"))
 
@@ -32,7 +32,7 @@ def compare(node: Node) -> Value:
     a, b, how = node.needed(0), node.needed(1), node.op
     node.ignore("broadcast", "axis")
     if isinstance(a, Constant) and isinstance(b, Tensor):
-        a, b, how = b, a, _TURNED.get(how, how)
+        a, b, how = b, a, TURNED.get(how, how)
     if not isinstance(a, Tensor) or not isinstance(b, Constant) or not a.is_ids:
         raise Refusal("compares values that are no ids or lengths")
     if a.spec.is_sequence:

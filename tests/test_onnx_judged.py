@@ -1,0 +1,65 @@
+"""What random files of PyTorch, Keras and of people (tools/judge_onnx_files.py) asked of the importer."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("onnx", reason="reading ONNX files takes the package onnx")
+pytest.importorskip("onnxruntime", reason="what operators give is judged by onnxruntime")
+
+import fastgru
+from fastgru.importers.onnx import from_onnx
+from onnx_build import difference, gru, model
+
+RNG = np.random.default_rng(5)
+W = gru(RNG, "g", 4, 3)
+SIZES = [{"B": 2, "T": 5, "S": 5}, {"B": 1, "T": 8, "S": 8}]
+G = "xt = Transpose <perm = [1, 0, 2]> (a) g, h = GRU <hidden_size = 3> (xt, gW, gR, gB)"
+
+
+def test_free_steps_of_two_inputs_that_are_added_are_one() -> None:
+    made = model("float[B, T, 4] x, float[B, S, 4] z", "g", f"a = Add (x, z) {G}", W)
+    assert difference(made, SIZES) < 1e-5
+    joined = model("float[B, T, 2] x, float[B, S, 2] z", "g", f"a = Concat <axis = 2> (x, z) {G}", W)
+    assert difference(joined, SIZES) < 1e-5
+    run = fastgru.Model(from_onnx(made))
+    with pytest.raises(fastgru.BadInput, match="steps"):
+        run({"x": np.zeros((1, 4, 4), np.float32), "z": np.zeros((1, 3, 4), np.float32)})
+
+
+def test_the_last_step_by_a_place_that_follows_from_the_size() -> None:
+    body = f"a = Identity (x) {G} s = Shape (g) t = Gather <axis = 0> (s, i0) p = Sub (t, one) y = Gather <axis = 0> (g, p)"
+    for first in (np.array([0]), np.array(0)):
+        made = model("float[B, T, 4] x", "y", body, W | {"i0": first, "one": np.array(1)})
+        assert difference(made, SIZES) < 1e-5
+
+
+def test_values_whose_steps_are_merged_with_features() -> None:
+    body = (
+        "a = Reshape (x, merged) m = ReduceMean <axes = [1]> (a) s = Sigmoid (m) y = Mul (a, s) "
+        "xt = Transpose <perm = [1, 0, 2]> (y) g, h = GRU <hidden_size = 3> (xt, gW, gR, gB)"
+    )
+    weights = W | {"merged": np.array([0, 6, 4])}
+    assert difference(model("float[B, 6, 2, 2] x", "g", body, weights), SIZES) < 1e-5
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "c = Greater (x, s) y = Where (c, x, n)",
+        "c = LessOrEqual (x, s) y = Where (c, n, x)",
+        "c = Less (zero, x) e = Exp (x) y = Where (c, x, e)",
+        "c = GreaterOrEqual (r, zero) y = Where (c, x, n)",
+        "r1 = Sub (r, zero) c = Greater (r1, zero) d = Not (c) t = Tanh (x) y = Where (d, t, n)",
+        "k = Mul (x, hundred) c = Greater (k, s) e = Exp (k) y = Where (c, x, e)",
+        "t = Tanh (z) c = Greater (x, t) y = Where (c, t, x)",
+        "c = Less (x, s) d = Cast <to = 1> (c) y = Mul (d, z)",
+        "c = Less (x, s) n2 = Not (c) d = Cast <to = 1> (n2) y = Mul (z, d)",
+    ],
+)
+def test_choices_number_by_number(body: str) -> None:
+    """Exp (100 · x) overflows where it is not chosen."""
+    weights = {"s": np.float32(0.3), "n": np.float32(-7.0), "zero": np.float32(0), "hundred": np.float32(100)}
+    made = model("float[B, T, 4] x, float[B, T, 4] z", "y", f"r = Relu (x) {body}", weights)
+    assert difference(made, SIZES) < 1e-6
