@@ -63,3 +63,47 @@ def test_choices_number_by_number(body: str) -> None:
     weights = {"s": np.float32(0.3), "n": np.float32(-7.0), "zero": np.float32(0), "hundred": np.float32(100)}
     made = model("float[B, T, 4] x, float[B, T, 4] z", "y", f"r = Relu (x) {body}", weights)
     assert difference(made, SIZES) < 1e-6
+
+
+@pytest.mark.parametrize(
+    "equation, weight",
+    [
+        ("btf,fg->btg", (4, 3)), ("btf,gf->btg", (3, 4)), ("btf,fg->gbt", (4, 3)), ("...f,fg->...g", (4, 3)), ("btf,f->bt", (4,)),
+        ("btf,f->btf", (4,)), ("fg,btf->btg", (4, 3)), ("btf,fg", (4, 3)),
+    ],
+)  # fmt: skip
+def test_einsum_with_a_constant(equation: str, weight: tuple[int, ...]) -> None:
+    weights = {"w": RNG.standard_normal(weight).astype(np.float32)}
+    given = "w, x" if equation.startswith("fg") else "x, w"
+    made = model("float[B, T, 4] x", "y", f'y = Einsum <equation = "{equation}"> ({given})', weights)
+    assert difference(made, SIZES) < 1e-5
+
+
+@pytest.mark.parametrize("equation", ["btf,btf->bt", "btf,btf->bf", "btf,btf->btf", "btf,btf->b", "btf,btf->tb"])
+def test_einsum_of_two_values(equation: str) -> None:
+    made = model("float[B, T, 4] x, float[B, T, 4] z", "y", f'y = Einsum <equation = "{equation}"> (x, z)')
+    assert difference(made, SIZES) < 1e-5
+
+
+def test_logarithms_of_sums() -> None:
+    body = (
+        "y = ReduceLogSumExp <axes = [1], keepdims = 0> (k) z = ReduceLogSumExp <axes = [2]> (k) "
+        "a = Abs (x) w = ReduceLogSum <axes = [1, 2], keepdims = 0> (a)"
+    )
+    made = model("float[B, T, 4] x", "y, z, w", f"k = Mul (x, hundred) {body}", {"hundred": np.float32(100)})
+    assert difference(made, SIZES) < 1e-5
+
+
+def test_numbers_of_steps_as_numbers() -> None:
+    body = (
+        "n = Shape <start = 1, end = 2> (x) f = Cast <to = 1> (n) s = ReduceSum <keepdims = 0> (x, i1) "
+        "y = Div (s, f) less = Sub (n, i1) g = Cast <to = 1> (less) z = Mul (x, g)"
+    )
+    made = model("float[B, T, 4] x", "y, z", body, {"i1": np.array([1])})
+    assert difference(made, SIZES) < 1e-5
+
+
+def test_powers_that_are_not_whole() -> None:
+    weights = {"p": np.float32(0.3), "q": np.float32(-1.5), "zero": np.float32(0)}
+    made = model("float[B, T, 4] x", "y, z", "a = Abs (x) y = Pow (a, p) r = Relu (x) b = Exp (x) z = Pow (b, q)", weights)
+    assert difference(made, SIZES) < 1e-5

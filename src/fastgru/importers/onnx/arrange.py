@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .network import Network
 
 __all__ = [
-    "aligned", "arranged", "as_sequence", "enlarged", "expanded", "features_last",
+    "aligned", "arranged", "as_sequence", "constant_sequence", "enlarged", "expanded", "features_last",
     "filled_sequence", "in_place", "natural", "one_axis_each", "padded",
     "reshaped", "resized", "rows", "shape_of", "size_of", "spread", "squeezed", "together", "unflipped", "unsqueezed",
 ]  # fmt: skip
@@ -358,17 +358,22 @@ def filled_sequence(net: Network, name: str, like: TensorSpec, value: float) -> 
     return net.build.add(Activate, f"{name}.constant", like, activation=function)
 
 
+def constant_sequence(net: Network, name: str, like: TensorSpec, value: float) -> TensorSpec:
+    """One number at each step of a sequence."""
+    if like.dtype != "float32":
+        raise Refusal(f"spreads over the steps of {like.name!r}, which holds ids")
+    one = net.build.add(Reshape, f"{name}.flat", like, target=(like.features,), per_step=True)
+    one = net.build.add(Slice, f"{name}.one", one, axis=-1, start=0, stop=1)
+    return filled_sequence(net, name, one, value)
+
+
 def _over_time(net: Network, name: str, x: Tensor, axis: int, steps: Dim) -> Tensor | None:
     """A value without time, the same at every step of a sequence; None where no sequence has so many."""
     like = next((spec for known, spec in net.sequences if known == steps), None)
     if like is None or x.spec.is_sequence or x.axes[axis]:
         return None
-    if like.dtype != "float32":
-        raise Refusal(f"spreads over the steps of {like.name!r}, which holds ids")
     x = arranged(net, name, x, [list(inner_parts(x))])
-    one = net.build.add(Reshape, f"{name}.flat", like, target=(like.features,), per_step=True)
-    one = net.build.add(Slice, f"{name}.one", one, axis=-1, start=0, stop=1)
-    zero = filled_sequence(net, name, one, 0.0)
+    zero = constant_sequence(net, name, like, 0.0)
     spec = net.build.add(Combine, name, zero, x.spec, operation="add")
     axes = tuple(
         (1,) if index == axis else tuple(part + (part > 0) for part in parts) for index, parts in enumerate(x.axes)

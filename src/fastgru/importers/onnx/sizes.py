@@ -46,6 +46,12 @@ class Size:
         ((monomial, coefficient), *others) = self.terms
         return monomial[0] if not others and coefficient == 1 and len(monomial) == 1 else None
 
+    def linear_in(self, symbol: Symbol) -> tuple[int, int] | None:
+        """(a, b) where it is a · symbol + b with a ≠ 0; None where it is not."""
+        terms = dict(self.terms)
+        factor, rest = terms.pop((symbol,), 0), terms.pop((), 0)
+        return (factor, rest) if factor and not terms else None
+
     @cached_property
     def declared(self) -> Size | int:
         """The same with the sizes that the file declares put in; those that are free there stay."""

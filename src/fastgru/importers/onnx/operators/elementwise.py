@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from ....graph import Activate, Activation, Combine, Layer, PReLU, Reshape, Scale, TensorSpec, Where
-from ..arrange import aligned, enlarged, filled_sequence, shape_of, spread, together, unflipped
+from ....graph import Activate, Activation, Combine, Layer, PReLU, Reduce, Reshape, Scale, TensorSpec, Where
+from ..arrange import aligned, constant_sequence, enlarged, filled_sequence, shape_of, spread, together, unflipped
 from ..fold import spread_shape
 from ..node import Node, Refusal
+from ..sizes import Size
 from ..values import Constant, Tensor, Value
 from .table import reads
 
@@ -192,7 +193,8 @@ def scaled(node: Node, x: Tensor, scale: np.ndarray | None, offset: np.ndarray |
 def _with_constant(node: Node, operation: str, x: Tensor, constant: Constant, is_first: bool) -> Tensor:
     """x ∘ constant or, with `is_first`, constant ∘ x."""
     if constant.array.dtype == object:
-        raise Refusal("computes with a size that is free")
+        number = _steps_as_value(node, constant)
+        return combined(node, operation, [number, x] if is_first else [x, number])
     if len(constant.shape) > x.rank or spread_shape([constant.shape, shape_of(node.network, x)]) != shape_of(
         node.network, x
     ):
@@ -220,6 +222,21 @@ def _with_constant(node: Node, operation: str, x: Tensor, constant: Constant, is
     raise Refusal(f"takes the {operation} of a value and a constant {constant.array.shape}")
 
 
+def _steps_as_value(node: Node, constant: Constant) -> Tensor:
+    """A free number of steps, maybe times a number and more, as a number of the network: a sum of ones."""
+    size, net = constant.array.reshape(-1)[0], node.network
+    for steps, like in net.sequences:
+        symbol = steps.symbol if isinstance(steps, Size) else None
+        found = size.linear_in(symbol) if symbol is not None and constant.array.size == 1 else None
+        if found is not None:
+            ones = constant_sequence(net, node.name, like, 1.0)
+            spec = net.build.add(Reduce, f"{node.name}.steps", ones, function="sum", axis=1)
+            x = Tensor(spec, (), ((),) * len(constant.shape))
+            factor, more = (np.full(1, number, np.float32) for number in found)
+            return x if found == (1, 0) else scaled(node, x, factor, more)
+    raise Refusal(f"computes with a size that is free, {size}")
+
+
 def combined(node: Node, operation: str, tensors: Sequence[Tensor]) -> Tensor:
     view, specs = together(node.network, node.name, tensors)
     return replace(view, spec=node.network.build.add(Combine, node.name, *specs, operation=operation))
@@ -242,7 +259,7 @@ def _combine(node: Node, operation: str) -> Value:
         raise Refusal("is the mean of a value and a constant")
     result = given[0]
     for value in given[1:]:
-        result = _pair(node, operation, result, value)
+        result = pair(node, operation, result, value)
     return result
 
 
@@ -262,7 +279,8 @@ def _is_bool(value: Value) -> bool:
     return isinstance(value, Tensor) and value.is_mask
 
 
-def _pair(node: Node, operation: str, a: Value, b: Value) -> Value:
+def pair(node: Node, operation: str, a: Value, b: Value) -> Value:
+    """Of two values or constants, at least one of them a value."""
     if _is_bool(a) != _is_bool(b) and operation == "multiply" and isinstance(a, Tensor) and isinstance(b, Tensor):
         return chosen(node, a, b, 0.0) if _is_bool(a) else chosen(node, b, a, 0.0)
     a, b = (as_numbers(value) if isinstance(value, Tensor) else value for value in (a, b))
@@ -288,7 +306,7 @@ for _operator, _operation in {
     reads(_operator)(partial(_combine, operation=_operation))
 
 
-@reads("Pow", note="to the power of 2, 3, 4, 1, 0.5, −0.5 or −1")
+@reads("Pow", note="to a constant power; of whole ones 2, 3, 4, 1 or −1")
 def power(node: Node) -> Value:
     x, given = value_of(node, 0), node.numbers_of(1, "exponent")
     node.ignore("broadcast", "axis")
@@ -301,6 +319,9 @@ def power(node: Node) -> Value:
     if exponent in (3.0, 4.0):
         square = activated(node, x, "square")
         return combined(node, "multiply", [square, x if exponent == 3 else square])
+    if math.isfinite(exponent) and not exponent.is_integer():  # NaN below 0, as log has it
+        times = scaled(node, activated(node, x, "log"), np.full(1, exponent, np.float32), None)
+        return activated(node, times, "exponential")
     raise Refusal(f"takes the power of {given.reshape(-1)[:4]}")
 
 

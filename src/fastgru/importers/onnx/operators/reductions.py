@@ -21,6 +21,8 @@ _FUNCTIONS = {
     "ReduceSumSquare": "sum",
     "ReduceL1": "sum",
     "ReduceL2": "sum",
+    "ReduceLogSum": "sum",
+    "ReduceLogSumExp": "sum",
 }
 
 
@@ -34,9 +36,23 @@ def reduction(node: Node) -> Value:
         x = activated(node, x, "square")
     elif node.op == "ReduceL1":
         x = activated(node, x, "abs")
+    if node.op == "ReduceLogSumExp" and (axes or not no_op):
+        return _log_of_powers(node, x, axes or range(x.rank), keep)
     if axes or not no_op:
         x = reduced(node, x, _FUNCTIONS[node.op], axes or range(x.rank), keep)
-    return activated(node, x, "sqrt") if node.op == "ReduceL2" else x
+    ends = {"ReduceL2": "sqrt", "ReduceLogSum": "log"}
+    return activated(node, x, ends[node.op]) if node.op in ends else x
+
+
+def _log_of_powers(node: Node, x: Tensor, axes: Iterable[int], keep: bool) -> Tensor:
+    """log Σ exp(x − most) + most, in which nothing overflows."""
+    axes = list(axes)
+    most = reduced(node, x, "maximum", axes, True)
+    powers = activated(node, combined(node, "subtract", [x, most]), "exponential")
+    total = activated(node, reduced(node, powers, "sum", axes, True), "log")
+    total = combined(node, "add", [total, most])
+    gone = {axis_in(axis, total.rank) for axis in axes}
+    return total if keep else replace(total, axes=tuple(p for axis, p in enumerate(total.axes) if axis not in gone))
 
 
 def reduced(node: Node, x: Tensor, function: str, axes: Iterable[int], keep: bool) -> Tensor:
