@@ -107,3 +107,33 @@ def test_powers_that_are_not_whole() -> None:
     weights = {"p": np.float32(0.3), "q": np.float32(-1.5), "zero": np.float32(0)}
     made = model("float[B, T, 4] x", "y, z", "a = Abs (x) y = Pow (a, p) r = Relu (x) b = Exp (x) z = Pow (b, q)", weights)
     assert difference(made, SIZES) < 1e-5
+
+
+@pytest.mark.parametrize("spelling", ["Sub (n, one)", "Add (n, minus)"])
+def test_the_last_step_of_each_row_by_its_length(spelling: str) -> None:
+    body = (
+        f"a = Identity (x) {G} y0 = Squeeze (g, i1) yb = Transpose <perm = [1, 0, 2]> (y0) p = {spelling} "
+        "u = Reshape (p, column) e = Expand (u, wide) z = GatherElements <axis = 1> (yb, e) y = Squeeze (z, i1)"
+    )
+    weights = W | {"one": np.array(1), "minus": np.array(-1), "i1": np.array([1]), "column": np.array([-1, 1, 1])}
+    made = model("float[B, T, 4] x, int64[B] n", "y", body, weights | {"wide": np.array([1, 1, 3])})
+    assert difference(made, SIZES) < 1e-5  # lengths of 0 among them
+
+
+def test_convolutions_of_each_step() -> None:
+    body = (
+        "f = Reshape (x, frames) c = Conv <strides = [2, 2], pads = [1, 0, 1, 0]> (f, k, kb) r = Relu (c) "
+        "p = MaxPool <kernel_shape = [2, 1], strides = [2, 1]> (r) v = Flatten (p) m = MatMul (v, w) "
+        "s = Shape <start = 0, end = 2> (x) t = Concat <axis = 0> (s, minus) a = Reshape (m, t) " + G
+    )
+    normal = RNG.standard_normal
+    weights = W | {"frames": np.array([-1, 2, 6, 6]), "minus": np.array([-1]), "kb": normal(3).astype(np.float32)}
+    weights |= {"k": normal((3, 2, 3, 2)).astype(np.float32), "w": normal((9, 4)).astype(np.float32)}
+    assert difference(model("float[B, T, 2, 6, 6] x", "g", body, weights), SIZES) < 1e-5
+
+
+def test_instance_normalization() -> None:
+    weights = {"g": np.array([2, 1, 0.5, -1], np.float32), "b": np.array([1, 0, -1, 0.5], np.float32)}
+    body = "a = Transpose <perm = [0, 2, 1]> (x) y = InstanceNormalization <epsilon = 0.01> (a, g, b)"
+    assert difference(model("float[B, T, 4] x", "y", body, weights), SIZES) < 1e-5
+    assert difference(model("float[B, 6, 4] x", "y", body, weights), SIZES) < 1e-5

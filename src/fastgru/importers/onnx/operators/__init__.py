@@ -14,6 +14,7 @@ from . import (  # noqa: F401
     picking,
     products,
     reductions,
+    row_ends,
     shaping,
     sizes,
     windows,

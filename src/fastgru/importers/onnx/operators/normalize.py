@@ -12,8 +12,8 @@ from ..arrange import arranged, features_last, shape_of, spread
 from ..node import Node, Refusal, axis_in
 from ..sizes import declared
 from ..values import Constant, Value
-from .elementwise import layer, value_of
-from .reductions import _all_last
+from .elementwise import activated, combined, layer, pair, scaled, value_of
+from .reductions import _all_last, reduced
 from .table import reads
 
 
@@ -66,3 +66,24 @@ def layer_normalization(node: Node) -> Value:
     function = "layer" if node.op == "LayerNormalization" else "rms"
     spec = node.network.build.add(Normalize, node.name, view.spec, function=function, epsilon=epsilon, **tensors)
     return replace(view, spec=spec)
+
+
+@reads("InstanceNormalization", note="with constant scale and bias")
+def instance_normalization(node: Node) -> Value:
+    """Each channel of each row by its own mean and variance."""
+    x = value_of(node, 0)
+    epsilon = node.number("epsilon", 1e-5)
+    node.ignore("consumed_inputs")
+    if x.rank < 3:
+        raise Refusal(f"reads a value of {x.rank} axes")
+    axes = range(2, x.rank)
+    below = combined(node, "subtract", [x, reduced(node, x, "mean", axes, keep=True)])
+    variance = reduced(node, activated(node, below, "square"), "mean", axes, keep=True)
+    factor = activated(node, scaled(node, variance, None, np.full(1, epsilon, np.float32)), "rsqrt")
+    y = combined(node, "multiply", [below, factor])
+    gamma, beta = node.numbers_of(1, "scale"), node.numbers_of(2, "B")
+    if any(array.shape != (declared(shape_of(node.network, x)[1]),) for array in (gamma, beta)):
+        raise Refusal(f"scale and B should be ({shape_of(node.network, x)[1]},)")
+    shape = (-1, *[1] * (x.rank - 2))
+    y = pair(node, "multiply", y, Constant.of(gamma.reshape(shape)))
+    return pair(node, "add", y, Constant.of(beta.reshape(shape)))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ....graph import Conv, Pool, TensorSpec
+from ....graph import Conv, Graph, Layer, Pool, TensorSpec, TimeDistributed, tensor_spec
 from ..arrange import arranged, as_sequence, shape_of, unflipped
 from ..node import Node, Refusal
 from ..sizes import Dim, declared
@@ -88,6 +88,9 @@ def _laid_out(node: Node) -> tuple[Tensor, list[int]]:
     net, x = node.network, value_of(node, 0)
     if x.rank not in (3, 4):
         raise Refusal(f"reads a value of {x.rank} axes; those with 1 or 2 behind the channels are supported")
+    if _is_per_step(x):
+        groups = [*x.axes[2:], x.axes[1]]
+        return arranged(net, node.name, x, groups), list(range(x.rank - 2))
     if set(x.axes[0]) - {0}:
         raise Refusal(f"reads {shape_of(net, x)}, whose first axis is not the batch")
     x = unflipped(net, node.name, x)
@@ -97,6 +100,24 @@ def _laid_out(node: Node) -> tuple[Tensor, list[int]]:
         return arranged(net, node.name, x, [x.axes[1]]), [0]
     other = 5 - over
     return arranged(net, node.name, x, [x.axes[other], x.axes[1]]), [over - 2, other - 2]
+
+
+def _is_per_step(x: Tensor) -> bool:
+    """Whether the rows of an operator are the steps of all rows: batch · time."""
+    return x.spec.is_sequence and 1 in x.axes[0] and set(x.axes[0]) <= {0, 1}
+
+
+def _windowed(node: Node, x: Tensor, order: Sequence[int], windows: _Windows, kind: type[Layer], **said: Any) -> Tensor:
+    """What a layer with windows makes of a value that is laid out for it."""
+    attributes = said | windows.attributes(order)
+    if not _is_per_step(x):
+        spec = node.network.build.add(kind, node.name, x.spec, **attributes)
+        return _result(x, spec, order, windows.steps(node, spec, x.steps, order[0]))
+    first, *others = x.spec.inner
+    graph = Graph((tensor_spec("x", first, tuple(others)),), (kind(name="y", inputs=("x",), **attributes),), ("y",))
+    spec = node.network.build.add(TimeDistributed, node.name, x.spec, graph=graph)
+    axes = (x.axes[0], (2 + len(order),), *((2 + axis,) for axis in range(len(order))))
+    return replace(x, spec=spec, sizes=spec.inner, axes=axes)
 
 
 def _result(x: Tensor, spec: TensorSpec, order: Sequence[int], steps: Dim) -> Tensor:
@@ -116,16 +137,8 @@ def conv(node: Node) -> Value:
     if size != kernel.shape[2:]:
         raise Refusal(f"kernel_shape {size} is not that of the weights {kernel.shape}")
     windows = _Windows.of(node, size)
-    spec = node.network.build.add(
-        Conv,
-        node.name,
-        x.spec,
-        kernel=np.ascontiguousarray(kernel.transpose(*(axis + 2 for axis in order), 1, 0), np.float32),
-        bias=bias,
-        groups=node.whole("group", 1),
-        **windows.attributes(order),
-    )
-    return _result(x, spec, order, windows.steps(node, spec, x.steps, order[0]))
+    kernel = np.ascontiguousarray(kernel.transpose(*(axis + 2 for axis in order), 1, 0), np.float32)
+    return _windowed(node, x, order, windows, Conv, kernel=kernel, bias=bias, groups=node.whole("group", 1))
 
 
 @reads("MaxPool", "AveragePool", note="1-D and 2-D")
@@ -143,13 +156,6 @@ def pool(node: Node) -> Value:
             windows.rounded_up(axis, shape[axis])
         if counts and windows.after != after:
             raise Refusal("counts padding (count_include_pad) in a last window that is not full (ceil_mode)")
-    spec = node.network.build.add(
-        Pool,
-        node.name,
-        x.spec,
-        function="maximum" if node.op == "MaxPool" else "average",
-        size=tuple(size[axis] for axis in order),
-        count_padding=counts,
-        **windows.attributes(order),
-    )
-    return _result(x, spec, order, windows.steps(node, spec, x.steps, order[0]))
+    function = "maximum" if node.op == "MaxPool" else "average"
+    size = tuple(size[axis] for axis in order)
+    return _windowed(node, x, order, windows, Pool, function=function, size=size, count_padding=counts)
