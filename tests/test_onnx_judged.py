@@ -137,3 +137,23 @@ def test_instance_normalization() -> None:
     body = "a = Transpose <perm = [0, 2, 1]> (x) y = InstanceNormalization <epsilon = 0.01> (a, g, b)"
     assert difference(model("float[B, T, 4] x", "y", body, weights), SIZES) < 1e-5
     assert difference(model("float[B, 6, 4] x", "y", body, weights), SIZES) < 1e-5
+
+
+def test_means_by_lengths() -> None:
+    body = (
+        "s = Shape <start = 1, end = 2> (x) q = Squeeze (s) r = Range (zero, q, one) u = Unsqueeze (n, i1) c = Less (r, u) "
+        "w = Unsqueeze (c, i2) f = Cast <to = 1> (w) p = Mul (x, f) t = ReduceSum <keepdims = 0> (p, i1) "
+        "d = Cast <to = 1> (u) y = Div (t, d)"
+    )
+    weights = {"zero": np.array(0), "one": np.array(1), "i1": np.array([1]), "i2": np.array([2])}
+    made = model("float[B, T, 4] x, int64[B] n", "y", body, weights)
+    assert difference(made, [{"B": 2, "T": 5}, {"B": 1, "T": 8}]) < 1e-5
+
+
+def test_a_learned_state_repeated_for_each_row() -> None:
+    body = (
+        "b = Shape <start = 0, end = 1> (x) t = Concat <axis = 0> (i1, b, i1) h0 = Tile (start, t) a = Identity (x) "
+        "xt = Transpose <perm = [1, 0, 2]> (a) g, h = GRU <hidden_size = 3> (xt, gW, gR, gB, , h0)"
+    )
+    weights = W | {"i1": np.array([1]), "start": RNG.standard_normal((1, 1, 3)).astype(np.float32)}
+    assert difference(model("float[B, T, 4] x", "g, h", body, weights), SIZES) < 1e-5

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from ....graph import Activate, Activation, Combine, Layer, PReLU, Reduce, Reshape, Scale, TensorSpec, Where
+from ....graph import Activate, Activation, Combine, Layer, PReLU, Reduce, Reshape, Scale, StepMask, TensorSpec, Where
 from ..arrange import aligned, constant_sequence, enlarged, filled_sequence, shape_of, spread, together, unflipped
 from ..fold import spread_shape
 from ..node import Node, Refusal
-from ..sizes import Size
+from ..sizes import Size, same
 from ..values import Constant, Tensor, Value
 from .table import reads
 
@@ -237,6 +237,24 @@ def _steps_as_value(node: Node, constant: Constant) -> Tensor:
     raise Refusal(f"computes with a size that is free, {size}")
 
 
+def _is_float(value: Value) -> bool:
+    kind = value.spec.dtype if isinstance(value, Tensor) else str(value.array.dtype) if isinstance(value, Constant) else ""
+    return kind == "float32"
+
+
+def _length_as_value(node: Node, lengths: Tensor) -> Tensor:
+    """The length of each row, which was cast to a float, as a number of the network: as many ones are summed."""
+    net = node.network
+    first = net.sequences[0][0] if net.sequences else 1
+    like = next((spec for steps, spec in net.sequences if spec.dtype == "float32" and same(steps, first)), None)
+    if like is None or lengths.spec.is_sequence or lengths.sizes:
+        raise Refusal(f"computes with whole numbers, {lengths.name!r}")
+    ones = constant_sequence(net, node.name, like, 1.0)
+    mask = net.build.add(StepMask, f"{node.name}.mask", like, lengths.spec)
+    counted = net.build.add(Where, f"{node.name}.counted", ones, mask=mask.name, value=0.0)
+    return replace(lengths, spec=net.build.add(Reduce, f"{node.name}.length", counted, function="sum", axis=1))
+
+
 def combined(node: Node, operation: str, tensors: Sequence[Tensor]) -> Tensor:
     view, specs = together(node.network, node.name, tensors)
     return replace(view, spec=node.network.build.add(Combine, node.name, *specs, operation=operation))
@@ -251,6 +269,8 @@ def _combine(node: Node, operation: str) -> Value:
             raise Refusal("has an axis, but does not broadcast")
     if axis is not None and len(given) == 2:
         given[1] = _with_axis(given[0], given[1], axis)
+    if any(_is_float(value) for value in given):
+        given = [_length_as_value(node, x) if isinstance(x, Tensor) and x.is_ids else x for x in given]
     if len(given) == 1:
         return given[0]
     if all(isinstance(value, Tensor) for value in given) and not any(_is_bool(value) for value in given):

@@ -191,8 +191,9 @@ def expand(node: Node) -> Value:
 def tile(node: Node) -> Value:
     x, counts = node.needed(0), node.whole_numbers(1, "repeats")
     if isinstance(x, Constant):
-        if x.array.size != 1 or len(counts) != len(x.shape):
-            raise Refusal("repeats a constant of free size")
+        repeated = [axis for axis, count in enumerate(counts) if not same(count, 1)]
+        if len(counts) != len(x.shape) or any(x.array.shape[axis] != 1 for axis in repeated):
+            raise Refusal(f"repeats a constant {x.shape} {counts} times")
         return Constant(x.array, tuple(size * count for size, count in zip(x.shape, counts, strict=True)))
     x = node.runtime(0)
     if len(counts) != x.rank:
