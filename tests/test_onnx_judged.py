@@ -29,7 +29,8 @@ def test_free_steps_of_two_inputs_that_are_added_are_one() -> None:
 
 
 def test_the_last_step_by_a_place_that_follows_from_the_size() -> None:
-    body = f"a = Identity (x) {G} s = Shape (g) t = Gather <axis = 0> (s, i0) p = Sub (t, one) y = Gather <axis = 0> (g, p)"
+    rest = "s = Shape (g) t = Gather <axis = 0> (s, i0) p = Sub (t, one) y = Gather <axis = 0> (g, p)"
+    body = f"a = Identity (x) {G} {rest}"
     for first in (np.array([0]), np.array(0)):
         made = model("float[B, T, 4] x", "y", body, W | {"i0": first, "one": np.array(1)})
         assert difference(made, SIZES) < 1e-5
@@ -55,21 +56,24 @@ def test_values_whose_steps_are_merged_with_features() -> None:
         "k = Mul (x, hundred) c = Greater (k, s) e = Exp (k) y = Where (c, x, e)",
         "t = Tanh (z) c = Greater (x, t) y = Where (c, t, x)",
         "c = Less (x, s) d = Cast <to = 1> (c) y = Mul (d, z)",
+        "c = Less (x, n1) d = Greater (x, s) e = Or (c, d) y = Where (e, x, zero)",
+        "c = Less (x, s) d = Greater (x, n1) e = And (c, d) f = Not (e) g = Cast <to = 1> (f) y = Mul (x, g)",
         "c = Less (x, s) n2 = Not (c) d = Cast <to = 1> (n2) y = Mul (z, d)",
     ],
 )
 def test_choices_number_by_number(body: str) -> None:
     """Exp (100 · x) overflows where it is not chosen."""
-    weights = {"s": np.float32(0.3), "n": np.float32(-7.0), "zero": np.float32(0), "hundred": np.float32(100)}
-    made = model("float[B, T, 4] x, float[B, T, 4] z", "y", f"r = Relu (x) {body}", weights)
+    weights = {"s": 0.3, "n": -7.0, "n1": -0.2, "zero": 0.0, "hundred": 100.0}
+    arrays = {name: np.float32(number) for name, number in weights.items()}
+    made = model("float[B, T, 4] x, float[B, T, 4] z", "y", f"r = Relu (x) {body}", arrays)
     assert difference(made, SIZES) < 1e-6
 
 
 @pytest.mark.parametrize(
-    "equation, weight",
+    ("equation", "weight"),
     [
-        ("btf,fg->btg", (4, 3)), ("btf,gf->btg", (3, 4)), ("btf,fg->gbt", (4, 3)), ("...f,fg->...g", (4, 3)), ("btf,f->bt", (4,)),
-        ("btf,f->btf", (4,)), ("fg,btf->btg", (4, 3)), ("btf,fg", (4, 3)),
+        ("btf,fg->btg", (4, 3)), ("btf,gf->btg", (3, 4)), ("btf,fg->gbt", (4, 3)), ("...f,fg->...g", (4, 3)),
+        ("btf,f->bt", (4,)), ("btf,f->btf", (4,)), ("fg,btf->btg", (4, 3)), ("btf,fg", (4, 3)),
     ],
 )  # fmt: skip
 def test_einsum_with_a_constant(equation: str, weight: tuple[int, ...]) -> None:
@@ -105,7 +109,9 @@ def test_numbers_of_steps_as_numbers() -> None:
 
 def test_powers_that_are_not_whole() -> None:
     weights = {"p": np.float32(0.3), "q": np.float32(-1.5), "zero": np.float32(0)}
-    made = model("float[B, T, 4] x", "y, z", "a = Abs (x) y = Pow (a, p) r = Relu (x) b = Exp (x) z = Pow (b, q)", weights)
+    made = model(
+        "float[B, T, 4] x", "y, z", "a = Abs (x) y = Pow (a, p) r = Relu (x) b = Exp (x) z = Pow (b, q)", weights
+    )
     assert difference(made, SIZES) < 1e-5
 
 
@@ -141,8 +147,8 @@ def test_instance_normalization() -> None:
 
 def test_means_by_lengths() -> None:
     body = (
-        "s = Shape <start = 1, end = 2> (x) q = Squeeze (s) r = Range (zero, q, one) u = Unsqueeze (n, i1) c = Less (r, u) "
-        "w = Unsqueeze (c, i2) f = Cast <to = 1> (w) p = Mul (x, f) t = ReduceSum <keepdims = 0> (p, i1) "
+        "s = Shape <start = 1, end = 2> (x) q = Squeeze (s) r = Range (zero, q, one) u = Unsqueeze (n, i1) "
+        "c = Less (r, u) w = Unsqueeze (c, i2) f = Cast <to = 1> (w) p = Mul (x, f) t = ReduceSum <keepdims = 0> (p, i1) "
         "d = Cast <to = 1> (u) y = Div (t, d)"
     )
     weights = {"zero": np.array(0), "one": np.array(1), "i1": np.array([1]), "i2": np.array([2])}

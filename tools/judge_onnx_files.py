@@ -28,7 +28,7 @@ import fastgru
 from onnx_networks import Case, NotExported
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
-from tolerances import error  # noqa: E402
+from tolerances import error
 
 BOUND = 1e-5
 

@@ -1,4 +1,4 @@
-"""Random networks as ONNX files, from one source each: `cases(seed, count)` yields a `Case` or says why there is none."""
+"""Random networks as ONNX files, by source: `cases(seed, count)` yields each `Case`, or why there is none."""
 
 from __future__ import annotations
 

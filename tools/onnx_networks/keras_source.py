@@ -53,14 +53,18 @@ class Maker:
         return self.inputs[-1]
 
     def model(self):
-        x = getattr(self, self.say("front_", "floats", "floats", "words", "masking", "image", "points", "two", "beside"))()
+        x = getattr(
+            self, self.say("front_", "floats", "floats", "words", "masking", "image", "points", "two", "beside")
+        )()
         for _ in range(int(self.rng.integers(0, 3))):
             x = getattr(self, self.say(
-                "piece_", "gru", "gru", "bidirectional", "dense", "distributed", "conv1d", "norm", "batch_norm", "residual", "dropout",
+                "piece_", "gru", "gru", "bidirectional", "dense", "distributed", "conv1d", "norm", "batch_norm",
+                "residual", "dropout",
                 "pool", "two_grus", "activation", "repeat", "cells", "attention", "reshape_features", "gate",
             ))(x)  # fmt: skip
         y = getattr(self, self.say(
-            "head_", "last", "last", "bidirectional_last", "steps", "steps_softmax", "pooled", "state", "decoder", "several", "attended",
+            "head_", "last", "last", "bidirectional_last", "steps", "steps_softmax", "pooled", "state", "decoder",
+            "several", "attended",
             "seq2seq", "backwards",
         ))(x)  # fmt: skip
         return self.keras.Model(self.inputs, y)
@@ -132,21 +136,27 @@ class Maker:
 
     def piece_two_grus(self, x):
         n = self.units()
-        return self.L.Add()([self.L.GRU(n, return_sequences=True)(x), self.L.GRU(n, return_sequences=True, reset_after=False)(x)])
+        return self.L.Add()(
+            [self.L.GRU(n, return_sequences=True)(x), self.L.GRU(n, return_sequences=True, reset_after=False)(x)]
+        )
 
     def piece_cells(self, x):
         cells = [self.L.GRUCell(self.units(), reset_after=bool(self.rng.integers(2))) for _ in range(2)]
         return self.L.RNN(cells, return_sequences=True)(x)
 
     def piece_dense(self, x):
-        return self.L.Dense(self.units(), activation=self.pick(None, "relu", "tanh", "gelu", "silu", "softplus", "selu"))(x)
+        return self.L.Dense(
+            self.units(), activation=self.pick(None, "relu", "tanh", "gelu", "silu", "softplus", "selu")
+        )(x)
 
     def piece_distributed(self, x):
         return self.L.TimeDistributed(self.L.Dense(self.units(), activation="relu"))(x)
 
     def piece_conv1d(self, x):
         self.is_masked = False
-        return self.L.Conv1D(self.units(), 3, padding=self.pick("same", "causal"), dilation_rate=self.pick(1, 2), activation="relu")(x)
+        return self.L.Conv1D(
+            self.units(), 3, padding=self.pick("same", "causal"), dilation_rate=self.pick(1, 2), activation="relu"
+        )(x)
 
     def piece_norm(self, x):
         return self.L.LayerNormalization()(x)
@@ -167,7 +177,13 @@ class Maker:
         return self.pick(self.L.MaxPooling1D(2), self.L.AveragePooling1D(2))(x)
 
     def piece_activation(self, x):
-        return self.pick(self.L.LeakyReLU(), self.L.PReLU(shared_axes=[1]), self.L.ELU(), self.L.Activation("softsign"), self.L.ReLU(max_value=6.0))(x)
+        return self.pick(
+            self.L.LeakyReLU(),
+            self.L.PReLU(shared_axes=[1]),
+            self.L.ELU(),
+            self.L.Activation("softsign"),
+            self.L.ReLU(max_value=6.0),
+        )(x)
 
     def piece_repeat(self, x):
         return self.L.Permute((2, 1))(self.L.Permute((2, 1))(x))
@@ -187,7 +203,9 @@ class Maker:
     # ---- heads
 
     def head_last(self, x):
-        return self.L.Dense(3, activation=self.pick(None, "softmax", "sigmoid"))(self.L.GRU(self.units(), **self.gru_options())(x))
+        return self.L.Dense(3, activation=self.pick(None, "softmax", "sigmoid"))(
+            self.L.GRU(self.units(), **self.gru_options())(x)
+        )
 
     def head_bidirectional_last(self, x):
         layer = self.L.Bidirectional(self.L.GRU(self.units()), merge_mode=self.pick("concat", "sum", "ave"))
@@ -255,7 +273,9 @@ def cases(seed: int, count: int) -> Iterator[Case | NotExported]:
 
     def write(keras_model, path, rng):
         opset = rng.integers(9) + 10
-        keras_model.export(path, format="onnx", verbose=False, **({"opset_version": int(opset)} if rng.integers(2) else {}))
+        keras_model.export(
+            path, format="onnx", verbose=False, **({"opset_version": int(opset)} if rng.integers(2) else {})
+        )
 
     for number in range(seed, seed + count):
         yield made(keras, number, write, "keras")
@@ -272,17 +292,22 @@ def made(keras, number, write, source) -> Case | NotExported:
         except (ValueError, TypeError):  # pieces that do not fit
             continue
         break
-    model.set_weights([
-        rng.uniform(0.5, 1.5, weight.shape) if "variance" in getattr(weight, "path", weight.name) else rng.normal(size=weight.shape) * 0.4
-        for weight in model.weights
-    ])  # fmt: skip
+    arrays = []
+    for weight in model.weights:
+        is_variance = "variance" in getattr(weight, "path", weight.name)
+        arrays.append(rng.uniform(0.5, 1.5, weight.shape) if is_variance else rng.normal(size=weight.shape) * 0.4)
+    model.set_weights(arrays)
     name = f"{source} {number} steps {maker.steps}: {' '.join(maker.said)}"
     feeds = [feed(model, number, batch, time) for batch, time in ((2, 7), (1, 12), (3, 9))]
     answers = []
     for one in feeds:
         y = model(list(one.values()) if len(one) > 1 else next(iter(one.values())))
         answers.append([np.asarray(part) for part in (y if isinstance(y, (list, tuple)) else [y])])
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
         path = Path(folder) / "net.onnx"
         try:
             write(model, path, rng)

@@ -19,7 +19,9 @@ def cases(seed: int, count: int) -> Iterator[Case | NotExported]:
 
     def write(model, path, rng):
         signature = [tf.TensorSpec(tensor.shape, tensor.dtype, name=tensor.name) for tensor in model.inputs]
-        tf2onnx.convert.from_keras(model, input_signature=signature, opset=int(rng.integers(9, 19)), output_path=str(path))
+        tf2onnx.convert.from_keras(
+            model, input_signature=signature, opset=int(rng.integers(9, 19)), output_path=str(path)
+        )
 
     for number in range(seed, seed + count):
         yield made(tf_keras, number, write, "tf_keras")

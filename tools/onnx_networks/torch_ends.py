@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812, the field's name for it
+import torch.nn.functional as F
 from torch import nn
 
 from .torch_pieces import Do, Sizes, activation, units
@@ -135,8 +135,8 @@ def picture(rng, steps):
     """(B, C, H, W): steps along the width."""
     c, h, kind, n = int(rng.choice([1, 3])), 8, rng.integers(3), int(rng.integers(2, 5))
     stack = nn.Sequential(
-        nn.Conv2d(c, n, 3, padding=1), nn.BatchNorm2d(n), nn.ReLU(), nn.MaxPool2d((2, 1)), nn.Conv2d(n, n, 3, padding=1),
-        nn.LeakyReLU(0.1), nn.AvgPool2d((4, 1)) if kind == 2 else nn.MaxPool2d((2, 1), (2, 1)),
+        nn.Conv2d(c, n, 3, padding=1), nn.BatchNorm2d(n), nn.ReLU(), nn.MaxPool2d((2, 1)),
+        nn.Conv2d(n, n, 3, padding=1), nn.LeakyReLU(0.1), nn.AvgPool2d((4, 1)) if kind == 2 else nn.MaxPool2d((2, 1), (2, 1)),
     )  # fmt: skip
 
     def run(m, x):
@@ -158,7 +158,9 @@ def frames(rng, steps):
     if rng.integers(2):
         return None
     c, n = int(rng.choice([1, 3])), int(rng.integers(2, 4))
-    stack = nn.Sequential(nn.Conv2d(c, n, 3, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(1) if rng.integers(2) else nn.Flatten())
+    stack = nn.Sequential(
+        nn.Conv2d(c, n, 3, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(1) if rng.integers(2) else nn.Flatten()
+    )
     features = int(np.prod(stack(torch.zeros(1, c, 6, 6)).shape))
 
     def run(m, x):
@@ -183,7 +185,11 @@ def beside(rng, steps):
             return x * torch.sigmoid(k(z)).unsqueeze(1)
         return torch.cat([x, z.unsqueeze(1).repeat(1, x.shape[1], 1)], 2)
 
-    return Front(Do(run, linear), Sizes(n + m if kind in (0, 3) else n, steps), {"x": (("B", "T", n), "float"), "z": (("B", m), "float")})
+    return Front(
+        Do(run, linear),
+        Sizes(n + m if kind in (0, 3) else n, steps),
+        {"x": (("B", "T", n), "float"), "z": (("B", m), "float")},
+    )
 
 
 @front
@@ -191,7 +197,9 @@ def two(rng, steps):
     n, m, kind = units(rng), units(rng), rng.integers(3)
     m = n if kind else m
     run = [lambda x, y: torch.cat([x, y], -1), lambda x, y: x - y, lambda x, y: x * torch.tanh(y)][kind]
-    return Front(Do(run), Sizes(n + m if not kind else n, steps), {"x": (("B", "T", n), "float"), "y": (("B", "T", m), "float")})
+    return Front(
+        Do(run), Sizes(n + m if not kind else n, steps), {"x": (("B", "T", n), "float"), "y": (("B", "T", m), "float")}
+    )
 
 
 @front
@@ -228,7 +236,16 @@ def _batch_first(s, x):
 @head
 def steps(rng, s):
     n = units(rng)
-    ends = [nn.Identity(), nn.Softmax(-1), nn.LogSoftmax(2), nn.Sigmoid(), nn.Tanh(), nn.ReLU(), nn.Softplus(), nn.Softmax(dim=2)]
+    ends = [
+        nn.Identity(),
+        nn.Softmax(-1),
+        nn.LogSoftmax(2),
+        nn.Sigmoid(),
+        nn.Tanh(),
+        nn.ReLU(),
+        nn.Softplus(),
+        nn.Softmax(dim=2),
+    ]
     return nn.Sequential(nn.Linear(s.features, n), ends[rng.integers(len(ends))])
 
 
@@ -250,7 +267,11 @@ def classes(rng, s):
 @head
 def one_number(rng, s):
     kind = rng.integers(3)
-    run = [lambda m, x: m(x).squeeze(-1), lambda m, x: torch.sigmoid(m(x))[..., 0], lambda m, x: m(x).squeeze(2).relu()][kind]
+    run = [
+        lambda m, x: m(x).squeeze(-1),
+        lambda m, x: torch.sigmoid(m(x))[..., 0],
+        lambda m, x: m(x).squeeze(2).relu(),
+    ][kind]
     return Do(run, nn.Linear(s.features, 1))
 
 
@@ -289,7 +310,7 @@ def last_state(rng, s):
     linear = nn.Linear(features, units(rng))
 
     def run(g, m, x):
-        y, h = g(x)
+        _, h = g(x)
         if kind == 0:
             v = h[-1]
         elif kind == 1:
@@ -362,7 +383,9 @@ def attention_pool(rng, s):
 @head
 def outputs_and_state(rng, s):
     n = units(rng)
-    gru = nn.GRU(s.features, n, int(rng.integers(1, 3)), batch_first=not s.time_first, bidirectional=bool(rng.integers(2)))
+    gru = nn.GRU(
+        s.features, n, int(rng.integers(1, 3)), batch_first=not s.time_first, bidirectional=bool(rng.integers(2))
+    )
     return Do(lambda g, x: g(x), gru)
 
 
@@ -442,7 +465,11 @@ def forecast(rng, s):
 def decoder(rng, s):
     """The last state, repeated, as the input of a second GRU."""
     n, m = units(rng), units(rng)
-    first, second, kind = nn.GRU(s.features, n, batch_first=not s.time_first), nn.GRU(n, m, batch_first=True), rng.integers(3)
+    first, second, kind = (
+        nn.GRU(s.features, n, batch_first=not s.time_first),
+        nn.GRU(n, m, batch_first=True),
+        rng.integers(3),
+    )
 
     def run(a, b, x):
         h = a(x)[1]
@@ -454,5 +481,3 @@ def decoder(rng, s):
         return b(h[-1].unsqueeze(1).expand(-1, count, -1))[0]
 
     return Do(run, first, second)
-
-

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812, the field's name for it
+import torch.nn.functional as F
 from torch import nn
 
 UNITS = (2, 3, 4, 5, 8)
@@ -52,9 +52,10 @@ def piece(function):
 
 def activation(rng) -> nn.Module:
     kinds = [
-        nn.ReLU(), nn.Tanh(), nn.Sigmoid(), nn.LeakyReLU(0.2), nn.ELU(), nn.GELU(), nn.GELU(approximate="tanh"), nn.SiLU(), nn.PReLU(),
-        nn.Hardtanh(), nn.ReLU6(), nn.Softplus(), nn.Softsign(), nn.Hardswish(), nn.Hardsigmoid(), nn.Mish(), nn.SELU(),
-        nn.CELU(0.7), nn.Tanhshrink(), nn.LogSigmoid(), nn.Softplus(beta=2.0), nn.Threshold(0.1, -0.3), nn.Hardshrink(0.3), nn.Softshrink(0.2),
+        nn.ReLU(), nn.Tanh(), nn.Sigmoid(), nn.LeakyReLU(0.2), nn.ELU(), nn.GELU(), nn.GELU(approximate="tanh"),
+        nn.SiLU(), nn.PReLU(), nn.Hardtanh(), nn.ReLU6(), nn.Softplus(), nn.Softsign(), nn.Hardswish(), nn.Hardsigmoid(), nn.Mish(), nn.SELU(),
+        nn.CELU(0.7), nn.Tanhshrink(), nn.LogSigmoid(), nn.Softplus(beta=2.0), nn.Threshold(0.1, -0.3),
+        nn.Hardshrink(0.3), nn.Softshrink(0.2),
     ]  # fmt: skip
     return kinds[rng.integers(len(kinds))]
 
@@ -263,7 +264,9 @@ def time_pool(rng, s):
     if s.time_first or (s.steps is not None and s.steps < 6):
         return None
     k = int(rng.integers(2, 4))
-    pool = [nn.MaxPool1d(k), nn.AvgPool1d(k), nn.MaxPool1d(k, stride=1), nn.AvgPool1d(k, stride=1, padding=1)][rng.integers(4)]
+    pool = [nn.MaxPool1d(k), nn.AvgPool1d(k), nn.MaxPool1d(k, stride=1), nn.AvgPool1d(k, stride=1, padding=1)][
+        rng.integers(4)
+    ]
     stride, pad = (pool.stride, pool.padding) if isinstance(pool, nn.MaxPool1d) else (pool.stride[0], pool.padding[0])
     steps = None if s.steps is None else (s.steps + 2 * pad - k) // stride + 1
     return Do(lambda m, x: m(x.transpose(1, 2)).transpose(1, 2), pool), replace(s, steps=steps)
@@ -381,7 +384,9 @@ def positions(rng, s):
 @piece
 def einsum(rng, s):
     n = units(rng)
-    return Do(lambda p, x: torch.einsum("btf,fg->btg", x, p[0]), nn.ParameterList([torch.randn(s.features, n)])), replace(s, features=n)
+    return Do(
+        lambda p, x: torch.einsum("btf,fg->btg", x, p[0]), nn.ParameterList([torch.randn(s.features, n)])
+    ), replace(s, features=n)
 
 
 @piece

@@ -46,7 +46,11 @@ def one(number: int, dynamo: bool) -> Case | NotExported:
     rng = np.random.default_rng(number)
     torch.manual_seed(number)
     net, inputs, name, fixed = network(rng)
-    free = ["both", "both", "time", "batch", "none", "none"][rng.integers(6)] if not fixed else ["batch", "none"][rng.integers(2)]
+    free = (
+        ["both", "both", "time", "batch", "none", "none"][rng.integers(6)]
+        if not fixed
+        else ["batch", "none"][rng.integers(2)]
+    )
     opset = int(rng.integers(11, 21)) if not dynamo else int(rng.integers(18, 21))
     name = f"torch {number} {'dynamo' if dynamo else 'script'} opset {opset} free {free}: {name}"
     sizes = [{"B": 2, "T": fixed or 7}, {"B": 1, "T": fixed or 12}, {"B": 3, "T": fixed or 20}]

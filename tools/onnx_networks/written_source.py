@@ -44,7 +44,9 @@ class Writer:
 
     def op(self, kind: str, *inputs: str, outputs: int = 1, **attributes) -> Any:
         names = [self.name() for _ in range(outputs)]
-        self.nodes.append(helper.make_node(kind, list(inputs), names, name=f"n_{names[0]}" if self.named else "", **attributes))
+        self.nodes.append(
+            helper.make_node(kind, list(inputs), names, name=f"n_{names[0]}" if self.named else "", **attributes)
+        )
         return names[0] if outputs == 1 else names
 
     def constant(self, array, dtype=np.float32) -> str:
@@ -70,7 +72,9 @@ class Writer:
         return self.rng.standard_normal(shape) * 0.5
 
     def unsqueeze(self, x, *axes):
-        return self.op("Unsqueeze", x, self.whole(*axes)) if self.opset >= 13 else self.op("Unsqueeze", x, axes=list(axes))
+        return (
+            self.op("Unsqueeze", x, self.whole(*axes)) if self.opset >= 13 else self.op("Unsqueeze", x, axes=list(axes))
+        )
 
     def squeeze(self, x, *axes):
         return self.op("Squeeze", x, self.whole(*axes)) if self.opset >= 13 else self.op("Squeeze", x, axes=list(axes))
@@ -124,12 +128,16 @@ class Writer:
                 else:
                     one[name] = rng.integers(0, 7, shape).astype(helper.tensor_dtype_to_np_dtype(kind))
             feeds.append(one)
-        name = f"written {self.number} opset {self.opset} batch {self.fixed_batch} time {self.fixed_time}: {' '.join(self.said)}"
+        sizes_said = f"batch {self.fixed_batch} time {self.fixed_time}"
+        name = f"written {self.number} opset {self.opset} {sizes_said}: {' '.join(self.said)}"
         return Case(name, proto, feeds)
 
     def proto(self):
         known = {"B": self.fixed_batch or "batch", "T": self.fixed_time or "time"}
-        inputs = [helper.make_tensor_value_info(name, kind, [known.get(s, s) for s in shape]) for name, (shape, kind) in self.inputs.items()]
+        inputs = [
+            helper.make_tensor_value_info(name, kind, [known.get(s, s) for s in shape])
+            for name, (shape, kind) in self.inputs.items()
+        ]
         outputs = [helper.make_tensor_value_info(name, kind, None) for name, kind in self.outputs]
         if self.rng.integers(4) == 0:  # as before IR version 4: initializers are inputs as well
             inputs += [helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in self.held]
@@ -160,7 +168,11 @@ class Writer:
                 target = self.op("Concat", self.size("x", 0), self.size("x", 1), self.whole(2 * n), axis=0)
                 return self.op("Reshape", "x", target), 2 * n, first
             joined = self.op("Mul", self.size("x", 2), self.size("x", 3))
-            return self.op("Reshape", "x", self.op("Concat", self.size("x", 0), self.whole(-1), joined, axis=0)), 2 * n, first
+            return (
+                self.op("Reshape", "x", self.op("Concat", self.size("x", 0), self.whole(-1), joined, axis=0)),
+                2 * n,
+                first,
+            )
         if kind == "pairs":
             self.inputs["x"], self.inputs["z"] = ((*lead, n), TensorProto.FLOAT), ((*lead, n), TensorProto.FLOAT)
             how = self.one_of("Add", "Mul", "Sub", "Max", "Concat")
@@ -177,13 +189,23 @@ class Writer:
         direction = "bidirectional" if directions == 2 else self.one_of("forward", "forward", "reverse")
         w = self.constant(self.normal(directions, 3 * units, features))
         r = self.constant(self.normal(directions, 3 * units, units))
-        given = [x, w, r, self.constant(self.normal(directions, 6 * units)) if self.rng.integers(4) else "", "", state or ""]
+        given = [
+            x,
+            w,
+            r,
+            self.constant(self.normal(directions, 6 * units)) if self.rng.integers(4) else "",
+            "",
+            state or "",
+        ]
         while not given[-1]:
             given.pop()
         if self.rng.integers(4):
             attributes["linear_before_reset"] = int(self.rng.integers(2))
         if self.rng.integers(5) == 0:
-            attributes["activations"] = self.one_of(["Sigmoid", "Tanh"], ["HardSigmoid", "Tanh"], ["Sigmoid", "Softsign"], ["sigmoid", "Relu"]) * directions
+            attributes["activations"] = (
+                self.one_of(["Sigmoid", "Tanh"], ["HardSigmoid", "Tanh"], ["Sigmoid", "Softsign"], ["sigmoid", "Relu"])
+                * directions
+            )
         return self.op("GRU", *given, outputs=2, hidden_size=units, direction=direction, **attributes)
 
     def gru(self, x, features, first):
@@ -240,7 +262,20 @@ class Writer:
         return self.op("Reshape", y, target), units
 
     def activation(self, x, features, first):
-        kind = self.one_of("Relu", "Tanh", "Sigmoid", "clip", "swish", "leaky", "Elu", "Softplus", "exp", "hard", "tanh of parts", "softplus")
+        kind = self.one_of(
+            "Relu",
+            "Tanh",
+            "Sigmoid",
+            "clip",
+            "swish",
+            "leaky",
+            "Elu",
+            "Softplus",
+            "exp",
+            "hard",
+            "tanh of parts",
+            "softplus",
+        )
         if kind == "clip":
             if self.opset < 11:
                 return self.op("Clip", x, min=-0.5, max=1.5), features
@@ -264,20 +299,40 @@ class Writer:
     def normalization(self, x, features, first):
         kind = self.rng.integers(4)
         if kind == 0 and self.opset >= 17:
-            return self.op("LayerNormalization", x, self.constant(self.normal(features)), self.constant(self.normal(features)), epsilon=1e-4), features
+            return self.op(
+                "LayerNormalization",
+                x,
+                self.constant(self.normal(features)),
+                self.constant(self.normal(features)),
+                epsilon=1e-4,
+            ), features
         if kind == 1:
             mean = self.reduce("ReduceMean", x, self.one_of(2, -1) if self.opset >= 11 else 2)
             below = self.op("Sub", x, mean)
-            var = self.reduce("ReduceMean", self.op("Mul", below, below) if self.rng.integers(2) else self.op("Pow", below, self.constant(2.0)), 2)
+            var = self.reduce(
+                "ReduceMean",
+                self.op("Mul", below, below) if self.rng.integers(2) else self.op("Pow", below, self.constant(2.0)),
+                2,
+            )
             std = self.op("Sqrt", self.op("Add", var, self.constant(1e-3)))
-            y = self.op("Div", below, std) if self.rng.integers(2) else self.op("Mul", below, self.op("Reciprocal", std))
-            return self.op("Add", self.op("Mul", y, self.constant(self.normal(features))), self.constant(self.normal(features))), features
+            y = (
+                self.op("Div", below, std)
+                if self.rng.integers(2)
+                else self.op("Mul", below, self.op("Reciprocal", std))
+            )
+            return self.op(
+                "Add", self.op("Mul", y, self.constant(self.normal(features))), self.constant(self.normal(features))
+            ), features
         if kind == 2 and not first:
             y = self.op("Transpose", x, perm=[0, 2, 1])
             given = [self.constant(self.normal(features)) for _ in range(3)]
             y = self.op("BatchNormalization", y, *given, self.constant(self.rng.uniform(0.5, 2, features)))
             return self.op("Transpose", y, perm=[0, 2, 1]), features
-        return self.op("Div", self.op("Sub", x, self.constant(self.normal(features))), self.constant(self.rng.uniform(0.5, 2, (1, 1, features)))), features
+        return self.op(
+            "Div",
+            self.op("Sub", x, self.constant(self.normal(features))),
+            self.constant(self.rng.uniform(0.5, 2, (1, 1, features))),
+        ), features
 
     def softmax(self, x, features, first):
         kind = self.rng.integers(3)
@@ -294,7 +349,9 @@ class Writer:
         if kind == 0:
             return self.op("Identity", self.op("Identity", x)), features
         if kind == 1:
-            return (self.op("Dropout", x, ratio=0.3) if self.opset < 12 else self.op("Dropout", x, self.constant(0.3))), features
+            return (
+                self.op("Dropout", x, ratio=0.3) if self.opset < 12 else self.op("Dropout", x, self.constant(0.3))
+            ), features
         if kind == 2:
             return self.squeeze(self.op("Tanh", self.unsqueeze(x, 1)), 1), features
         if kind == 3:
@@ -304,10 +361,16 @@ class Writer:
         if kind == 5 and self.opset >= 8:
             return self.op("Expand", x, self.op("Shape", x)), features
         if kind == 6:
-            parts = self.op("Split", x, outputs=2, axis=2, **({"num_outputs": 2} if self.opset >= 18 else {})) if features % 2 == 0 else [x, x]
+            parts = (
+                self.op("Split", x, outputs=2, axis=2, **({"num_outputs": 2} if self.opset >= 18 else {}))
+                if features % 2 == 0
+                else [x, x]
+            )
             return self.op("Concat", *parts[::-1], axis=2), features if features % 2 == 0 else 2 * features
         if kind == 7:
-            return self.op("Transpose", self.op("Relu", self.op("Transpose", x, perm=[2, 1, 0])), perm=[2, 1, 0]), features
+            return self.op(
+                "Transpose", self.op("Relu", self.op("Transpose", x, perm=[2, 1, 0])), perm=[2, 1, 0]
+            ), features
         if kind == 8:
             count = self.op("Cast", self.size(x, 0 if first else 1), to=TensorProto.FLOAT)
             return self.op("Div", x, count), features
@@ -319,18 +382,24 @@ class Writer:
         graphs = {}
         for key, kind, name in (("then_branch", "Tanh", names[0]), ("else_branch", "Relu", names[1])):
             node = helper.make_node(kind, [x], [name])
-            graphs[key] = helper.make_graph([node], key, [], [helper.make_tensor_value_info(name, TensorProto.FLOAT, None)])
+            graphs[key] = helper.make_graph(
+                [node], key, [], [helper.make_tensor_value_info(name, TensorProto.FLOAT, None)]
+            )
         if self.rng.integers(2):
             condition = self.constant(bool(self.rng.integers(2)), np.bool_)
         else:
-            condition = self.op("Equal", self.op("Gather", self.op("Shape", x), self.constant(2, np.int64)), self.constant(4, np.int64))
+            condition = self.op(
+                "Equal", self.op("Gather", self.op("Shape", x), self.constant(2, np.int64)), self.constant(4, np.int64)
+            )
         return self.op("If", condition, **graphs)
 
     def residual(self, x, features, first):
         units = features
         y, _ = self.gru_node(x if first else self.op("Transpose", x, perm=[1, 0, 2]), features, units, 1)
         y = self.squeeze(y, 1)
-        return self.op(self.one_of("Add", "Sum", "Mean", "Mul"), x, y if first else self.op("Transpose", y, perm=[1, 0, 2])), features
+        return self.op(
+            self.one_of("Add", "Sum", "Mean", "Mul"), x, y if first else self.op("Transpose", y, perm=[1, 0, 2])
+        ), features
 
     def gate(self, x, features, first):
         y = self.op("Sigmoid", self.op("MatMul", x, self.constant(self.normal(features, features))))
@@ -339,7 +408,9 @@ class Writer:
 
     def excitation(self, x, features, first):
         mean = self.reduce("ReduceMean", x, 0 if first else 1)
-        return self.op("Mul", x, self.op("Sigmoid", self.op("MatMul", mean, self.constant(self.normal(features, features))))), features
+        return self.op(
+            "Mul", x, self.op("Sigmoid", self.op("MatMul", mean, self.constant(self.normal(features, features))))
+        ), features
 
     # ---- ends
 
@@ -362,7 +433,11 @@ class Writer:
         x, features = self.gru(x, features, first)
         time, kind = (0 if first else 1), self.rng.integers(5)
         if kind == 0:
-            y = self.op("Gather", x, self.constant(-1, np.int64), axis=time) if self.opset >= 11 else self.squeeze(self.slice(x, time, -1, 2**31 - 1), time)
+            y = (
+                self.op("Gather", x, self.constant(-1, np.int64), axis=time)
+                if self.opset >= 11
+                else self.squeeze(self.slice(x, time, -1, 2**31 - 1), time)
+            )
         elif kind == 1:
             y = self.squeeze(self.slice(x, time, -1, 2**62), time)
         elif kind == 2:
@@ -371,7 +446,11 @@ class Writer:
         elif kind == 3:
             y = self.op("Reshape", self.slice(x, time, -1, 2**31 - 1), self.whole(-1, features))
         else:
-            y = self.op("Flatten", self.slice(x, time, -1, 2**62), axis=2) if first else self.op("Flatten", self.slice(x, time, -1, 2**62))
+            y = (
+                self.op("Flatten", self.slice(x, time, -1, 2**62), axis=2)
+                if first
+                else self.op("Flatten", self.slice(x, time, -1, 2**62))
+            )
         self.give(self.op("Gemm", y, self.constant(self.normal(features, 2)), self.constant(self.normal(2))))
 
     def last_state(self, x, features, first):
@@ -402,5 +481,20 @@ class Writer:
         self.give(y, self.op("Softmax", self.op("MatMul", y, self.constant(self.normal(units, 3))), axis=2))
 
 
-STEPS = ("gru", "gru", "gru", "linear", "linear", "activation", "activation", "normalization", "softmax", "plumbing", "plumbing", "residual", "gate", "excitation")
+STEPS = (
+    "gru",
+    "gru",
+    "gru",
+    "linear",
+    "linear",
+    "activation",
+    "activation",
+    "normalization",
+    "softmax",
+    "plumbing",
+    "plumbing",
+    "residual",
+    "gate",
+    "excitation",
+)
 ENDS = ("steps", "log_softmax", "argmax", "last", "last", "last_state", "pooled", "both")

@@ -96,7 +96,8 @@ def _converted(
     """A file's Graph, and the Network that knows how it came about."""
     if node is not None:
         container = cut(container, node)
-    network, first = None, None
+    network: Network | None = None
+    first = None
     for turned in (False, True):  # where nobody says which axis is batch and which is time, either may be
         alike: dict[str, str] = {}
         before, network = network, Network(container, axes, turned=turned, assume_torch_gru=assume_torch_gru)

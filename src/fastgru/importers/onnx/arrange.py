@@ -279,10 +279,10 @@ def aligned(net: Network, name: str, tensors: Sequence[Tensor]) -> tuple[list[Te
     if batch is not None:  # where a value has another axis there, one row stands in none
         tensors = [without_batch(net, x, x.batch_axis) if x.batch_axis not in (batch, None) else x for x in tensors]
     found = [x for x in tensors if x.spec.is_sequence]
-    found.sort(key=lambda x: (isinstance(x.steps, int), x.time_axis is None or set(x.axes[x.time_axis]) - {0, 1} != set()))
+    found.sort(key=lambda x: (isinstance(x.steps, int), not _has_time_alone(x)))
     free = found[0] if found else None
     time = free.time_axis if free is not None else None
-    if free is not None and time is not None and isinstance(free.steps, int) and set(free.axes[time]) - {0, 1}:
+    if free is not None and time is not None and isinstance(free.steps, int) and not _has_time_alone(free):
         tensors = [rows(net, x, name) for x in tensors]  # no axis is steps alone
     elif free is not None and time is not None:  # inside a Scan no value shows its time
         tensors = [_with_time(net, name, x, time, free.axes[time]) for x in tensors]
@@ -291,6 +291,11 @@ def aligned(net: Network, name: str, tensors: Sequence[Tensor]) -> tuple[list[Te
     if len(set(stand)) < len(stand):
         raise Refusal("batch or time are different axes of two values")
     return tensors, leads
+
+
+def _has_time_alone(x: Tensor) -> bool:
+    """Whether an axis is steps, or steps and rows, with no features."""
+    return x.time_axis is not None and set(x.axes[x.time_axis]) <= {0, 1}
 
 
 def _with_time(net: Network, name: str, x: Tensor, time: int, wanted: tuple[int, ...]) -> Tensor:
@@ -369,7 +374,8 @@ def constant_sequence(net: Network, name: str, like: TensorSpec, value: float) -
 
 def _over_time(net: Network, name: str, x: Tensor, axis: int, steps: Dim) -> Tensor | None:
     """A value without time, the same at every step of a sequence; None where no sequence has so many."""
-    like = next((spec for known, spec in net.sequences if known == steps), None)
+    fits = [spec for known, spec in net.sequences if known == steps]
+    like = next((spec for spec in fits if spec.dtype == "float32"), fits[0] if fits else None)
     if like is None or x.spec.is_sequence or x.axes[axis]:
         return None
     x = arranged(net, name, x, [list(inner_parts(x))])

@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-import numpy as np
-
 from ....graph import Embedding, Masking
 from ..node import Node, Refusal, axis_in
 from ..sizes import same
 from ..values import Constant, Pending, Tensor, Value
 from . import comparing, masks, reductions, shaping  # noqa: F401  their readers come first
-from .elementwise import activated, as_numbers, chosen, combined, scaled
+from .elementwise import activated, as_numbers, chosen, clipped, combined
 from .table import OPERATORS, Reader, reads
 
 if TYPE_CHECKING:
@@ -42,10 +40,17 @@ class Flags(Pending):
 
 
 @dataclass(frozen=True, eq=False)
+class High(Pending):
+    """Comparisons number by number, joined: +∞ where they are true, −∞ where they are not; maybe cast to numbers."""
+
+    x: Tensor
+
+
+@dataclass(frozen=True, eq=False)
 class Chosen(Pending):
     """A value where a mask is true (or, of a negated one, false), else 0."""
 
-    mask: Tensor | Flags
+    mask: Tensor | Flags | High
     value: Any
 
 
@@ -91,8 +96,9 @@ def _either(read: Callable[[Node], Any], other: Reader | None) -> Reader:
 @first("Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual")
 def _compare(node: Node) -> Any:
     x, number, op = node.needed(0), node.needed(1), node.op
-    if _is_float(x) and _is_float(number):
-        x, number = combined(node, "subtract", [as_numbers(x), as_numbers(number)]), Constant.of(np.float32(0))
+    if isinstance(x, Tensor) and isinstance(number, Tensor) and _is_float(x) and _is_float(number):
+        below = combined(node, "subtract", [as_numbers(x), as_numbers(number)])
+        x, number = below, Constant.of(np.zeros((), np.float32))
     elif isinstance(x, Constant) and _is_float(number):
         x, number, op = number, x, masks.TURNED.get(op, op)
     is_number = isinstance(number, Constant) and number.array.size == 1 and number.array.dtype != object
@@ -111,9 +117,29 @@ def _is_float(x: Any) -> bool:
     return isinstance(x, Tensor) and x.spec.dtype == "float32"
 
 
+@first("And", "Or")
+def _joined(node: Node) -> Any:
+    given = [_high(node, value) for value in (node.needed(0), node.needed(1))]
+    if None in given:
+        return None
+    return High(combined(node, "minimum" if node.op == "And" else "maximum", given))  # type: ignore[arg-type]
+
+
+def _high(node: Node, flags: Any) -> Tensor | None:
+    """+∞ where a comparison is true, −∞ where it is not; None where it is none number by number."""
+    if isinstance(flags, High):
+        return flags.x
+    if not isinstance(flags, Flags) or flags.counted or flags.x.is_ids:
+        return None
+    found = comparing.infinite(node, flags.x, flags.compare, flags.number)
+    return activated(node, found, "negative") if flags.negated else found
+
+
 @first("Not")
 def _contrary(node: Node) -> Any:
     x: Any = node.needed(0)
+    if isinstance(x, High):
+        return High(activated(node, x.x, "negative"))
     return replace(x, negated=not x.negated) if isinstance(x, Flags) and not x.counted else None
 
 
@@ -121,7 +147,7 @@ def _contrary(node: Node) -> Any:
 def _cast(node: Node) -> Any:
     """Of flags and ids: to numbers, which may only be compared, chosen or counted."""
     x: Any = node.needed(0)
-    if isinstance(x, Flags) or (isinstance(x, Tensor) and x.is_ids):
+    if isinstance(x, (Flags, High)) or (isinstance(x, Tensor) and x.is_ids):
         node.ignore("to", "saturate", "round_mode")
         return x
     return None
@@ -143,11 +169,12 @@ def _count(node: Node) -> Any:
 @first("Mul")
 def _chosen(node: Node) -> Any:
     for mask, value in (node.inputs, node.inputs[::-1]):
-        if isinstance(mask, Flags) or (isinstance(mask, Tensor) and mask.is_mask):
+        if isinstance(mask, (Flags, High)) or (isinstance(mask, Tensor) and mask.is_mask):
             if _is_added(node) or not _is_float(value):
                 return Chosen(mask, value)
-            if isinstance(mask, Flags) and not mask.counted and not mask.x.is_ids:
-                return combined(node, "multiply", [_numbers_of(node, mask), as_numbers(value)])
+            high = _high(node, mask)
+            if high is not None and isinstance(value, Tensor):
+                return combined(node, "multiply", [clipped(node, high, 0.0, 1.0), as_numbers(value)])
             return None
     return None
 
@@ -165,24 +192,21 @@ def _added(node: Node) -> Any:
     return None
 
 
-def _numbers_of(node: Node, flags: Flags) -> Tensor:
-    found = comparing.numbers(node, flags.x, flags.compare, flags.number)
-    if not flags.negated:
-        return found
-    return scaled(node, activated(node, found, "negative"), None, np.ones(1, np.float32))
-
-
 @first("Where")
 def _where(node: Node) -> Any:
     mask: Any = node.needed(0)
     a, b = node.needed(1), node.needed(2)
+    if isinstance(mask, High):
+        return comparing.choice(node, mask.x, a, b)
     if isinstance(mask, Flags) or (isinstance(mask, Tensor) and mask.is_mask and isinstance(a, Tensor)):
         return _choice(node, mask, a, b) if not isinstance(b, Constant) or b.array.size == 1 else None
     return None
 
 
-def _choice(node: Node, mask: Tensor | Flags, a: Any, b: Any) -> Value:
+def _choice(node: Node, mask: Tensor | Flags | High, a: Any, b: Any) -> Value:
     """a where the mask is true, else b."""
+    if isinstance(mask, High):
+        return comparing.choice(node, mask.x, a, b)
     if mask.negated:
         mask, a, b = replace(mask, negated=False), b, a
     if isinstance(mask, Flags):
@@ -277,7 +301,7 @@ def _is_added(node: Node) -> bool:
     return bool(users) and not is_output and all(proto.op_type == "Add" for proto in users)
 
 
-def _are_contrary(a: Tensor | Flags, b: Tensor | Flags) -> bool:
+def _are_contrary(a: Tensor | Flags | High, b: Tensor | Flags | High) -> bool:
     if isinstance(a, Flags) and isinstance(b, Flags):
         is_one = (a.x.name, a.compare, a.number, a.counted) == (b.x.name, b.compare, b.number, b.counted)
     elif isinstance(a, Tensor) and isinstance(b, Tensor):

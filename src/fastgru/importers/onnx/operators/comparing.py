@@ -1,4 +1,4 @@
-"""Choices number by number: Where(x > t, a, b), as max(min(a, h), min(b, −h)), with h infinite: +∞ where x > t, else −∞.
+"""Choices number by number: Where(x > t, a, b), as max(min(a, h), min(b, −h)), where h is +∞ if x > t, else −∞.
 
 So what is chosen comes out to the last bit, whatever the other one is, unless that is NaN.
 """
@@ -15,7 +15,12 @@ from ..values import Constant, Tensor, Value
 from .elementwise import activated, as_numbers, clipped, combined
 
 #: operator: the one that is true where it is not, and whether what is equal counts as above
-_ABOVE = {"Greater": (False, False), "GreaterOrEqual": (False, True), "LessOrEqual": (True, False), "Less": (True, True)}
+_ABOVE = {
+    "Greater": (False, False),
+    "GreaterOrEqual": (False, True),
+    "LessOrEqual": (True, False),
+    "Less": (True, True),
+}
 #: denormal numbers count as 0
 _TINY = float(np.finfo(np.float32).tiny)
 
@@ -34,11 +39,6 @@ def infinite(node: Node, x: Tensor, compare: str, number: float) -> Tensor:
     largest = float(np.finfo(np.float32).max)
     below = activated(node, below, "threshold", threshold=largest, value=-math.inf)
     return below if is_contrary else activated(node, below, "negative")
-
-
-def numbers(node: Node, x: Tensor, compare: str, number: float) -> Tensor:
-    """1 where numbers of a value compare so with one number, else 0."""
-    return clipped(node, infinite(node, x, compare, number), 0.0, 1.0)
 
 
 def choice(node: Node, high: Tensor, a: Value, b: Value) -> Tensor:

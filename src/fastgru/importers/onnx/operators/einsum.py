@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import numpy as np
 
 from ..arrange import unsqueezed
@@ -54,7 +53,10 @@ def _parsed(equation: str, ranks: list[int]) -> tuple[list[str], str]:
     terms = inputs.split(",")
     if len(terms) != len(ranks):
         raise Refusal(f"equation {equation!r} is not for {len(ranks)} inputs")
-    more = max((rank - len(term.replace("...", "")) for term, rank in zip(terms, ranks, strict=True) if "..." in term), default=0)
+    more = max(
+        (rank - len(term.replace("...", "")) for term, rank in zip(terms, ranks, strict=True) if "..." in term),
+        default=0,
+    )
     others = "".join(chr(0x400 + index) for index in range(max(more, 0)))
     found = []
     for term, rank in zip(terms, ranks, strict=True):

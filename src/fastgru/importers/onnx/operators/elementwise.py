@@ -226,7 +226,7 @@ def _steps_as_value(node: Node, constant: Constant) -> Tensor:
     """A free number of steps, maybe times a number and more, as a number of the network: a sum of ones."""
     size, net = constant.array.reshape(-1)[0], node.network
     for steps, like in net.sequences:
-        symbol = steps.symbol if isinstance(steps, Size) else None
+        symbol = steps.symbol if isinstance(steps, Size) and like.dtype == "float32" else None
         found = size.linear_in(symbol) if symbol is not None and constant.array.size == 1 else None
         if found is not None:
             ones = constant_sequence(net, node.name, like, 1.0)
@@ -238,8 +238,9 @@ def _steps_as_value(node: Node, constant: Constant) -> Tensor:
 
 
 def _is_float(value: Value) -> bool:
-    kind = value.spec.dtype if isinstance(value, Tensor) else str(value.array.dtype) if isinstance(value, Constant) else ""
-    return kind == "float32"
+    if isinstance(value, Tensor):
+        return value.spec.dtype == "float32"
+    return isinstance(value, Constant) and value.array.dtype == np.float32
 
 
 def _length_as_value(node: Node, lengths: Tensor) -> Tensor:

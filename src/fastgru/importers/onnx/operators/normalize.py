@@ -80,7 +80,7 @@ def instance_normalization(node: Node) -> Value:
     below = combined(node, "subtract", [x, reduced(node, x, "mean", axes, keep=True)])
     variance = reduced(node, activated(node, below, "square"), "mean", axes, keep=True)
     factor = activated(node, scaled(node, variance, None, np.full(1, epsilon, np.float32)), "rsqrt")
-    y = combined(node, "multiply", [below, factor])
+    y: Value = combined(node, "multiply", [below, factor])
     gamma, beta = node.numbers_of(1, "scale"), node.numbers_of(2, "B")
     if any(array.shape != (declared(shape_of(node.network, x)[1]),) for array in (gamma, beta)):
         raise Refusal(f"scale and B should be ({shape_of(node.network, x)[1]},)")

@@ -116,7 +116,13 @@ def _last_step(node: Node, x: Tensor, lengths: Tensor, axis: int) -> Tensor:
     before = add(StepMask, f"{name}.before", x.spec, lengths.spec)
     inside = add(Where, f"{name}.inside", ones, mask=before.name, value=0.0)
     edge = add(Combine, f"{name}.edge", inside, _next(node, inside), operation="subtract")
-    none = add(Combine, f"{name}.none", ones, add(Reduce, f"{name}.any", inside, function="maximum", axis=1), operation="subtract")
+    none = add(
+        Combine,
+        f"{name}.none",
+        ones,
+        add(Reduce, f"{name}.any", inside, function="maximum", axis=1),
+        operation="subtract",
+    )
     last = add(Combine, f"{name}.last", ones, _next(node, ones), operation="subtract")
     last = add(Combine, f"{name}.last_of_none", last, none, operation="multiply")
     edge = add(Combine, f"{name}.place", edge, last, operation="add")
