@@ -148,7 +148,8 @@ def test_instance_normalization() -> None:
 def test_means_by_lengths() -> None:
     body = (
         "s = Shape <start = 1, end = 2> (x) q = Squeeze (s) r = Range (zero, q, one) u = Unsqueeze (n, i1) "
-        "c = Less (r, u) w = Unsqueeze (c, i2) f = Cast <to = 1> (w) p = Mul (x, f) t = ReduceSum <keepdims = 0> (p, i1) "
+        "c = Less (r, u) w = Unsqueeze (c, i2) f = Cast <to = 1> (w) p = Mul (x, f)"
+        "t = ReduceSum <keepdims = 0> (p, i1) "
         "d = Cast <to = 1> (u) y = Div (t, d)"
     )
     weights = {"zero": np.array(0), "one": np.array(1), "i1": np.array([1]), "i2": np.array([2])}

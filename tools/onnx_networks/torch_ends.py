@@ -136,7 +136,8 @@ def picture(rng, steps):
     c, h, kind, n = int(rng.choice([1, 3])), 8, rng.integers(3), int(rng.integers(2, 5))
     stack = nn.Sequential(
         nn.Conv2d(c, n, 3, padding=1), nn.BatchNorm2d(n), nn.ReLU(), nn.MaxPool2d((2, 1)),
-        nn.Conv2d(n, n, 3, padding=1), nn.LeakyReLU(0.1), nn.AvgPool2d((4, 1)) if kind == 2 else nn.MaxPool2d((2, 1), (2, 1)),
+        nn.Conv2d(n, n, 3, padding=1), nn.LeakyReLU(0.1),
+        nn.AvgPool2d((4, 1)) if kind == 2 else nn.MaxPool2d((2, 1), (2, 1)),
     )  # fmt: skip
 
     def run(m, x):

@@ -53,7 +53,8 @@ def piece(function):
 def activation(rng) -> nn.Module:
     kinds = [
         nn.ReLU(), nn.Tanh(), nn.Sigmoid(), nn.LeakyReLU(0.2), nn.ELU(), nn.GELU(), nn.GELU(approximate="tanh"),
-        nn.SiLU(), nn.PReLU(), nn.Hardtanh(), nn.ReLU6(), nn.Softplus(), nn.Softsign(), nn.Hardswish(), nn.Hardsigmoid(), nn.Mish(), nn.SELU(),
+        nn.SiLU(), nn.PReLU(), nn.Hardtanh(),
+        nn.ReLU6(), nn.Softplus(), nn.Softsign(), nn.Hardswish(), nn.Hardsigmoid(), nn.Mish(), nn.SELU(),
         nn.CELU(0.7), nn.Tanhshrink(), nn.LogSigmoid(), nn.Softplus(beta=2.0), nn.Threshold(0.1, -0.3),
         nn.Hardshrink(0.3), nn.Softshrink(0.2),
     ]  # fmt: skip
