@@ -10,7 +10,7 @@ pytest.importorskip("onnxruntime", reason="what operators give is judged by onnx
 
 import fastgru
 from fastgru.importers.onnx import from_onnx
-from onnx_build import difference, gru, model
+from onnx_build import answers, difference, gru, model
 
 RNG = np.random.default_rng(5)
 W = gru(RNG, "g", 4, 3)
@@ -164,3 +164,23 @@ def test_a_learned_state_repeated_for_each_row() -> None:
     )
     weights = W | {"i1": np.array([1]), "start": RNG.standard_normal((1, 1, 3)).astype(np.float32)}
     assert difference(model("float[B, T, 4] x", "g, h", body, weights), SIZES) < 1e-5
+
+
+ROWS = "r = Shape <start = 0, end = 1> (x) rs = Squeeze (r) rows = Range (zero, rs, one) p = Sub (n, one) "
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "c = Unsqueeze (rows, i1) d = Unsqueeze (p, i1) e = Concat <axis = -1> (c, d) y = GatherND (x, e)",
+        "t = Shape <start = 1, end = 2> (x) f = Flatten <axis = 2> (x) m = Mul (rows, t) a = Add (p, m) "
+        "z = Gather (f, a) s = Shape (a) k = Concat <axis = 0> (s, i4) y = Reshape (z, k)",
+    ],
+)
+def test_the_last_step_of_numbered_rows(body: str) -> None:
+    weights = {"zero": np.array(0), "one": np.array(1), "i1": np.array([1]), "i4": np.array([4])}
+    made = model("float[B, T, 4] x, int64[B] n", "y", ROWS + body, weights)
+    graph = from_onnx(made)
+    for batch in (1, 3):
+        x, n = RNG.standard_normal((batch, 6, 4)).astype(np.float32), RNG.integers(1, 7, batch)
+        np.testing.assert_array_equal(answers(graph, {"x": x, "n": n})[0], x[np.arange(batch), n - 1])

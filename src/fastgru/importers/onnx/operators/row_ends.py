@@ -1,4 +1,8 @@
-"""The step at each row's length less one: GatherElements by lengths, spread over features."""
+"""The step at each row's length less one.
+
+Exporters pick it by GatherElements, lengths spread over features; by GatherND, of (row, length − 1); or by Gather from
+all steps of all rows in a row, at row · steps + length − 1.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +13,10 @@ from ....graph import Combine, Masking, Pad, Reduce, Slice, StepMask, TensorSpec
 from .. import views
 from ..arrange import constant_sequence, shape_of, unflipped, unsqueezed
 from ..node import Node, Refusal, axis_in
-from ..sizes import same
-from ..values import Constant, Pending, Tensor
+from ..sizes import Dim, Size, same
+from ..values import Constant, Counted, Pending, Tensor
 from ..views import shown
-from . import choices, shaping  # noqa: F401  their readers come first
+from . import choices, joining, picking, shaping, sizes  # noqa: F401  their readers come first
 from .choices import Shifted, first
 from .elementwise import as_numbers
 from .reductions import filled
@@ -25,6 +29,22 @@ class Ends(Pending):
 
     lengths: Tensor
     spread: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, eq=False)
+class RowEnds(Pending):
+    """Indices (row, length − 1) or, with `steps`, row · steps + length − 1."""
+
+    lengths: Tensor
+    steps: Dim | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Starts(Pending):
+    """row · steps."""
+
+    rows: Dim
+    steps: Dim
 
 
 @first("Sub", "Add")
@@ -104,7 +124,73 @@ def _gather_elements(node: Node) -> Any:
     return _last_step(node, x, ends.lengths, axis)
 
 
-Pending.readers.add("GatherElements")
+@reads("GatherND", note="of each row's last step, by its length")
+def _gather_nd(node: Node) -> Any:
+    x, ends = as_numbers(node.runtime(0)), node.needed(1)
+    if not isinstance(ends, RowEnds) or ends.steps is not None or node.whole("batch_dims", 0) or x.axes[:1] != ((0,),):
+        raise Refusal("picks by indices that are not rows and lengths less one")
+    return _without(_last_step(node, x, ends.lengths, 1), 1)
+
+
+Pending.readers |= {"GatherElements", "GatherND"}
+
+
+@first("Mul")
+def _starts(node: Node) -> Any:
+    for rows, steps in (node.inputs, node.inputs[::-1]):
+        if isinstance(rows, Counted) and len(rows.shape) == 1 and isinstance(steps, Constant) and steps.array.size == 1:
+            return Starts(rows.shape[0], _as_dim(steps.array.reshape(-1)[0]))
+    return None
+
+
+@first("Add")
+def _row_ends(node: Node) -> Any:
+    for ends, starts in (node.inputs, node.inputs[::-1]):
+        if isinstance(ends, Ends) and isinstance(starts, Starts) and ends.lengths.axes == ((0,),):
+            if not same(starts.rows, node.network.batch):
+                raise Refusal(f"counts {starts.rows} rows")
+            return RowEnds(ends.lengths, starts.steps)
+    return None
+
+
+@first("Concat")
+def _row_pairs(node: Node) -> Any:
+    given = node.inputs
+    if len(given) != 2 or not isinstance(given[0], Counted) or not isinstance(given[1], Ends):
+        return None
+    rows, ends = given
+    is_last = node.whole("axis") in (1, -1)
+    if not is_last or ends.lengths.axes != ((0,), ()) or not same(rows.shape[0], node.network.batch):
+        raise Refusal("joins indices that are not rows and lengths less one")
+    return RowEnds(ends.lengths)
+
+
+@first("Gather")
+def _gather_rows(node: Node) -> Any:
+    x, ends = node.needed(0), node.needed(1)
+    if not isinstance(ends, RowEnds):
+        return None
+    is_flat = isinstance(x, Tensor) and x.axes[:1] == ((0, 1),) and x.spec.is_sequence
+    if not is_flat or node.whole("axis", 0) or ends.steps is None or not same(ends.steps, x.steps):  # type: ignore[union-attr]
+        raise Refusal("picks by lengths of what is not all steps of all rows")
+    x = as_numbers(x)  # type: ignore[arg-type]
+    return _without(_last_step(node, replace(x, axes=((0,), (1,), *x.axes[1:])), ends.lengths, 1), 1)
+
+
+@first("Shape")
+def _shape(node: Node) -> Any:
+    x = node.needed(0)
+    if not isinstance(x, (Ends, RowEnds)):
+        return None
+    return sizes.as_constant(shape_of(node.network, x.lengths))
+
+
+def _as_dim(size: Any) -> Dim:
+    return size if isinstance(size, Size) else int(size)
+
+
+def _without(x: Tensor, axis: int) -> Tensor:
+    return replace(x, axes=(*x.axes[:axis], *x.axes[axis + 1 :]))
 
 
 def _last_step(node: Node, x: Tensor, lengths: Tensor, axis: int) -> Tensor:

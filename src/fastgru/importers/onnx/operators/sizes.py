@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ def constant(node: Node) -> Value:
 def shape(node: Node) -> Value:
     sizes = list(shape_of_value(node))
     start, end = node.whole("start", 0), node.whole("end", len(sizes))
-    return _sizes(sizes[slice(start, end)])
+    return as_constant(sizes[slice(start, end)])
 
 
 @reads("Size")
@@ -44,7 +45,7 @@ def size(node: Node) -> Value:
     total: Dim = 1
     for one in shape_of_value(node):
         total = total * one
-    return Constant(_sizes([total]).array.reshape(()), ())
+    return Constant(as_constant([total]).array.reshape(()), ())
 
 
 @reads("ConstantOfShape")
@@ -77,7 +78,8 @@ def shape_of_value(node: Node) -> tuple[Dim, ...]:
     return x.shape if isinstance(x, Constant) else shape_of(node.network, node.runtime(0))
 
 
-def _sizes(sizes: list[Dim]) -> Constant:
+def as_constant(sizes: Sequence[Dim]) -> Constant:
+    """Sizes, some of which may be free, as numbers to compute with."""
     if any(isinstance(one, Size) for one in sizes):
         array = np.empty(len(sizes), object)
         array[:] = sizes
