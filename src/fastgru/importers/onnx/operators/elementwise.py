@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from ....graph import Activate, Activation, Combine, Layer, PReLU, Reduce, Reshape, Scale, StepMask, TensorSpec, Where
-from ..arrange import aligned, constant_sequence, enlarged, filled_sequence, shape_of, spread, together, unflipped
+from ....graph import Activate, Activation, Combine, Layer, PReLU, Reshape, Scale, TensorSpec, Where
+from ..arrange import aligned, enlarged, filled_sequence, shape_of, spread, together, unflipped
 from ..fold import spread_shape
 from ..node import Node, Refusal
-from ..sizes import Size, same
 from ..values import Constant, Tensor, Value
+from .counts import length_as_value, steps_as_value
 from .table import reads
 
 FLOAT32 = np.finfo(np.float32)
@@ -193,7 +193,7 @@ def scaled(node: Node, x: Tensor, scale: np.ndarray | None, offset: np.ndarray |
 def _with_constant(node: Node, operation: str, x: Tensor, constant: Constant, is_first: bool) -> Tensor:
     """x ∘ constant or, with `is_first`, constant ∘ x."""
     if constant.array.dtype == object:
-        number = _steps_as_value(node, constant)
+        number = steps_as_value(node, constant)
         return combined(node, operation, [number, x] if is_first else [x, number])
     if len(constant.shape) > x.rank or spread_shape([constant.shape, shape_of(node.network, x)]) != shape_of(
         node.network, x
@@ -222,38 +222,10 @@ def _with_constant(node: Node, operation: str, x: Tensor, constant: Constant, is
     raise Refusal(f"takes the {operation} of a value and a constant {constant.array.shape}")
 
 
-def _steps_as_value(node: Node, constant: Constant) -> Tensor:
-    """A free number of steps, maybe times a number and more, as a number of the network: a sum of ones."""
-    size, net = constant.array.reshape(-1)[0], node.network
-    for steps, like in net.sequences:
-        symbol = steps.symbol if isinstance(steps, Size) and like.dtype == "float32" else None
-        found = size.linear_in(symbol) if symbol is not None and constant.array.size == 1 else None
-        if found is not None:
-            ones = constant_sequence(net, node.name, like, 1.0)
-            spec = net.build.add(Reduce, f"{node.name}.steps", ones, function="sum", axis=1)
-            x = Tensor(spec, (), ((),) * len(constant.shape))
-            factor, more = (np.full(1, number, np.float32) for number in found)
-            return x if found == (1, 0) else scaled(node, x, factor, more)
-    raise Refusal(f"computes with a size that is free, {size}")
-
-
 def _is_float(value: Value) -> bool:
     if isinstance(value, Tensor):
         return value.spec.dtype == "float32"
     return isinstance(value, Constant) and value.array.dtype == np.float32
-
-
-def _length_as_value(node: Node, lengths: Tensor) -> Tensor:
-    """The length of each row, which was cast to a float, as a number of the network: as many ones are summed."""
-    net = node.network
-    first = net.sequences[0][0] if net.sequences else 1
-    like = next((spec for steps, spec in net.sequences if spec.dtype == "float32" and same(steps, first)), None)
-    if like is None or lengths.spec.is_sequence or lengths.sizes:
-        raise Refusal(f"computes with whole numbers, {lengths.name!r}")
-    ones = constant_sequence(net, node.name, like, 1.0)
-    mask = net.build.add(StepMask, f"{node.name}.mask", like, lengths.spec)
-    counted = net.build.add(Where, f"{node.name}.counted", ones, mask=mask.name, value=0.0)
-    return replace(lengths, spec=net.build.add(Reduce, f"{node.name}.length", counted, function="sum", axis=1))
 
 
 def combined(node: Node, operation: str, tensors: Sequence[Tensor]) -> Tensor:
@@ -271,7 +243,7 @@ def _combine(node: Node, operation: str) -> Value:
     if axis is not None and len(given) == 2:
         given[1] = _with_axis(given[0], given[1], axis)
     if any(_is_float(value) for value in given):
-        given = [_length_as_value(node, x) if isinstance(x, Tensor) and x.is_ids else x for x in given]
+        given = [length_as_value(node, x) if isinstance(x, Tensor) and x.is_ids else x for x in given]
     if len(given) == 1:
         return given[0]
     if all(isinstance(value, Tensor) for value in given) and not any(_is_bool(value) for value in given):

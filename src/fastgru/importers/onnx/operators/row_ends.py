@@ -137,7 +137,7 @@ Pending.readers |= {"GatherElements", "GatherND"}
 
 @first("Mul")
 def _starts(node: Node) -> Any:
-    for rows, steps in (node.inputs, node.inputs[::-1]):
+    for rows, steps in _both(node):
         if isinstance(rows, Counted) and len(rows.shape) == 1 and isinstance(steps, Constant) and steps.array.size == 1:
             return Starts(rows.shape[0], _as_dim(steps.array.reshape(-1)[0]))
     return None
@@ -145,7 +145,7 @@ def _starts(node: Node) -> Any:
 
 @first("Add")
 def _row_ends(node: Node) -> Any:
-    for ends, starts in (node.inputs, node.inputs[::-1]):
+    for ends, starts in _both(node):
         if isinstance(ends, Ends) and isinstance(starts, Starts) and ends.lengths.axes == ((0,),):
             if not same(starts.rows, node.network.batch):
                 raise Refusal(f"counts {starts.rows} rows")
@@ -155,7 +155,7 @@ def _row_ends(node: Node) -> Any:
 
 @first("Concat")
 def _row_pairs(node: Node) -> Any:
-    given = node.inputs
+    given: list[Any] = node.inputs  # type: ignore[assignment]
     if len(given) != 2 or not isinstance(given[0], Counted) or not isinstance(given[1], Ends):
         return None
     rows, ends = given
@@ -167,22 +167,29 @@ def _row_pairs(node: Node) -> Any:
 
 @first("Gather")
 def _gather_rows(node: Node) -> Any:
-    x, ends = node.needed(0), node.needed(1)
+    ends: Any = node.needed(1)
+    x: Any = node.needed(0)
     if not isinstance(ends, RowEnds):
         return None
     is_flat = isinstance(x, Tensor) and x.axes[:1] == ((0, 1),) and x.spec.is_sequence
-    if not is_flat or node.whole("axis", 0) or ends.steps is None or not same(ends.steps, x.steps):  # type: ignore[union-attr]
+    if not is_flat or node.whole("axis", 0) or ends.steps is None or not same(ends.steps, x.steps):
         raise Refusal("picks by lengths of what is not all steps of all rows")
-    x = as_numbers(x)  # type: ignore[arg-type]
+    x = as_numbers(x)
     return _without(_last_step(node, replace(x, axes=((0,), (1,), *x.axes[1:])), ends.lengths, 1), 1)
 
 
 @first("Shape")
 def _shape(node: Node) -> Any:
-    x = node.needed(0)
+    x: Any = node.needed(0)
     if not isinstance(x, (Ends, RowEnds)):
         return None
     return sizes.as_constant(shape_of(node.network, x.lengths))
+
+
+def _both(node: Node) -> list[tuple[Any, Any]]:
+    """The two inputs, in either order."""
+    a, b = node.needed(0), node.needed(1)
+    return [(a, b), (b, a)]
 
 
 def _as_dim(size: Any) -> Dim:
