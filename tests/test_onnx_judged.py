@@ -184,3 +184,16 @@ def test_the_last_step_of_numbered_rows(body: str) -> None:
     for batch in (1, 3):
         x, n = RNG.standard_normal((batch, 6, 4)).astype(np.float32), RNG.integers(1, 7, batch)
         np.testing.assert_array_equal(answers(graph, {"x": x, "n": n})[0], x[np.arange(batch), n - 1])
+
+
+def test_layer_normalization_as_tf2onnx_writes_that_of_tf_keras() -> None:
+    body = (
+        "f = Reshape (x, flat) m = ReduceMean <axes = [0, 2, 3], keepdims = 1> (f) d = Sub (f, m) q = Mul (d, d) "
+        "v = ReduceMean <axes = [0, 2, 3], keepdims = 0> (q) m1 = Squeeze (m, others) "
+        "s = Shape (x) l = Slice (s, i0, i2, i0) p = ReduceProd <axes = [0]> (l) "
+        "o = ConstantOfShape <value = float[1] {1.0}> (p) z = ConstantOfShape (p) "
+        "n = BatchNormalization <epsilon = 0.001> (f, o, z, m1, v) y = Reshape (n, s)"
+    )
+    weights = {"flat": np.array([1, -1, 4, 1]), "others": np.array([0, 2, 3]), "i0": np.array([0]), "i2": np.array([2])}
+    assert difference(model("float[B, T, 4] x", "y", body, weights), SIZES) < 1e-5
+    assert difference(model("float[B, 6, 4] x", "y", body, weights), SIZES) < 1e-5

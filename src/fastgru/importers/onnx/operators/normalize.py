@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 
 from ....graph import Normalize, Scale
-from ..arrange import arranged, features_last, shape_of, spread
+from ..arrange import arranged, features_last, shape_of, spread, unsqueezed
 from ..node import Node, Refusal, axis_in
 from ..sizes import declared
-from ..values import Constant, Value
-from .elementwise import activated, combined, layer, pair, scaled, value_of
+from ..values import Constant, Tensor, Value
+from .elementwise import activated, as_numbers, combined, layer, pair, scaled, value_of
 from .reductions import _all_last, reduced
 from .table import reads
 
@@ -26,6 +26,9 @@ def batch_normalization(node: Node) -> Value:
         raise Refusal("normalizes each place by itself (spatial=0)")
     node.ignore("momentum", "is_test", "consumed_inputs")
     epsilon = node.number("epsilon", 1e-5)
+    given = [node.needed(index) for index in range(1, 5)]
+    if x.rank >= 2 and not all(isinstance(value, Constant) and value.is_plain for value in given):
+        return _by_values(node, x, epsilon)
     names = ("scale", "B", "mean", "var")
     gamma, beta, mean, variance = (
         node.numbers_of(index, name).astype(np.float64) for index, name in enumerate(names, start=1)
@@ -43,6 +46,26 @@ def batch_normalization(node: Node) -> Value:
         for array in (scale, beta - mean * scale)
     ]
     return layer(node, Scale, x, scale=numbers[0], offset=numbers[1])
+
+
+def _by_values(node: Node, x: Tensor, epsilon: float) -> Value:
+    """BatchNormalization by numbers of the network: so tf2onnx writes tf_keras' LayerNormalization."""
+    gamma, beta, mean, variance = (_of_channels(node.needed(index), x.rank) for index in range(1, 5))
+    shifted = pair(node, "add", variance, Constant.of(np.full(1, epsilon, np.float32)))
+    if not isinstance(shifted, Tensor):
+        raise Refusal("its mean is a value, its variance is not")
+    y = pair(node, "multiply", pair(node, "subtract", x, mean), activated(node, shifted, "rsqrt"))
+    return pair(node, "add", pair(node, "multiply", y, gamma), beta)
+
+
+def _of_channels(value: Value, rank: int) -> Value:
+    """(channels,) spread over a value (batch, channels, …)."""
+    if isinstance(value, Tensor) and value.rank == 1:
+        return unsqueezed(as_numbers(value), range(1, rank - 1))
+    if isinstance(value, Constant) and len(value.shape) == 1:
+        more = (1,) * (rank - 2)
+        return Constant(value.array.reshape(*value.array.shape, *more), (*value.shape, *more))
+    raise Refusal("its scale, B, mean and var should be (channels,)")
 
 
 @reads("LayerNormalization", "RMSNormalization", note="with constant scale and bias, over features")
