@@ -40,6 +40,11 @@ class Size:
     def of(cls, symbol: Symbol) -> Size:
         return cls((((symbol,), 1),))
 
+    @property
+    def is_symbol(self) -> bool:
+        """Whether it is a free size itself, not computed of one."""
+        return len(self.terms) == 1 and len(self.terms[0][0]) == 1 and self.terms[0][1] == 1
+
     @cached_property
     def declared(self) -> Size | int:
         """The same with the sizes that the file declares put in; those that are free there stay."""

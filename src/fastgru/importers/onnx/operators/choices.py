@@ -97,8 +97,8 @@ def _compare(node: Node) -> Any:
         return _any(node, x) if node.op == "Greater" and x.counted and value == 0 else None
     if not isinstance(x, Tensor) or x.is_mask or node.op == "Greater":
         return None
-    if x.is_ids and node.op == "Equal":
-        return _ids_mask(node, x, value)
+    if x.is_ids and (node.op == "Equal" or value):
+        return _ids_mask(node, x, value) if node.op == "Equal" else None
     return Flags(x, node.op, value)
 
 
@@ -157,9 +157,13 @@ def _added(node: Node) -> Any:
 def _where(node: Node) -> Any:
     mask: Any = node.needed(0)
     a, b = node.needed(1), node.needed(2)
-    if isinstance(mask, Flags) or (isinstance(mask, Tensor) and mask.is_mask and isinstance(a, Tensor)):
+    if isinstance(mask, Flags) or (_is_plain(mask) and isinstance(a, Tensor)):
         return _choice(node, mask, a, b) if not isinstance(b, Constant) or b.array.size == 1 else None
     return None
+
+
+def _is_plain(mask: Any) -> bool:
+    return isinstance(mask, Tensor) and mask.is_mask and not mask.negated
 
 
 def _choice(node: Node, mask: Tensor | Flags, a: Any, b: Any) -> Value:
@@ -216,7 +220,10 @@ def _ids_mask(node: Node, ids: Tensor, number: float) -> Tensor | None:
         net.build.change(layer, mask_zero=True)
     true, false = masks.looked_up(node, ids, np.arange(layer.table.shape[0]) == 0)
     spec = net.build.spec(f"{layer.name}:mask")
-    return replace(ids, spec=spec, negated=True, numbers=true, contrary_numbers=false)
+    contrary = f"{net.build.add(Masking, f'{node.name}.true', true).name}:mask"
+    return replace(
+        ids, spec=spec, negated=True, contrary=contrary, numbers=true, contrary_numbers=false
+    )
 
 
 def _embedding(net: Network, ids: Tensor) -> Embedding | None:
