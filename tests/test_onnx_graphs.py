@@ -162,7 +162,8 @@ CASES |= {
         "o4 = Transpose <perm = [0, 2, 1, 3]> (o3) y = Reshape (o4, s00m)"),
 }  # fmt: skip
 W |= {
-    "i22": np.array([[2]]), "m5": normal(8, 5), "q81": normal(8, 1), "m81": normal(8, 1), "i1": np.int64(1), "c116": normal(1, 1, 6),
+    "i22": np.array([[2]]), "m5": normal(8, 5), "q81": normal(8, 1), "m81": normal(8, 1), "i1": np.int64(1),
+    "c116": normal(1, 1, 6),
 }  # fmt: skip
 
 
