@@ -303,8 +303,16 @@ _ACTIVATIONS = {
 }  # fmt: skip
 
 
+#: what a frozen batch normalization makes of its variables
+_OF_CONSTANTS: dict[str, Callable[[Array], Array]] = {
+    "rsqrt": lambda array: 1 / np.sqrt(array), "sqrt": np.sqrt, "negative": np.negative,
+}  # fmt: skip
+
+
 def _active(name: str) -> Operation:
-    def activate(call: Call, value: Any) -> Active:
+    def activate(call: Call, value: Any) -> Any:
+        if isinstance(value, np.ndarray) and value.dtype.kind == "f" and name in _OF_CONSTANTS:
+            return _OF_CONSTANTS[name](value)
         if not isinstance(value, _VALUES):
             raise Refused("needs a value that depends on the network's inputs")
         return Active(Activation.of(name), value, call.name)
