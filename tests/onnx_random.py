@@ -21,11 +21,7 @@ ACTIVATIONS = (
 
 
 class Maker:
-    """A network as it grows; `value` is the last one's name, `axes` what its axes are.
-
-    >>> proto = network(3)
-    >>> onnx.checker.check_model(proto)
-    """
+    """A network as it grows; `value` is the last one's name, `axes` what its axes are."""
 
     def __init__(self, seed: int) -> None:
         self.rng = np.random.default_rng(seed)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import pickle
 import sys
 import zipfile
 from pathlib import Path
@@ -422,6 +423,18 @@ def npy(header: str) -> bytes:
 def test_npz_members_that_lie(tmp_path: Path, content: bytes, message: str) -> None:
     with pytest.raises(BadModelFile, match=message):
         fastgru.load(npz(tmp_path, content), config=[{"gru": ""}])
+
+
+def test_names_in_errors_do_nothing_to_a_terminal(tmp_path: Path) -> None:
+    path = tmp_path / "x.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("\x1b[31m\ud800.txt".encode("utf-8", "surrogatepass").decode("utf-8", "replace"), b"")
+    with pytest.raises(BadModelFile) as error:
+        fastgru.load(path)
+    assert str(error.value).isprintable()
+    for kind in BadModelFile, BadInput, fastgru.UnsupportedModel, fastgru.MissingExtra:
+        assert str(kind("\x1b[31m\ud800\na")) == "\\x1b[31m\\ud800\na"
+    assert pickle.loads(pickle.dumps(fastgru.UnsupportedModel(["\x07", "b"]))).reasons == ("\\x07", "b")
 
 
 def test_pickled_objects_are_not_unpickled(tmp_path: Path) -> None:

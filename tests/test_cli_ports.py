@@ -63,6 +63,20 @@ def test_run_lays_arrays_out_as_ports_say(ported, tmp_path):
         np.testing.assert_array_equal(arrays["y"][:, 0, 0], y[:, 0, 2])
 
 
+def test_outputs_may_be_called_as_arguments_of_numpy_are(ported, tmp_path):
+    graph = file.read(ported)
+    ports = tuple(
+        replace(port, name=name) for port, name in zip(graph.output_ports, ("file", "allow_pickle"), strict=True)
+    )
+    file.write(replace(graph, output_ports=ports, states=(("h_in", "allow_pickle"),)), ported)
+    np.save(tmp_path / "x.npy", sequence(7, 4, FEATURES))
+    succeed("run", ported, tmp_path / "x.npy", "-o", tmp_path / "y.npz")
+    with np.load(tmp_path / "y.npz") as arrays:
+        assert {name: array.shape for name, array in arrays.items()} == {
+            "file": (7, 1, 4, UNITS), "allow_pickle": (1, 4, UNITS)
+        }  # fmt: skip
+
+
 def test_run_writes_one_step_a_line_whatever_the_layout(ported, tmp_path):
     graph = file.read(ported)
     only_y = replace(graph, outputs=("gru",), output_ports=graph.output_ports[:1], states=())

@@ -412,6 +412,7 @@ GRAPH_FAULTS: dict[str, tuple[Edit, str]] = {
     "clip a bool": (set_in("layers", G, "clip", to=True), "clip should be float"),
     "clip NaN": (set_in("layers", G, "clip", to=float("nan")), "clip should be positive and finite"),
     "clip infinite": (set_in("layers", G, "clip", to=float("inf")), "clip should be positive and finite"),
+    "clip beneath float32": (set_in("layers", G, "clip", to=1e-50), "clip should be positive and finite"),
     "clip below 0": (set_in("layers", G, "clip", to=-1), "clip should be positive and finite"),
     "mask a number": (set_in("layers", G, "mask", to=1), "mask should be"),
     "mask no mask": (set_in("layers", G, "mask", to="m"), "is not a mask"),

@@ -103,6 +103,7 @@ CASES |= {
     "reversed": ("y", "a = Slice (x, nm1, small, ax1, nm1) b = Relu (a) y = Add (b, x)"),
     "reversed_back": ("y", "a = Slice (x, nm1, small, ax1, nm1) b = Tanh (a) y = Slice (b, nm1, small, ax1, nm1)"),
     "last": ("y, z", "y = Gather <axis = 1> (x, im) z = Gather <axis = 2> (x, i2)"),
+    "gather_nested": ("y", "y = Gather <axis = 2> (x, i22)"),
     "gather_several": ("y", "y = Gather <axis = 2> (x, idx)"),
     "gather_step": ("y", "y = Gather <axis = 1> (x, ax1)"),
     "shape_reshape": ("y", "sh = Shape (x) b = Gather (sh, i0) u = Unsqueeze (b, ax0) "
@@ -160,7 +161,10 @@ CASES |= {
         "s1 = MatMul (q, kt) s2 = Div (s1, two) w = Softmax <axis = -1> (s2) o3 = MatMul (w, v) "
         "o4 = Transpose <perm = [0, 2, 1, 3]> (o3) y = Reshape (o4, s00m)"),
 }  # fmt: skip
-W |= {"m5": normal(8, 5), "q81": normal(8, 1), "m81": normal(8, 1), "i1": np.int64(1), "c116": normal(1, 1, 6)}
+W |= {
+    "i22": np.array([[2]]), "m5": normal(8, 5), "q81": normal(8, 1), "m81": normal(8, 1), "i1": np.int64(1),
+    "c116": normal(1, 1, 6),
+}  # fmt: skip
 
 
 def made(name: str, inputs: str = X):

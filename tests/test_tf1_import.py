@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -185,6 +186,30 @@ def test_activations_come_from_the_graph() -> None:
     (gru, _) = understand(Source(nodes)).layers
     assert isinstance(gru, GRU)
     assert gru.activation == Activation.of("softplus")
+
+
+def test_a_frozen_batch_normalization_is_a_scale() -> None:
+    """Freezing leaves what tf.layers.batch_normalization computes of its variables as operations on constants."""
+    rng = np.random.default_rng(3)
+    mean, variance, gamma, beta = (rng.uniform(0.5, 2, 3).astype(np.float32) for _ in range(4))
+
+    def const(name: str, value: Any) -> Node:
+        return Node(name, "Const", value=np.asarray(value, np.float32))
+
+    def made(name: str, op: str, *inputs: str) -> Node:
+        return Node(name, op, tuple(map(Ref.of, inputs)))
+
+    nodes = [
+        Node("x", "Placeholder", (), {"dtype": "float32", "shape": [None, None, 3]}), const("mean", mean),
+        const("variance", variance), const("gamma", gamma), const("beta", beta), const("eps", 1e-3),
+        made("moved", "AddV2", "variance", "eps"), made("rsqrt", "Rsqrt", "moved"),
+        made("scale", "Mul", "rsqrt", "gamma"),
+        made("scaled", "Mul", "x", "scale"), made("by", "Mul", "mean", "scale"), made("offset", "Sub", "beta", "by"),
+        made("y", "AddV2", "scaled", "offset"),
+    ]  # fmt: skip
+    x = rng.normal(size=(2, 4, 3)).astype(np.float32)
+    found = Model(understand(Source({node.name: node for node in nodes}), outputs=["y"]))(x)
+    check(found, (x.astype(np.float64) - mean) / np.sqrt(variance + 1e-3) * gamma + beta, "oracle")
 
 
 def test_cudnn_compatible_cells_reset_after() -> None:

@@ -12,7 +12,7 @@ import pytest
 import tf1_records
 from fastgru import BadInput, BadModelFile, UnsupportedModel
 from fastgru.importers.tf1 import config as described
-from fastgru.importers.tf1.network import understand
+from fastgru.importers.tf1.network import Network, understand
 from fastgru.importers.tf1.nodes import Node, Ref, Source
 
 STEP = "rnn/while/rnn/multi_rnn_cell/cell_0/gru_cell/"
@@ -156,6 +156,48 @@ def test_inputs(attributes: dict[str, Any], reason: str) -> None:
     x = replace(X, attributes={**X.attributes, **attributes})
     with pytest.raises(UnsupportedModel, match=f"'x' .Placeholder.: is {reason}|'x' .Placeholder.: .*{reason}"):
         understand(graph(x, Node("y", "Relu", (Ref("x"),))))
+
+
+def number(name: str, value: Any, dtype: str = "float32") -> Node:
+    return Node(name, "Const", value=np.array(value, dtype))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "reason"),
+    [
+        # whether a number is not 0 is no cast that keeps it
+        ([Node("y", "Cast", (Ref("x"),), {"DstT": "bool"})], "casts what the network computes to bool"),
+        ([number("a", 1, "int32"), number("b", 1, "int32"), number("c", 100, "int32"),
+          Node("r", "Range", (Ref("a"), Ref("c"), Ref("b"))), Node("y", "Gather", (Ref("x"), Ref("r")))],
+         "counts 99 numbers"),
+        ([number("a", 0, "int32"), number("b", -1, "int32"), number("c", -(2**31), "int32"),
+          Node("r", "Range", (Ref("a"), Ref("c"), Ref("b"))), Node("y", "Gather", (Ref("x"), Ref("r")))],
+         "counts 2147483648 numbers"),
+        ([number("a", [[[[1]]]]), Node("y", "Add", (Ref("x"), Ref("a")))], "adds values whose shapes differ"),
+        ([number("a", 7, "int32"), number("b", 2, "int32"), Node("c", "Div", (Ref("a"), Ref("b"))),
+          Node("y", "Mul", (Ref("x"), Ref("c")))], "divides whole numbers"),
+        ([number("a", np.zeros((1 << 20, 1))), number("b", np.zeros((1, 1 << 20))),
+          Node("c", "Mul", (Ref("a"), Ref("b"))), Node("y", "Mul", (Ref("x"), Ref("c")))],
+         "makes a constant of 1099511627776 numbers"),
+        ([number("a", np.zeros(1 << 20)), number("axis", 0, "int32"),
+          Node("c", "ConcatV2", (*[Ref("a")] * 99, Ref("axis"))), Node("y", "Mul", (Ref("x"), Ref("c")))],
+         "makes a constant of 103809024 numbers"),
+    ],
+)  # fmt: skip
+def test_constants_and_casts_that_are_not_computed(nodes: list[Node], reason: str) -> None:
+    with pytest.raises(UnsupportedModel, match=reason):
+        understand(graph(X, *nodes), outputs=["y"])
+
+
+def test_reduced_constants_keep_their_axes() -> None:
+    nodes = [number("c", [[1, 2, 3], [3, 2, 1]]), number("over", 0, "int32"),
+             Node("mean", "Mean", (Ref("c"), Ref("over")), {"keep_dims": True}),
+             Node("shape", "Shape", (Ref("mean"),)), Node("y", "Reshape", (Ref("z"), Ref("shape")))]  # fmt: skip
+    z = Node("z", "Placeholder", (), {"dtype": "float32", "shape": [None, 3]})
+    with pytest.raises(UnsupportedModel, match="another number of numbers"):  # to (1, 3), not to (3,)
+        understand(graph(z, *nodes), outputs=["y"])
+    mean = Network(graph(z, *nodes), None, frozenset())
+    assert mean.evaluate(mean.root, Ref("shape")).tolist() == [1, 3]
 
 
 def test_names_that_the_graph_does_not_have() -> None:

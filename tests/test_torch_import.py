@@ -316,6 +316,24 @@ def test_a_module_that_packs_its_sequences() -> None:
     assert "longest row" in model.notes[0]
 
 
+class PackedInput(nn.Module):
+    """A GRU over the packed input itself."""
+
+    def __init__(self, batch_first: bool) -> None:
+        super().__init__()
+        self.gru, self.batch_first = nn.GRU(4, 6, 2, batch_first=batch_first, bidirectional=True), batch_first
+
+    def forward(self, x: Any, lengths: Any) -> Any:
+        y, h = self.gru(pack_padded_sequence(x, lengths, batch_first=self.batch_first, enforce_sorted=False))
+        return pad_packed_sequence(y, batch_first=self.batch_first)[0], h
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_a_packed_input_has_the_axes_that_its_gru_reads(batch_first: bool) -> None:
+    x, lengths = floats(4, 7, 4), np.array([3, 7, 1, 5])
+    agrees(PackedInput(batch_first).eval(), x if batch_first else x.swapaxes(0, 1).copy(), lengths)
+
+
 class Optional(nn.Module):
     """A state that the caller may leave out."""
 

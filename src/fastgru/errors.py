@@ -6,7 +6,17 @@ from collections.abc import Iterable
 
 
 class FastGRUError(Exception):
-    """Base of every error that fastgru raises on purpose."""
+    r"""Base of every error that fastgru raises on purpose.
+
+    What a message quotes may come from a hostile file and end on a terminal: characters that cannot be printed stand in
+    it as escapes.
+
+    >>> print(FastGRUError("a layer called \x1b[31m"))
+    a layer called \x1b[31m
+    """
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(_printable(arg) if isinstance(arg, str) else arg for arg in args))
 
 
 class BadModelFile(FastGRUError):
@@ -27,7 +37,7 @@ class UnsupportedModel(FastGRUError):
     """
 
     def __init__(self, reasons: str | Iterable[str]) -> None:
-        self.reasons: tuple[str, ...] = (reasons,) if isinstance(reasons, str) else tuple(reasons)
+        self.reasons: tuple[str, ...] = tuple(map(_printable, (reasons,) if isinstance(reasons, str) else reasons))
         if len(self.reasons) == 1:
             super().__init__(self.reasons[0])
         else:
@@ -65,3 +75,10 @@ class StreamBusy(FastGRUError, RuntimeError):
 
 class QueueFull(FastGRUError):
     """A bounded queue has no room for another request."""
+
+
+def _printable(text: str) -> str:
+    """A text that ends lines where it did, and does nothing else to a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode("ascii") for c in text)

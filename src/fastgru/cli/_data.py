@@ -6,7 +6,7 @@ import sys
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 import numpy as np
 
@@ -65,8 +65,10 @@ def write_output(outputs: Sequence[np.ndarray], names: Sequence[str], path: Path
     elif _suffix(path) == ".npy":
         np.save(path, outputs[0])
     else:
-        arrays: dict[str, Any] = dict(zip(names, outputs, strict=True))
-        np.savez(path, **arrays)
+        with zipfile.ZipFile(path, "w") as archive:  # np.savez has arguments of its own, such as `file`
+            for name, array in zip(names, outputs, strict=True):
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, array, allow_pickle=False)
 
 
 def _suffix(path: Path | None) -> str:

@@ -10,6 +10,9 @@ from typing import ClassVar
 
 from .base import SIGMOID, TANH, Activation, Array, Layer, TensorSpec, common_steps, joined_steps, mask_of, tensor_spec
 
+#: a smaller one is zero in the core, which has no denormals, and takes zero for no bound
+_LEAST_CLIP = 2.0**-126
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Embedding(Layer):
@@ -108,7 +111,7 @@ class GRU(Layer):
             raise self._fail(f"units should be positive, is {self.units}")
         if self.time_order and not (self.go_backwards and self.return_sequences):
             raise self._fail("time_order needs go_backwards and return_sequences")
-        if self.clip is not None and not 0 < self.clip < math.inf:
+        if self.clip is not None and not _LEAST_CLIP <= self.clip < math.inf:
             raise self._fail(f"clip should be positive and finite, is {self.clip}")
         for function in (self.activation, self.recurrent_activation):
             if function.is_rowwise:

@@ -13,7 +13,7 @@ from ...graph import Activate, Activation, Combine, Pad, Repeat, Reshape, Slice,
 from . import views
 from .fold import spread_shape
 from .node import Refusal, axis_in
-from .sizes import Dim, declared, same
+from .sizes import Dim, Size, declared, same
 from .values import Constant, Tensor
 from .views import inner_parts, shape_of, shown, size_of, unsqueezed, without_batch, without_units
 
@@ -336,6 +336,7 @@ def together(net: Network, name: str, tensors: Sequence[Tensor]) -> tuple[Tensor
         return first, [x.spec for x in tensors]
     if len({x.flipped for x in tensors if x.spec.is_sequence}) > 1:
         tensors = [unflipped(net, name, x) for x in tensors]
+    tensors = _of_equal_steps(tensors)
     shape = spread_shape([shape_of(net, x) for x in tensors])
     tensors, leads = aligned(net, name, tensors)
     inner = [axis for axis, lead in enumerate(leads) if any(set(x.axes[axis]) - set(range(x.lead)) for x in tensors)]
@@ -351,6 +352,12 @@ def together(net: Network, name: str, tensors: Sequence[Tensor]) -> tuple[Tensor
     axes = tuple(lead_of or places.get(axis, ()) for axis, lead_of in enumerate(leads))
     sizes = tuple(declared(shape[axis]) or 1 for axis in inner)
     return replace(longest, sizes=sizes, axes=axes), [x.spec for x in views]
+
+
+def _of_equal_steps(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Steps of inputs under several names count as equal where values go side by side; if not, the run says so."""
+    named = [x for x in tensors if isinstance(x.steps, Size) and x.steps.symbol is not None]
+    return [replace(x, steps=named[0].steps) if x in named else x for x in tensors]
 
 
 def _view(x: Tensor) -> tuple[object, ...]:

@@ -128,7 +128,7 @@ def _facts(node: Any, nodes: Sequence[Any]) -> list[tuple[str, _Known]]:
     if node.op_type == "GRU":
         batch_first = any(a.name == "layout" and a.i == 1 for a in node.attribute)
         x: _Known = {0: "batch", 1: "time"} if batch_first else {0: "time", 1: "batch"}
-        facts = [(node.input[0], x)]
+        facts = [(name, x) for name in node.input[:1]]
         if len(node.input) > 4:
             facts.append((node.input[4], {0: "batch"}))
         if len(node.input) > 5:

@@ -45,7 +45,7 @@ def folded(node: Node) -> list[Constant] | None:
         return [Constant.of(array) for array in _run_shaping(node, fold, arrays)]
     except _Free:
         return None
-    except (ValueError, TypeError, IndexError, ArithmeticError, MemoryError) as error:
+    except (ValueError, TypeError, IndexError, ArithmeticError, MemoryError, RuntimeError) as error:
         raise Refusal(f"cannot be computed of constants: {error}") from error
 
 

@@ -183,6 +183,8 @@ class Network:
         if isinstance(value, Pending):
             self.reasons.append(f"output {entry.name!r} is a comparison")
             return None
+        if value.negated and value.contrary is not None:
+            value = replace(value, spec=self.build.spec(value.contrary), negated=False)
         if value.negated:
             self.reasons.append(f"output {entry.name!r} is the contrary of a mask")
             return None

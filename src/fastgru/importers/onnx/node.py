@@ -172,7 +172,7 @@ class Node:
             return self.wholes(attribute)  # type: ignore[no-any-return]
         if self.input(index) is None:
             return None
-        return tuple(int(axis) for axis in self.whole_numbers(index, attribute))
+        return tuple(int(axis) for axis in self.numbers_of(index, attribute).reshape(-1))
 
 
 def label(proto: Any) -> str:

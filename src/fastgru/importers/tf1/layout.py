@@ -37,6 +37,9 @@ from .values import (
 if TYPE_CHECKING:
     from .network import Call
 
+#: most numbers of a constant that is computed
+_MOST_NUMBERS = 1 << 26
+
 Axes = tuple[tuple[int, ...], ...]
 _VALUES = (Tensor, Step, State, *LAZY)
 
@@ -67,6 +70,12 @@ def array_of(value: Any) -> Array:
     return value
 
 
+def check_room(count: int) -> None:
+    """A few nodes may join, and so double, a constant again and again."""
+    if count > _MOST_NUMBERS:
+        raise Refused(f"makes a constant of {count} numbers")
+
+
 # ---- joining and parting ---------------------------------------------------------------------------------------------
 
 
@@ -74,6 +83,7 @@ def _pack(call: Call, *values: Any) -> Any:
     axis = call.option("axis", 0)
     if not any(isinstance(value, _VALUES) for value in values):
         parts = [array_of(value) for value in values]
+        check_room(sum(part.size for part in parts))
         made = np.empty(len(parts), object) if any(part.dtype == object for part in parts) else None
         if made is None:
             return np.stack(parts, axis)
@@ -109,6 +119,7 @@ def _concat_v2(call: Call, *values: Any) -> Any:
         arrays = [array_of(value).reshape(-1) for value in parts]
         if any(array.dtype == object for array in arrays):
             return sizes_array([size for array in arrays for size in array.tolist()])
+        check_room(sum(array.size for array in arrays))
         return np.concatenate([array_of(value) for value in parts], axis_of(where, array_of(parts[0]).ndim))
     rank = len(shape_of(parts[0]))
     axis = axis_of(where, rank)

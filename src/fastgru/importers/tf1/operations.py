@@ -73,9 +73,9 @@ def _cast(call: Call, value: Any) -> Any:
     dtype = call.option("DstT", "")
     if isinstance(value, np.ndarray) and value.dtype != object:
         return value.astype(dtype)
-    integral = dtype.startswith(("int", "uint"))
     is_ids = isinstance(value, Tensor) and value.spec.dtype == "int32"
-    if isinstance(value, _VALUES) and integral != is_ids:
+    kept = ("int32", "int64") if is_ids else ("float16", "bfloat16", "float32", "float64")
+    if isinstance(value, _VALUES) and dtype not in kept:
         raise Refused(f"casts what the network computes to {dtype}")
     return value
 
@@ -94,13 +94,17 @@ def _range(call: Call, start: Any, stop: Any, step: Any) -> Any:
         return Range(stop)
     if isinstance(start, Count) or isinstance(stop, Count) or isinstance(step, Count):
         raise Refused("counts in another way than 0, 1, 2, …")
-    return np.arange(start, min(stop, start + 64), step)  # axes of a shape
+    numbers = range(start, stop, step)
+    if len(numbers) > 64:  # they are axes of a shape
+        raise Refused(f"counts {len(numbers)} numbers")
+    return np.array(numbers, np.int64)
 
 
 def _reduced(function: str) -> Operation:
     def reduce(call: Call, value: Any, axes: Any) -> Any:
         if isinstance(value, np.ndarray):
-            return getattr(np, function)(value, axis=tuple(np.asarray(axes).reshape(-1).tolist()))
+            over = tuple(np.asarray(axes).reshape(-1).tolist())
+            return getattr(np, function)(value, axis=over, keepdims=bool(call.option("keep_dims", False)))
         if function == "max" and isinstance(value, Tensor) and value.spec.dtype == "int32" and len(value.axes) == 1:
             return Longest(value)
         if function == "prod":
@@ -129,7 +133,7 @@ def _bounded(function: Any) -> Operation:
 def _bounded_sizes(function: Any, left: Array, right: Array) -> Array:
     """A free size is one or more: max(1, n) is n."""
     if left.dtype != object and right.dtype != object:
-        return function(left, right)  # type: ignore[no-any-return]
+        return _of_constants(function, left, right)
     sizes = as_size(left), as_size(right)
     if sizes[0] == sizes[1]:
         return left
@@ -162,6 +166,11 @@ def _greater_equal(call: Call, left: Any, right: Any) -> PastEnd:
 
 
 # ---- arithmetic ------------------------------------------------------------------------------------------------------
+
+
+def _of_constants(function: Any, left: Array, right: Array) -> Array:
+    layout.check_room(np.broadcast(left, right).size)
+    return function(left, right)  # type: ignore[no-any-return]
 
 
 def _mat_mul(call: Call, left: Any, right: Any) -> Affine:
@@ -202,7 +211,7 @@ def _add(call: Call, left: Any, right: Any) -> Any:
         if isinstance(counter, Counter) and isinstance(one, np.ndarray) and one.shape == () and one == 1:
             return Counter(counter.ahead + 1)
     if isinstance(left, np.ndarray) and isinstance(right, np.ndarray):
-        return left + right
+        return _of_constants(np.add, left, right)
     for value, constant in ((left, right), (right, left)):
         if isinstance(value, _VALUES) and _is_row(constant, value):
             return _plus(call, value, call.assembly.weights(constant))
@@ -229,7 +238,7 @@ def _add_n(call: Call, first: Any, *others: Any) -> Any:
 
 def _sub(call: Call, left: Any, right: Any) -> Any:
     if isinstance(left, np.ndarray) and isinstance(right, np.ndarray):
-        return left - right
+        return _of_constants(np.subtract, left, right)
     if isinstance(right, _VALUES) and isinstance(left, np.ndarray) and left.size == 1 and left == 1:
         return Complement(right, call.name)
     if isinstance(left, _VALUES) and _is_row(right, left):
@@ -239,7 +248,7 @@ def _sub(call: Call, left: Any, right: Any) -> Any:
 
 def _mul(call: Call, left: Any, right: Any) -> Any:
     if isinstance(left, np.ndarray) and isinstance(right, np.ndarray):
-        return left * right
+        return _of_constants(np.multiply, left, right)
     for value, constant in ((left, right), (right, left)):
         if isinstance(value, _VALUES) and _is_row(constant, value):
             return _scaled(call, value, call.assembly.weights(constant))
@@ -252,7 +261,9 @@ def _mul(call: Call, left: Any, right: Any) -> Any:
 
 def _divide(call: Call, left: Any, right: Any) -> Any:
     if isinstance(left, np.ndarray) and isinstance(right, np.ndarray):
-        return left / right
+        if left.dtype.kind in "iu" and right.dtype.kind in "iu":
+            raise Refused("divides whole numbers")
+        return _of_constants(np.divide, left, right)
     if isinstance(left, _VALUES) and _is_row(right, left):
         return _scaled(call, left, 1 / call.assembly.weights(right))
     return _combined("divide")(call, left, right)
@@ -268,10 +279,9 @@ def _is_row(constant: Any, value: Any) -> bool:
     """Whether a constant is one number, or one for each feature."""
     if not isinstance(constant, np.ndarray) or constant.dtype.kind not in "fiu":
         return False
-    sizes = [size for size in constant.shape if size != 1]
-    return constant.size == 1 or (
-        len(sizes) == 1 and constant.shape[-1] == shape_of(value)[-1] and constant.ndim <= len(shape_of(value))
-    )
+    if constant.ndim > len(shape_of(value)):  # it would give the value further axes
+        return False
+    return constant.size == 1 or constant.shape[-1] == shape_of(value)[-1] == constant.size
 
 
 def _combined(operation: str) -> Operation:
@@ -293,8 +303,16 @@ _ACTIVATIONS = {
 }  # fmt: skip
 
 
+#: what a frozen batch normalization makes of its variables
+_OF_CONSTANTS: dict[str, Callable[[Array], Array]] = {
+    "rsqrt": lambda array: 1 / np.sqrt(array), "sqrt": np.sqrt, "negative": np.negative,
+}  # fmt: skip
+
+
 def _active(name: str) -> Operation:
-    def activate(call: Call, value: Any) -> Active:
+    def activate(call: Call, value: Any) -> Any:
+        if isinstance(value, np.ndarray) and value.dtype.kind == "f" and name in _OF_CONSTANTS:
+            return _OF_CONSTANTS[name](value)
         if not isinstance(value, _VALUES):
             raise Refused("needs a value that depends on the network's inputs")
         return Active(Activation.of(name), value, call.name)

@@ -71,6 +71,7 @@ class Converter:
         self._inputs: dict[str, tuple[TensorSpec, Port | None]] = {}
         self._constants: dict[int, Array] = {}
         self._fed: dict[tuple[str, ...], str] = {}
+        self._node = traced.nodes[0]
         self._name = ""
 
     # ---- the walk
@@ -88,7 +89,7 @@ class Converter:
         if foreign:
             raise BadInput(f"inputs names {', '.join(foreign)}, which are no inputs of forward: {', '.join(names)}")
         for node in self._traced.nodes:
-            self._name = node.name
+            self._node, self._name = node, node.name
             if node.op == "output":
                 outputs = self._argument(node.args[0])
             elif node.op == "placeholder":
@@ -211,6 +212,11 @@ class Converter:
     def is_known(self, name: str) -> bool:
         """Whether an input's axes are known, by its first reader or the caller."""
         return name in self._known or name in self._axes
+
+    def read_by_gru(self) -> int | None:
+        """The features that a GRU expects of this operation's result; None where none reads it."""
+        users = [self._traced.modules[str(user.target)] for user in self._node.users if user.op == "call_module"]
+        return next((module.input_size for module in users if isinstance(module, nn.GRU)), None)
 
     def input(self, tensor: Tensor) -> Tensor:
         """Make a tensor an input of the network."""

@@ -95,7 +95,9 @@ def random(c: Converter, *args: Any, **kwargs: Any) -> Any:
 def pack_padded(
     c: Converter, input: Any, lengths: Any, batch_first: bool = False, enforce_sorted: bool = True
 ) -> Packed:
-    x = c.tensor(input)
+    size = c.read_by_gru()
+    axes = None if size is None else ["batch", "time", size] if batch_first else ["time", "batch", size]
+    x = c.tensor(input, axes)
     if x.rank != 3:
         raise Refused(f"packs {shown(x)}, not a sequence")
     spec = c.arrange(x, (0, 1, 2) if batch_first else (1, 0, 2))

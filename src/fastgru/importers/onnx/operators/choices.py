@@ -109,7 +109,7 @@ def _compare(node: Node) -> Any:
         return _any(node, x) if node.op == "Greater" and x.counted and value == 0 else None
     if isinstance(x, Tensor) and x.is_ids and op == "Equal":
         return _ids_mask(node, x, value)
-    is_index = isinstance(x, Tensor) and x.is_ids and op == "Less"
+    is_index = isinstance(x, Tensor) and x.is_ids and op == "Less" and not value
     return Flags(x, op, value) if is_index or _is_float(x) else None  # type: ignore[arg-type]
 
 
@@ -198,9 +198,13 @@ def _where(node: Node) -> Any:
     a, b = node.needed(1), node.needed(2)
     if isinstance(mask, High):
         return comparing.choice(node, mask.x, a, b)
-    if isinstance(mask, Flags) or (isinstance(mask, Tensor) and mask.is_mask and isinstance(a, Tensor)):
+    if isinstance(mask, Flags) or (_is_plain(mask) and isinstance(a, Tensor)):
         return _choice(node, mask, a, b) if not isinstance(b, Constant) or b.array.size == 1 else None
     return None
+
+
+def _is_plain(mask: Any) -> bool:
+    return isinstance(mask, Tensor) and mask.is_mask and not mask.negated
 
 
 def _choice(node: Node, mask: Tensor | Flags | High, a: Any, b: Any) -> Value:
@@ -261,7 +265,10 @@ def _ids_mask(node: Node, ids: Tensor, number: float) -> Tensor | None:
         net.build.change(layer, mask_zero=True)
     true, false = masks.looked_up(node, ids, np.arange(layer.table.shape[0]) == 0)
     spec = net.build.spec(f"{layer.name}:mask")
-    return replace(ids, spec=spec, negated=True, numbers=true, contrary_numbers=false)
+    contrary = f"{net.build.add(Masking, f'{node.name}.true', true).name}:mask"
+    return replace(
+        ids, spec=spec, negated=True, contrary=contrary, numbers=true, contrary_numbers=false
+    )
 
 
 def _embedding(net: Network, ids: Tensor) -> Embedding | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ....graph import Embedding, Slice, TensorSpec
-from ..arrange import arranged, in_place, resized, shape_of, squeezed, unflipped
+from ..arrange import arranged, in_place, resized, shape_of, squeezed, unflipped, unsqueezed
 from ..fold import slices
 from ..node import Node, Refusal, axis_in
 from ..sizes import Dim, as_declared, declared
@@ -132,10 +132,11 @@ def gather(node: Node) -> Value:
     x = node.runtime(0)
     axis = axis_in(axis, x.rank)
     places = _from_the_end(node.constant(1, "indices"), shape_of(node.network, x)[axis])
-    if places.dtype.kind not in "iu" or places.ndim > 1 or not 0 < places.size <= 256:
+    if places.dtype.kind not in "iu" or (places.ndim > 1 and places.size > 1) or not 0 < places.size <= 256:
         raise Refusal(f"picks entries {places.shape} of axis {axis}")
-    if places.ndim == 0:
-        return pick(node, x, axis, int(places))
+    if places.ndim != 1:
+        one = pick(node, x, axis, int(places.reshape(())))
+        return unsqueezed(one, range(axis, axis + places.ndim))
     size = declared(shape_of(node.network, x)[axis])
     found = [int(place) if place >= 0 or size is None else int(place) + size for place in places]
     parts = [cut(node, x, axis, start, stop, 1) for start, stop in _runs(found)]
