@@ -9,6 +9,8 @@ from fastgru._native cimport *
 
 cimport numpy as cnp
 from cpython.object cimport PyObject
+from cpython.ref cimport Py_INCREF
+from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
 
 import math
 from collections.abc import Mapping
@@ -18,6 +20,7 @@ import numpy as np
 
 from . import graph as _graph
 from .errors import BadInput, BadModelFile, Closed, FastGRUError, StreamBusy
+from .ports import Port
 
 cnp.import_array()
 

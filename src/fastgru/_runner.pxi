@@ -10,6 +10,9 @@ cdef extern from *:
     """
     bint is_unheld_array(PyObject *array) noexcept
 
+cdef extern from "Python.h":
+    PyObject *PyList_GET_ITEM(object items, Py_ssize_t place) noexcept  # borrowed, so that it counts no holder
+
 #: in the order of fg_part
 cdef tuple PARTS = ("products", "steps", "other")
 assert len(PARTS) == FG_PARTS
@@ -22,24 +25,21 @@ cdef inline bint is_plain(cnp.ndarray array) noexcept:
     return cnp.PyArray_IS_C_CONTIGUOUS(array) and cnp.PyArray_ISBEHAVED_RO(array)
 
 
-cdef inline bint has_sizes(cnp.ndarray array, int lead, const InputInfo *info) noexcept:
+cdef inline bint is_like(cnp.ndarray array, int kind, int ndim, const cnp.npy_intp *sizes) noexcept:
+    """Plain and writable, of that type and shape."""
     cdef int axis
-    for axis in range(info.inner):
-        if cnp.PyArray_DIM(array, lead + axis) != info.sizes[axis]:
-            return False
-    return True
-
-
-cdef inline bint is_like(cnp.ndarray array, int ndim, const cnp.npy_intp *sizes) noexcept:
-    """Plain writable float32 of that shape."""
-    cdef int axis
-    if (cnp.PyArray_NDIM(array) != ndim or cnp.PyArray_TYPE(array) != cnp.NPY_FLOAT32
+    if (cnp.PyArray_NDIM(array) != ndim or cnp.PyArray_TYPE(array) != kind
             or not cnp.PyArray_IS_C_CONTIGUOUS(array) or not cnp.PyArray_ISBEHAVED(array)):
         return False
     for axis in range(ndim):
         if cnp.PyArray_DIM(array, axis) != sizes[axis]:
             return False
     return True
+
+
+cdef struct Ids:
+    int32_t *data
+    int64_t room
 
 
 cdef class Runner:
@@ -68,10 +68,11 @@ cdef class Runner:
     cdef fg_view *results
     cdef int64_t *steps        # of each view
     cdef fg_profile *profile   # of each layer; NULL: nothing is measured
-    cdef int32_t *ids          # token ids, converted
-    cdef int64_t ids_room
-    cdef object older          # the last two small results
-    cdef object newer
+    cdef Ids *ids              # of each input, converted token ids
+    cdef bint *drops           # of each output: nobody wants it
+    cdef int n_given           # outputs that are wanted
+    cdef list fixed            # of each input, what `static` holds, or None
+    cdef list spares           # of each output, the older and the newer of its last two small results
     cdef bint busy
     cdef bint closed
 
@@ -80,21 +81,30 @@ cdef class Runner:
         self.batch_size = batch_size
         self.threads = threads
         self.static = {} if static is None else self._static(static)
+        self.fixed = [self.static.get(name) for name in plan.names]
+        self.spares = [None] * (2 * plan.n_outputs)
+        self.n_given = plan.n_outputs
         self.mask_drops = {} if mask_drops is None else mask_drops
         self.views = <fg_view *>calloc(plan.n_views, sizeof(fg_view))
-        self.results = <fg_view *>calloc(len(plan.outputs), sizeof(fg_view))
+        self.results = <fg_view *>calloc(plan.n_outputs, sizeof(fg_view))
         self.steps = <int64_t *>calloc(plan.n_views, sizeof(int64_t))
-        if self.views == NULL or self.results == NULL or self.steps == NULL:
+        self.ids = <Ids *>calloc(plan.n_inputs, sizeof(Ids))
+        self.drops = <bint *>calloc(plan.n_outputs, sizeof(bint))
+        if self.views == NULL or self.results == NULL or self.steps == NULL or self.ids == NULL or self.drops == NULL:
             raise MemoryError()
         check(fg_state_new(plan.plan, batch_size, &self.state))
 
     def __dealloc__(self):
+        cdef int i
+        for i in range(self.plan.n_inputs if self.ids != NULL else 0):
+            free(self.ids[i].data)
+        free(self.ids)
+        free(self.drops)
         fg_state_free(self.state)
         free(self.views)
         free(self.results)
         free(self.steps)
         free(self.profile)
-        free(self.ids)
 
     def _static(self, given):
         """Own copies of the inputs without a time axis."""
@@ -160,9 +170,10 @@ cdef class Runner:
         cdef fg_call call
         self.enter()
         try:
-            if not isinstance(out, (tuple, list)) and self._take(x, True, &call) and call.batch == self.batch_size:
-                call.threads = self.threads
-                return self._go_simple(out, True, &call)
+            if self._may_write(out) and self._take_sequences(x, STEP, &call):
+                results = self._go_fast(STEP, out, self.threads, &call)
+                if results is not None:
+                    return results
             return self._call(x, None, out, True)
         finally:
             self.busy = False
@@ -201,9 +212,10 @@ cdef class Runner:
         cdef fg_call call
         self.enter()
         try:
-            if lengths is None and not isinstance(out, (tuple, list)) and self._take(x, False, &call) and call.batch == self.batch_size:
-                call.threads = self.threads
-                return self._go_simple(out, False, &call)
+            if lengths is None and self._may_write(out) and self._take_sequences(x, CHUNK, &call):
+                results = self._go_fast(CHUNK, out, self.threads, &call)
+                if results is not None:
+                    return results
             check_masks(lengths, None, self.plan.inputs, self.mask_drops)
             return self._call(x, lengths, out, False)
         finally:
@@ -220,50 +232,102 @@ cdef class Runner:
         results = self._run(arrays, lengths, None, self.threads, out, one_step, self.batch_size)
         return results[0] if len(results) == 1 else results
 
-    # ---- the fast path: one sequence in, one float value out, nothing to convert and nothing to complain about ----
+    # ---- the fast path: arrays in C order and of the core's types, nothing to convert and nothing to complain about ----
 
-    cdef bint _take(self, object x, bint one_step, fg_call *call):
-        """Point the input's view at x and note batch and steps; False where x is for the slow path."""
-        cdef InputInfo *info = &self.plan.info[0]
-        cdef int lead = 1 if one_step else 2
-        cdef int64_t count
-        cdef cnp.ndarray array
-        if not self.plan.is_simple or not cnp.PyArray_CheckExact(x):
+    cdef bint _take_all(self, tuple arrays, int form, fg_call *call) except -1:
+        """Whole sequences; False where an input is for the slow path."""
+        cdef int i
+        if not self.plan.fits[form] or len(arrays) != self.plan.n_inputs:
             return False
-        array = <cnp.ndarray>x
-        if cnp.PyArray_NDIM(array) != lead + info.inner or not is_plain(array) or not has_sizes(array, lead, info):
-            return False
-        call.batch = cnp.PyArray_DIM(array, 0)
-        call.steps = 1 if one_step else cnp.PyArray_DIM(array, 1)
-        count = call.batch * call.steps
-        if count == 0 or (info.batch >= 0 and info.batch != call.batch):
-            return False
-        if info.ids:
-            if not self._take_ids(array, count * info.elements, info.limit):
+        call.batch = call.steps = -1
+        for i in range(self.plan.n_inputs):
+            if not self._take(arrays[i], i, form, True, call):
                 return False
-        elif cnp.PyArray_TYPE(array) == cnp.NPY_FLOAT32:
-            self.views[0].data = cnp.PyArray_DATA(array)
-        else:
+        return self._taken(call)
+
+    cdef bint _take_sequences(self, object x, int form, fg_call *call) except -1:
+        """What a stream is given, beside what is fixed; False where an input is for the slow path."""
+        cdef Plan plan = self.plan
+        cdef int i, place = 0
+        cdef bint several = plan.n_inputs > 1 and type(x) is tuple
+        cdef bint named = type(x) is dict
+        if not plan.fits[form]:
             return False
-        self.views[0].time_stride = info.elements
-        self.views[0].batch_stride = call.steps * info.elements
-        self.views[1].data = NULL  # no mask
+        call.batch, call.steps = self.batch_size, -1
+        for i in range(plan.n_inputs):
+            if not plan.info[i].sequence:
+                array = self.fixed[i]
+            elif several:
+                array = x[place] if place < len(<tuple>x) else None
+                place += 1
+            elif named:
+                array = (<dict>x).get(plan.names[i])
+                place += 1
+            else:
+                array = x if place == 0 else None
+                place += 1
+            if not self._take(array, i, form, False, call):
+                return False
+        return (place == len(x) if several or named else place == 1) and self._taken(call)
+
+    cdef bint _taken(self, fg_call *call) noexcept:
+        call.steps = 1 if call.steps < 0 else call.steps
         call.input_steps = NULL
         call.begins = False
         return True
 
-    cdef bint _take_ids(self, cnp.ndarray array, int64_t count, int64_t limit):
-        cdef int64_t i
+    cdef bint _take(self, object x, int i, int form, bint whole, fg_call *call) except -1:
+        """Point an input's views at x; False where that is for the slow path, or has not the others' rows or steps."""
+        cdef ValueInfo *info = &self.plan.info[i]
+        cdef Geometry *geometry = &info.forms[form]
+        cdef fg_view *view = &self.views[info.view]
+        cdef int64_t batch = 1, steps = 1, count = 1, size
+        cdef int axis
+        cdef cnp.ndarray array
+        if not cnp.PyArray_CheckExact(x):
+            return False
+        array = <cnp.ndarray>x
+        if cnp.PyArray_NDIM(array) != geometry.ndim or not is_plain(array):
+            return False
+        view.batch_stride = view.time_stride = 0
+        for axis in range(geometry.ndim - 1, -1, -1):
+            size = cnp.PyArray_DIM(array, axis)
+            if axis == geometry.batch:
+                batch, view.batch_stride = size, count
+            elif axis == geometry.time:
+                steps, view.time_stride = size, count
+            elif size != geometry.sizes[axis]:
+                return False
+            count *= size
+        if call.batch < 0:
+            call.batch = batch
+        if info.sequence:
+            self.views[info.view + 1].data = NULL  # no mask
+            if call.steps < 0:
+                call.steps = steps
+            if steps != call.steps or (whole and info.steps >= 0 and info.steps != steps):
+                return False
+        if (count == 0 or batch != call.batch or (info.batch >= 0 and info.batch != batch)
+                or (geometry.batch_splits and batch != 1) or (geometry.time_splits and steps != 1)):
+            return False
+        if info.type == cnp.NPY_INT32:
+            return self._take_ids(array, i, count)
+        view.data = cnp.PyArray_DATA(array)
+        return info.type == cnp.NPY_FLOAT32 and cnp.PyArray_TYPE(array) == cnp.NPY_FLOAT32
+
+    cdef bint _take_ids(self, cnp.ndarray array, int place, int64_t count) except -1:
+        cdef Ids *room = &self.ids[place]
+        cdef int64_t i, limit = self.plan.info[place].limit
         cdef int kind = cnp.PyArray_TYPE(array)
         cdef int64_t *wide = <int64_t *>cnp.PyArray_DATA(array)
         cdef int32_t *ids = <int32_t *>cnp.PyArray_DATA(array)
         if kind == cnp.NPY_INT64:
-            if count > self.ids_room:
-                ids = <int32_t *>realloc(self.ids, count * sizeof(int32_t))
+            if count > room.room:
+                ids = <int32_t *>realloc(room.data, count * sizeof(int32_t))
                 if ids == NULL:
                     return False
-                self.ids, self.ids_room = ids, count
-            ids = self.ids
+                room.data, room.room = ids, count
+            ids = room.data
             for i in range(count):
                 if wide[i] < 0 or wide[i] >= limit:
                     return False
@@ -274,51 +338,86 @@ cdef class Runner:
                     return False
         else:
             return False
-        self.views[0].data = ids
+        self.views[self.plan.info[place].view].data = ids
         return True
 
-    cdef object _go_simple(self, object out, bint one_step, fg_call *call):
-        cdef Plan plan = self.plan
-        cdef InputInfo *info = &plan.output_info
-        cdef cnp.npy_intp sizes[MAX_AXES + 2]
+    cdef bint _may_write(self, object out) noexcept:
+        """Whether the fast path knows how to write there."""
+        return out is None or (self.plan.n_inputs == self.plan.n_outputs == 1 and not isinstance(out, (tuple, list)))
+
+    cdef object _go_fast(self, int form, object out, int threads, fg_call *call):
+        """Run what was taken. Returns the output that is wanted, or a tuple of them; None where one is for the slow
+        path, before anything has run."""
+        cdef cnp.npy_intp sizes[MAX_SEEN_AXES]
+        cdef int i, place = 0
+        cdef object array = None
+        cdef tuple several = None
+        if self.n_given > 1:
+            several = PyTuple_New(self.n_given)
+        for i in range(self.plan.n_outputs):
+            if self.drops[i]:
+                self.results[i].data = NULL
+                continue
+            array = self._place(i, form, out, sizes, call)
+            if array is None:
+                return None
+            if self.n_given > 1:
+                Py_INCREF(array)
+                PyTuple_SET_ITEM(several, place, array)
+                place += 1
+        call.threads = threads
+        self._go(call)
+        return several if self.n_given > 1 else array
+
+    cdef object _place(self, int i, int form, object out, cnp.npy_intp *sizes, fg_call *call):
+        """The array for an output, with its view pointed at it; None where it is for the slow path."""
+        cdef ValueInfo *info = &self.plan.output_info[i]
+        cdef Geometry *geometry = &info.forms[form]
+        cdef fg_view *view = &self.results[i]
+        cdef int64_t steps = 1, count = 1
+        cdef int axis
         cdef cnp.ndarray array
-        cdef int axis, lead = 1
-        cdef int64_t elements = info.elements
-        sizes[0] = call.batch
-        if info.sequence and not one_step:
-            lead = 2
-            sizes[1] = fg_plan_steps(plan.plan, plan.output, call)
-            if sizes[1] < 0:
-                raise misfit(plan, call)
-            elements *= sizes[1]
-        for axis in range(info.inner):
-            sizes[lead + axis] = info.sizes[axis]
+        if geometry.time >= 0:
+            steps = fg_plan_steps(self.plan.plan, self.plan.values[i], call)
+        if (steps < 0 or (call.batch != 1 and (geometry.batch < 0 or geometry.batch_splits))
+                or (geometry.time_splits and steps != 1)):
+            return None
+        view.batch_stride = view.time_stride = 0
+        for axis in range(geometry.ndim - 1, -1, -1):
+            if axis == geometry.batch:
+                sizes[axis], view.batch_stride = call.batch, count
+            elif axis == geometry.time:
+                sizes[axis], view.time_stride = steps, count
+            else:
+                sizes[axis] = geometry.sizes[axis]
+            count *= sizes[axis]
         if out is None:
-            array = self._output(lead + info.inner, sizes, call.batch * elements)
+            array = self._output(i, geometry.ndim, sizes, count)
         else:
-            if not cnp.PyArray_CheckExact(out) or not is_like(<cnp.ndarray>out, lead + info.inner, sizes):
-                check_output(out, plan.outputs[0], tuple([sizes[axis] for axis in range(lead + info.inner)]), np.float32)
+            if not cnp.PyArray_CheckExact(out) or not is_like(<cnp.ndarray>out, info.type, geometry.ndim, sizes):
+                spec = self.plan.outputs[i]
+                check_output(out, spec, tuple([sizes[axis] for axis in range(geometry.ndim)]), np.dtype(spec.dtype))
             array = <cnp.ndarray>out
             if overlaps(array, &self.views[0], call.batch):
                 raise BadInput("out= overlaps the input")
-        self.results[0].data = cnp.PyArray_DATA(array)
-        self.results[0].time_stride = info.elements
-        self.results[0].batch_stride = elements
-        self._go(call)
+        view.data = cnp.PyArray_DATA(array)
         return array
 
-    cdef cnp.ndarray _output(self, int ndim, cnp.npy_intp *sizes, int64_t elements):
+    cdef cnp.ndarray _output(self, int i, int ndim, cnp.npy_intp *sizes, int64_t elements):
         """A new array; a small one may be an earlier result that nobody holds any more."""
+        cdef int kind = self.plan.output_info[i].type
+        cdef PyObject *older = PyList_GET_ITEM(self.spares, 2 * i)
+        cdef PyObject *newer = PyList_GET_ITEM(self.spares, 2 * i + 1)
         cdef cnp.ndarray array
         if elements > REUSED_ELEMENTS:
-            return cnp.PyArray_EMPTY(ndim, sizes, cnp.NPY_FLOAT32, 0)
-        if is_unheld_array(<PyObject *>self.older) and is_like(<cnp.ndarray>self.older, ndim, sizes):
-            array = <cnp.ndarray>self.older
-        elif is_unheld_array(<PyObject *>self.newer) and is_like(<cnp.ndarray>self.newer, ndim, sizes):
-            return <cnp.ndarray>self.newer
+            return cnp.PyArray_EMPTY(ndim, sizes, kind, 0)
+        if is_unheld_array(older) and is_like(<cnp.ndarray>older, kind, ndim, sizes):
+            array = <cnp.ndarray>older
+        elif is_unheld_array(newer) and is_like(<cnp.ndarray>newer, kind, ndim, sizes):
+            return <cnp.ndarray>newer
         else:
-            array = cnp.PyArray_EMPTY(ndim, sizes, cnp.NPY_FLOAT32, 0)
-        self.older, self.newer = self.newer, array
+            array = cnp.PyArray_EMPTY(ndim, sizes, kind, 0)
+        self.spares[2 * i], self.spares[2 * i + 1] = <object>newer, array
         return array
 
     cdef int _go(self, fg_call *call) except -1:
@@ -335,16 +434,20 @@ cdef class Runner:
 
     # ---- any call ----
 
-    def _run_fresh(self, tuple arrays, lengths, mask, int threads, out):
-        """As _run, whole sequences, every row from its initial state."""
+    def _run_fresh(self, tuple arrays, lengths, mask, int threads, out, layout=None):
+        """As _run, whole sequences, every row from its initial state; arrays stand as `layout` says, if given."""
         cdef fg_call call
+        cdef int form = CHUNK if layout is None else CALLED
         self.enter()
         try:
             fg_state_reset(self.state, 0, 2**62)
-            if (lengths is None and mask is None and not isinstance(out, (tuple, list)) and self._take(arrays[0], False, &call)
-                    and (self.plan.info[0].steps < 0 or self.plan.info[0].steps == call.steps)):
-                call.threads = threads
-                return (self._go_simple(out, False, &call),)
+            if (lengths is None and mask is None and (out is None if form == CALLED else self._may_write(out))
+                    and self._take_all(arrays, form, &call)):
+                results = self._go_fast(form, out, threads, &call)
+                if results is not None:
+                    return results if self.n_given > 1 else (results,)
+            if layout is not None:
+                return layout.run(self, arrays, lengths, mask, threads, out)
             return self._run(arrays, lengths, mask, threads, out, False)
         finally:
             self.busy = False
@@ -445,13 +548,16 @@ cdef class Runner:
     cdef tuple _outputs(self, object out, fg_call *call, bint one_step, list alive):
         cdef Plan plan = self.plan
         cdef int64_t batch = call.batch, steps
-        cdef int n = len(plan.outputs), i
+        cdef int i, place = 0
         cdef cnp.ndarray array
-        given = (None,) * n if out is None else (out,) if isinstance(out, np.ndarray) else tuple(out)
-        if len(given) != n:
-            raise BadInput(f"out= should hold {n} arrays, holds {len(given)}")
+        given = (None,) * self.n_given if out is None else (out,) if isinstance(out, np.ndarray) else tuple(out)
+        if len(given) != self.n_given:
+            raise BadInput(f"out= should hold {self.n_given} arrays, holds {len(given)}")
         results = []
-        for i in range(n):
+        for i in range(plan.n_outputs):
+            if self.drops[i]:
+                self.results[i].data = NULL
+                continue
             spec = plan.outputs[i]
             timed = spec.is_sequence and not one_step
             shape = (batch, *spec.inner)
@@ -461,12 +567,12 @@ cdef class Runner:
                     raise misfit(plan, call)
                 shape = (batch, steps, *spec.inner)
             dtype = np.dtype(spec.dtype)
-            if given[i] is None:
+            if given[place] is None:
                 array = np.empty(shape, dtype)
-            elif callable(given[i]):  # tells where a value of that shape should be written
-                array = given[i](shape, dtype)
+            elif callable(given[place]):  # tells where a value of that shape should be written
+                array = given[place](shape, dtype)
             else:
-                array = check_output(given[i], spec, shape, dtype)
+                array = check_output(given[place], spec, shape, dtype)
                 if any(np.may_share_memory(array, other) for other in alive):
                     raise BadInput(f"out= for {spec.name!r} overlaps another array of this call")
             size = array.itemsize
@@ -475,6 +581,7 @@ cdef class Runner:
             self.results[i].time_stride = cnp.PyArray_STRIDE(array, 1) // size if timed else 0
             results.append(array)
             alive.append(array)
+            place += 1
         return tuple(results)
 
     # ---- where the time goes ----
@@ -533,6 +640,13 @@ cdef class Runner:
             self.busy = False
 
     # the following are for a caller between _enter and _leave
+
+    def _return_only(self, places):
+        """Say which outputs `step` and `run` return."""
+        cdef int i
+        for i in range(self.plan.n_outputs):
+            self.drops[i] = i not in places
+        self.n_given = len(places)
 
     def _begin(self):
         """Take fresh rows to their initial state: a run of no steps."""

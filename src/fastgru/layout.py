@@ -69,14 +69,14 @@ class Layout:
     def run(
         self, runner: Any, inputs: Sequence[Any], lengths: Any, mask: Any, threads: int, out: Any
     ) -> tuple[Any, ...]:
-        """A whole call, `Runner._run_fresh` between the callers' arrays."""
+        """A whole call from a fresh state that does not fit the fast path: `Runner._run` between the callers' arrays."""
         arrays = self.all_taken(inputs)
         given = self._checked(out, arrays)
         places = [
             array if port is None else _Place(port, value, spec, array)
             for (value, port), spec, array in zip(self._outputs, self.outputs, given, strict=True)
         ]
-        results = runner._run_fresh(arrays, lengths, mask, threads, tuple(places))
+        results = runner._run(arrays, lengths, mask, threads, tuple(places), False)
         pairs = zip(places, results, strict=True)
         return tuple(place.finished() if isinstance(place, _Place) else result for place, result in pairs)
 
