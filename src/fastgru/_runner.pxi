@@ -69,6 +69,7 @@ cdef class Runner:
     cdef int64_t *steps        # of each view
     cdef fg_profile *profile   # of each layer; NULL: nothing is measured
     cdef Ids *ids              # of each input, converted token ids
+    cdef int n_ids
     cdef bint *drops           # of each output: nobody wants it
     cdef int n_given           # outputs that are wanted
     cdef list fixed            # of each input, what `static` holds, or None
@@ -92,11 +93,12 @@ cdef class Runner:
         self.drops = <bint *>calloc(plan.n_outputs, sizeof(bint))
         if self.views == NULL or self.results == NULL or self.steps == NULL or self.ids == NULL or self.drops == NULL:
             raise MemoryError()
+        self.n_ids = plan.n_inputs
         check(fg_state_new(plan.plan, batch_size, &self.state))
 
     def __dealloc__(self):
         cdef int i
-        for i in range(self.plan.n_inputs if self.ids != NULL else 0):
+        for i in range(self.n_ids):  # the plan may be gone by now
             free(self.ids[i].data)
         free(self.ids)
         free(self.drops)
