@@ -8,8 +8,9 @@ from libc.string cimport memset
 from fastgru._native cimport *
 
 cimport numpy as cnp
+from cython cimport final
 from cpython.object cimport PyObject
-from cpython.ref cimport Py_INCREF
+from cpython.ref cimport Py_INCREF, Py_XDECREF
 from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
 
 import math

@@ -5,13 +5,10 @@ cdef extern from *:
     /* No one but the holder that asks has it, nor a weak reference to it. */
     static int is_unheld_array(PyObject *array)
     {
-        return Py_REFCNT(array) == 1 && ((PyArrayObject_fields *)array)->weakreflist == NULL;
+        return array != NULL && Py_REFCNT(array) == 1 && ((PyArrayObject_fields *)array)->weakreflist == NULL;
     }
     """
     bint is_unheld_array(PyObject *array) noexcept
-
-cdef extern from "Python.h":
-    PyObject *PyList_GET_ITEM(object items, Py_ssize_t place) noexcept  # borrowed, so that it counts no holder
 
 #: in the order of fg_part
 cdef tuple PARTS = ("products", "steps", "other")
@@ -42,6 +39,11 @@ cdef struct Ids:
     int64_t room
 
 
+cdef struct Spares:
+    PyObject *older            # the last two small results; NULL before there are any
+    PyObject *newer
+
+
 cdef class Runner:
     """A Plan with a State: what a Stream is, and what a Model's plain call takes from its free list.
 
@@ -69,11 +71,11 @@ cdef class Runner:
     cdef int64_t *steps        # of each view
     cdef fg_profile *profile   # of each layer; NULL: nothing is measured
     cdef Ids *ids              # of each input, converted token ids
-    cdef int n_ids
+    cdef Spares *spares        # of each output
+    cdef int n_ids, n_spares
     cdef bint *drops           # of each output: nobody wants it
     cdef int n_given           # outputs that are wanted
     cdef list fixed            # of each input, what `static` holds, or None
-    cdef list spares           # of each output, the older and the newer of its last two small results
     cdef bint busy
     cdef bint closed
 
@@ -83,7 +85,6 @@ cdef class Runner:
         self.threads = threads
         self.static = {} if static is None else self._static(static)
         self.fixed = [self.static.get(name) for name in plan.names]
-        self.spares = [None] * (2 * plan.n_outputs)
         self.n_given = plan.n_outputs
         self.mask_drops = {} if mask_drops is None else mask_drops
         self.views = <fg_view *>calloc(plan.n_views, sizeof(fg_view))
@@ -91,15 +92,21 @@ cdef class Runner:
         self.steps = <int64_t *>calloc(plan.n_views, sizeof(int64_t))
         self.ids = <Ids *>calloc(plan.n_inputs, sizeof(Ids))
         self.drops = <bint *>calloc(plan.n_outputs, sizeof(bint))
-        if self.views == NULL or self.results == NULL or self.steps == NULL or self.ids == NULL or self.drops == NULL:
+        self.spares = <Spares *>calloc(plan.n_outputs, sizeof(Spares))
+        if (self.views == NULL or self.results == NULL or self.steps == NULL or self.ids == NULL or self.drops == NULL
+                or self.spares == NULL):
             raise MemoryError()
-        self.n_ids = plan.n_inputs
+        self.n_ids, self.n_spares = plan.n_inputs, plan.n_outputs
         check(fg_state_new(plan.plan, batch_size, &self.state))
 
     def __dealloc__(self):
         cdef int i
         for i in range(self.n_ids):  # the plan may be gone by now
             free(self.ids[i].data)
+        for i in range(self.n_spares):
+            Py_XDECREF(self.spares[i].older)
+            Py_XDECREF(self.spares[i].newer)
+        free(self.spares)
         free(self.ids)
         free(self.drops)
         fg_state_free(self.state)
@@ -122,6 +129,7 @@ cdef class Runner:
 
     # ---- one thread at a time: what is between _enter and _leave has the runner to itself ----
 
+    @final
     cdef int enter(self) except -1:
         if self.closed:
             raise Closed("this stream is closed")
@@ -236,6 +244,7 @@ cdef class Runner:
 
     # ---- the fast path: arrays in C order and of the core's types, nothing to convert and nothing to complain about ----
 
+    @final
     cdef bint _take_all(self, tuple arrays, int form, fg_call *call) except -1:
         """Whole sequences; False where an input is for the slow path."""
         cdef int i
@@ -247,38 +256,39 @@ cdef class Runner:
                 return False
         return self._taken(call)
 
+    @final
     cdef bint _take_sequences(self, object x, int form, fg_call *call) except -1:
         """What a stream is given, beside what is fixed; False where an input is for the slow path."""
         cdef Plan plan = self.plan
-        cdef int i, place = 0
-        cdef bint several = plan.n_inputs > 1 and type(x) is tuple
-        cdef bint named = type(x) is dict
+        cdef int i, count = 0
+        cdef bint fits = True
         if not plan.fits[form]:
             return False
         call.batch, call.steps = self.batch_size, -1
+        if plan.n_inputs == 1:
+            return plan.info[0].sequence and self._take(x, 0, form, False, call) and self._taken(call)
         for i in range(plan.n_inputs):
             if not plan.info[i].sequence:
                 array = self.fixed[i]
-            elif several:
-                array = x[place] if place < len(<tuple>x) else None
-                place += 1
-            elif named:
-                array = (<dict>x).get(plan.names[i])
-                place += 1
             else:
-                array = x if place == 0 else None
-                place += 1
-            if not self._take(array, i, form, False, call):
-                return False
-        return (place == len(x) if several or named else place == 1) and self._taken(call)
+                array = x
+                if type(x) is tuple:
+                    array = x[count] if count < len(<tuple>x) else None
+                elif type(x) is dict:
+                    array = (<dict>x).get(plan.names[i])
+                count += 1
+            fits = fits and self._take(array, i, form, False, call)
+        return fits and count == (len(x) if type(x) in (tuple, dict) else 1) and self._taken(call)
 
+    @final
     cdef bint _taken(self, fg_call *call) noexcept:
         call.steps = 1 if call.steps < 0 else call.steps
         call.input_steps = NULL
         call.begins = False
         return True
 
-    cdef bint _take(self, object x, int i, int form, bint whole, fg_call *call) except -1:
+    @final
+    cdef bint _take(self, object x, int i, int form, bint whole, fg_call *call) noexcept:
         """Point an input's views at x; False where that is for the slow path, or has not the others' rows or steps."""
         cdef ValueInfo *info = &self.plan.info[i]
         cdef Geometry *geometry = &info.forms[form]
@@ -317,7 +327,8 @@ cdef class Runner:
         view.data = cnp.PyArray_DATA(array)
         return info.type == cnp.NPY_FLOAT32 and cnp.PyArray_TYPE(array) == cnp.NPY_FLOAT32
 
-    cdef bint _take_ids(self, cnp.ndarray array, int place, int64_t count) except -1:
+    @final
+    cdef bint _take_ids(self, cnp.ndarray array, int place, int64_t count) noexcept:
         cdef Ids *room = &self.ids[place]
         cdef int64_t i, limit = self.plan.info[place].limit
         cdef int kind = cnp.PyArray_TYPE(array)
@@ -343,10 +354,12 @@ cdef class Runner:
         self.views[self.plan.info[place].view].data = ids
         return True
 
+    @final
     cdef bint _may_write(self, object out) noexcept:
         """Whether the fast path knows how to write there."""
         return out is None or (self.plan.n_inputs == self.plan.n_outputs == 1 and not isinstance(out, (tuple, list)))
 
+    @final
     cdef object _go_fast(self, int form, object out, int threads, fg_call *call):
         """Run what was taken. Returns the output that is wanted, or a tuple of them; None where one is for the slow
         path, before anything has run."""
@@ -371,6 +384,7 @@ cdef class Runner:
         self._go(call)
         return several if self.n_given > 1 else array
 
+    @final
     cdef object _place(self, int i, int form, object out, cnp.npy_intp *sizes, fg_call *call):
         """The array for an output, with its view pointed at it; None where it is for the slow path."""
         cdef ValueInfo *info = &self.plan.output_info[i]
@@ -405,23 +419,26 @@ cdef class Runner:
         view.data = cnp.PyArray_DATA(array)
         return array
 
+    @final
     cdef cnp.ndarray _output(self, int i, int ndim, cnp.npy_intp *sizes, int64_t elements):
         """A new array; a small one may be an earlier result that nobody holds any more."""
         cdef int kind = self.plan.output_info[i].type
-        cdef PyObject *older = PyList_GET_ITEM(self.spares, 2 * i)
-        cdef PyObject *newer = PyList_GET_ITEM(self.spares, 2 * i + 1)
+        cdef Spares *spares = &self.spares[i]
+        cdef PyObject *oldest
         cdef cnp.ndarray array
         if elements > REUSED_ELEMENTS:
             return cnp.PyArray_EMPTY(ndim, sizes, kind, 0)
-        if is_unheld_array(older) and is_like(<cnp.ndarray>older, kind, ndim, sizes):
-            array = <cnp.ndarray>older
-        elif is_unheld_array(newer) and is_like(<cnp.ndarray>newer, kind, ndim, sizes):
-            return <cnp.ndarray>newer
-        else:
+        if is_unheld_array(spares.older) and is_like(<cnp.ndarray>spares.older, kind, ndim, sizes):
+            spares.older, spares.newer = spares.newer, spares.older
+        elif not is_unheld_array(spares.newer) or not is_like(<cnp.ndarray>spares.newer, kind, ndim, sizes):
             array = cnp.PyArray_EMPTY(ndim, sizes, kind, 0)
-        self.spares[2 * i], self.spares[2 * i + 1] = <object>newer, array
-        return array
+            oldest = spares.older
+            Py_INCREF(array)
+            spares.older, spares.newer = spares.newer, <PyObject *>array
+            Py_XDECREF(oldest)
+        return <cnp.ndarray>spares.newer
 
+    @final
     cdef int _go(self, fg_call *call) except -1:
         cdef fg_status status
         call.inputs, call.outputs, call.profile = self.views, self.results, self.profile
