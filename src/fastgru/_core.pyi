@@ -56,6 +56,7 @@ class Runner:
     def _run_fresh(
         self, arrays: tuple[Any, ...], lengths: Any, mask: Any, threads: int, out: Any, layout: Any = None
     ) -> tuple[np.ndarray, ...]: ...
+    def _run_step(self, arrays: tuple[Any, ...], timed: bool) -> tuple[np.ndarray, ...] | None: ...
     def _run(
         self,
         arrays: tuple[Any, ...],

@@ -471,6 +471,23 @@ cdef class Runner:
         finally:
             self.busy = False
 
+    def _run_step(self, tuple arrays, bint timed):
+        """Every row from its initial state, in (batch, …); timed: as the only step of sequences, in and out.
+
+        Returns a tuple of outputs, or None where the call is for _run. The caller has the runner to itself.
+        """
+        cdef Plan plan = self.plan
+        cdef fg_call call
+        cdef int i
+        fg_state_reset(self.state, 0, 2**62)
+        if not self._take_all(arrays, STEP if timed else CHUNK, &call) or call.batch != self.batch_size:
+            return None
+        for i in range(plan.n_outputs):
+            if timed and plan.output_info[i].sequence and fg_plan_steps(plan.plan, plan.values[i], &call) != 1:
+                return None
+        results = self._go_fast(STEP if timed else CHUNK, None, self.threads, &call)
+        return results if results is None or self.n_given > 1 else (results,)
+
     def _run(self, tuple arrays, lengths, mask, int threads, out, bint one_step, int64_t expected=-1, bint begins=False,
              bint whole=False):
         """Run the inputs, given in the order of the plan's, from where the state stands; returns a tuple of outputs.

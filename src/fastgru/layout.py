@@ -210,6 +210,7 @@ class Feed:
         self.input, self.output = graph.input_names.index(source), graph.output_names.index(target)
         self._to, to = graph.ported_inputs[self.input]
         self._from, from_ = graph.ported_outputs[self.output]
+        self._inner = self._to.inner
         self._in_port = _with_batch(to or Port.plain(self._to))
         self._out_port = _with_batch(from_ or Port.plain(self._from))
         self._is_same = (self._in_port.sizes, self._in_port.axes) == (self._out_port.sizes, self._out_port.axes)
@@ -217,7 +218,7 @@ class Feed:
     def __call__(self, array: Array) -> Array:
         if not self._is_same:
             array = self._in_port.to_value(self._out_port.from_value(array, self._from), self._to)
-        return array.reshape(len(array), *self._to.inner)
+        return array if array.shape[1:] == self._inner else array.reshape(len(array), *self._inner)
 
 
 def _with_batch(port: Port) -> Port:
