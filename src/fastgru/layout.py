@@ -69,7 +69,7 @@ class Layout:
     def run(
         self, runner: Any, inputs: Sequence[Any], lengths: Any, mask: Any, threads: int, out: Any
     ) -> tuple[Any, ...]:
-        """A whole call from a fresh state that does not fit the fast path: `Runner._run` between the callers' arrays."""
+        """A whole call that is not for the fast path: `Runner._run` between the callers' arrays."""
         arrays = self.all_taken(inputs)
         given = self._checked(out, arrays)
         places = [
