@@ -11,7 +11,6 @@ cimport numpy as cnp
 from cython cimport final
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF, Py_XDECREF
-from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
 
 import math
 from collections.abc import Mapping
@@ -90,6 +89,7 @@ HAS_OUTPUT, HAS_RUN = FG_HAS_OUTPUT, FG_HAS_RUN
 include "_plan.pxi"
 include "_describe.pxi"
 include "_arrays.pxi"
+include "_fast.pxi"
 include "_runner.pxi"
 
 # ---- doors for the kernel tests --------------------------------------------------------------------------------------
