@@ -8,7 +8,9 @@ from libc.string cimport memset
 from fastgru._native cimport *
 
 cimport numpy as cnp
+from cython cimport final
 from cpython.object cimport PyObject
+from cpython.ref cimport Py_INCREF, Py_XDECREF
 
 import math
 from collections.abc import Mapping
@@ -18,6 +20,7 @@ import numpy as np
 
 from . import graph as _graph
 from .errors import BadInput, BadModelFile, Closed, FastGRUError, StreamBusy
+from .ports import Port
 
 cnp.import_array()
 
@@ -86,6 +89,7 @@ HAS_OUTPUT, HAS_RUN = FG_HAS_OUTPUT, FG_HAS_RUN
 include "_plan.pxi"
 include "_describe.pxi"
 include "_arrays.pxi"
+include "_fast.pxi"
 include "_runner.pxi"
 
 # ---- doors for the kernel tests --------------------------------------------------------------------------------------

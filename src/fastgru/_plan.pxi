@@ -27,38 +27,76 @@ cdef const float *floats(object array, list keep) except? NULL:
 
 
 cdef enum:
-    MAX_AXES = 8
+    MAX_AXES = 8               # of a value, after batch and time
+    MAX_SEEN_AXES = 16         # of an array that a caller sees
 
 #: of ids that no table is read by
 cdef int64_t NO_LIMIT = 2**31
 
+cdef enum:
+    # how a value stands in an array
+    CALLED                     # as callers see it
+    CHUNK                      # (batch, time, …), or (batch, …) without time
+    STEP                       # (batch, …)
+    FORMS
 
-cdef struct InputInfo:
-    # an input or output in the form that the fast path compares arrays with
-    bint ids
+
+cdef struct Geometry:
+    # a form, for arrays in C order: there the core can walk it if features stand behind each other
+    bint fits                  # they do, but for batch and time between them; nothing else is merged with those
+    int ndim
+    int batch, time            # which axes they are, or -1
+    bint batch_splits          # batch stands between features, and so should be 1
+    bint time_splits
+    int64_t sizes[MAX_SEEN_AXES]  # of the other axes
+
+
+cdef struct ValueInfo:
+    # an input or output in the form that the fast path goes by
+    int type                   # NumPy's
     bint sequence
+    int view                   # its place in a call's views; behind it, of an input with time, its mask's
     int64_t batch, steps       # sizes that the network fixes, or -1
-    int inner                  # number of axes after batch and time
-    int64_t elements           # of the inner axes
     int64_t limit              # ids lie below it
-    int64_t sizes[MAX_AXES]    # of the inner axes
+    Geometry forms[FORMS]
 
 
-cdef InputInfo info_of(object spec) except *:
-    cdef InputInfo info
-    cdef int axis
+cdef Geometry geometry_of(object sizes, object axes, int lead) except *:
+    """Of a port's sizes and axes; `lead` is 2 for a value with time, else 1."""
+    cdef Geometry g
+    cdef int place
+    order = [axis for group in axes for axis in group if axis < lead or sizes[axis - lead] > 1]
+    features = [axis for axis in order if axis >= lead]
+    behind = order[order.index(features[0]):] if features else []
+    g.fits = features == sorted(features) and all([len(group) < 2 or min(group) >= lead for group in axes])
+    g.ndim = len(axes)
+    g.batch = g.time = -1
+    g.batch_splits, g.time_splits = 0 in behind, lead == 2 and 1 in behind
+    for place, group in enumerate(axes):
+        if group == (0,):
+            g.batch = place
+        elif lead == 2 and group == (1,):
+            g.time = place
+        g.sizes[place] = math.prod([sizes[axis - lead] for axis in group if axis >= lead])
+    return g
+
+
+cdef ValueInfo info_of(object spec, object port, int view) except *:
+    cdef ValueInfo info
+    cdef int lead = 1 + spec.is_sequence
     if len(spec.inner) > MAX_AXES:
         raise BadModelFile(f"{spec.name!r}: more than {MAX_AXES} axes are not supported")
-    info.ids = spec.dtype == "int32"
+    info.type = np.dtype(spec.dtype).num
     info.sequence = spec.is_sequence
+    info.view = view
     info.batch = -1 if spec.shape[0] is None else spec.shape[0]
     info.steps = -1 if not spec.is_sequence or spec.shape[1] is None else spec.shape[1]
-    info.inner = len(spec.inner)
-    info.elements = 1
     info.limit = NO_LIMIT
-    for axis in range(info.inner):
-        info.sizes[axis] = spec.inner[axis]
-        info.elements *= info.sizes[axis]
+    plain = Port.plain(spec)
+    seen = plain if port is None else port
+    info.forms[CALLED] = geometry_of(seen.sizes, seen.axes, lead)
+    info.forms[CHUNK] = geometry_of(plain.sizes, plain.axes, lead)
+    info.forms[STEP] = geometry_of(plain.sizes, tuple([(axis,) for axis in range(1 + len(plain.sizes))]), 1)
     return info
 
 
@@ -89,11 +127,12 @@ cdef class Plan:
     cdef dict ids_below         # computed ids, by the number of their value, lie below this
     cdef list lengths           # (place of an input of lengths, name of the sequence whose steps they count)
     cdef list layers            # names of those that the core has, in its order
-    cdef int n_views
-    cdef InputInfo *info        # of each input
-    cdef InputInfo output_info  # of the first output
-    cdef fg_value output        # the first
-    cdef bint is_simple         # one sequence in, one float value out
+    cdef int n_inputs, n_outputs, n_views
+    cdef ValueInfo *info        # of each input
+    cdef ValueInfo *output_info
+    cdef fg_value *values       # of the outputs
+    cdef tuple names            # of the inputs
+    cdef bint fits[FORMS]       # whether a call of a form may take the fast path
 
     def __cinit__(self, graph, isa=None, blas=False):
         cdef bytes name = isa.encode() if isa is not None else b""
@@ -124,15 +163,19 @@ cdef class Plan:
     def __dealloc__(self):
         fg_plan_free(self.plan)
         free(self.info)
+        free(self.output_info)
+        free(self.values)
 
     def _add_inputs(self):
         cdef fg_layer c
         cdef int i
-        self.info = <InputInfo *>calloc(len(self.inputs), sizeof(InputInfo))
+        self.n_inputs = len(self.inputs)
+        self.names = tuple([spec.name for spec in self.inputs])
+        self.info = <ValueInfo *>calloc(self.n_inputs, sizeof(ValueInfo))
         if self.info == NULL:
             raise MemoryError()
-        for i, spec in enumerate(self.graph.inputs):
-            self.info[i] = info_of(spec)
+        for i, (spec, port) in enumerate(self.graph.ported_inputs):
+            self.info[i] = info_of(spec, port, self.n_views)
             memset(&c, 0, sizeof(c))
             c.kind = FG_TOKENS if spec.dtype == "int32" else FG_INPUT
             c.y = self.ids[spec.name]
@@ -200,19 +243,40 @@ cdef class Plan:
                 self.lengths.append((i, layer.inputs[0]))
 
     def _finish(self):
-        cdef int n = len(self.outputs)
-        cdef fg_value *values = <fg_value *>calloc(n, sizeof(fg_value))
-        if values == NULL:
+        cdef int i, form
+        self.n_outputs = len(self.outputs)
+        self.output_info = <ValueInfo *>calloc(self.n_outputs, sizeof(ValueInfo))
+        self.values = <fg_value *>calloc(self.n_outputs, sizeof(fg_value))
+        if self.output_info == NULL or self.values == NULL:
             raise MemoryError()
-        try:
-            for i, value in enumerate(self.graph.outputs):
-                values[i] = self.ids[value]
-            check(fg_plan_finish(self.plan, values, n))
-        finally:
-            free(values)
-        self.output_info = info_of(self.outputs[0])
-        self.output = self.ids[self.graph.outputs[0]]
-        self.is_simple = len(self.inputs) == n == 1 and self.info[0].sequence and self.outputs[0].dtype == "float32"
+        for i, (spec, port) in enumerate(self.graph.ported_outputs):
+            self.values[i] = self.ids[self.graph.outputs[i]]
+            self.output_info[i] = info_of(spec, port, i)
+            if port is not None and port.dtype and port.dtype != spec.dtype:
+                self.output_info[i].forms[CALLED].fits = False  # it has to be converted
+        check(fg_plan_finish(self.plan, self.values, self.n_outputs))
+        for form in range(FORMS):
+            self.fits[form] = not self.lengths  # which are held against the steps
+            for i in range(self.n_inputs):
+                self.fits[form] &= self.info[i].forms[form].fits
+            for i in range(self.n_outputs):
+                self.fits[form] &= self.output_info[i].forms[form].fits
+
+    def in_order(self, tuple given):
+        """Inputs by position, or one dict by name, in the network's order.
+
+        Raises
+        ------
+        BadInput
+            Too few or too many, or other names.
+        """
+        if len(given) == 1 and type(given[0]) is dict and len(<dict>given[0]) == self.n_inputs:
+            try:
+                return tuple([(<dict>given[0])[name] for name in self.names])
+            except KeyError:
+                pass  # named_inputs tells
+        named = named_inputs(given, self.inputs)
+        return tuple([named[name] for name in self.names])
 
     @property
     def isa(self):

@@ -1,48 +1,10 @@
 # Running: a Plan with a State.
 
-cdef extern from *:
-    """
-    /* No one but the holder that asks has it, nor a weak reference to it. */
-    static int is_unheld_array(PyObject *array)
-    {
-        return Py_REFCNT(array) == 1 && ((PyArrayObject_fields *)array)->weakreflist == NULL;
-    }
-    """
-    bint is_unheld_array(PyObject *array) noexcept
-
 #: in the order of fg_part
 cdef tuple PARTS = ("products", "steps", "other")
 assert len(PARTS) == FG_PARTS
 
-cdef enum:
-    REUSED_ELEMENTS = 1024     # results up to this size are used again once nobody holds them
-
-
-cdef inline bint is_plain(cnp.ndarray array) noexcept:
-    return cnp.PyArray_IS_C_CONTIGUOUS(array) and cnp.PyArray_ISBEHAVED_RO(array)
-
-
-cdef inline bint has_sizes(cnp.ndarray array, int lead, const InputInfo *info) noexcept:
-    cdef int axis
-    for axis in range(info.inner):
-        if cnp.PyArray_DIM(array, lead + axis) != info.sizes[axis]:
-            return False
-    return True
-
-
-cdef inline bint is_like(cnp.ndarray array, int ndim, const cnp.npy_intp *sizes) noexcept:
-    """Plain writable float32 of that shape."""
-    cdef int axis
-    if (cnp.PyArray_NDIM(array) != ndim or cnp.PyArray_TYPE(array) != cnp.NPY_FLOAT32
-            or not cnp.PyArray_IS_C_CONTIGUOUS(array) or not cnp.PyArray_ISBEHAVED(array)):
-        return False
-    for axis in range(ndim):
-        if cnp.PyArray_DIM(array, axis) != sizes[axis]:
-            return False
-    return True
-
-
-cdef class Runner:
+cdef class Runner(FastPath):
     """A Plan with a State: what a Stream is, and what a Model's plain call takes from its free list.
 
     Parameters
@@ -58,43 +20,25 @@ cdef class Runner:
         Why lengths would be without effect, by the names of those inputs where that is so.
     """
 
-    cdef readonly Plan plan
-    cdef readonly int64_t batch_size
     cdef readonly int threads
     cdef readonly dict static
     cdef readonly dict mask_drops
-    cdef fg_state *state
-    cdef fg_view *views
-    cdef fg_view *results
     cdef int64_t *steps        # of each view
-    cdef fg_profile *profile   # of each layer; NULL: nothing is measured
-    cdef int32_t *ids          # token ids, converted
-    cdef int64_t ids_room
-    cdef object older          # the last two small results
-    cdef object newer
     cdef bint busy
     cdef bint closed
 
     def __cinit__(self, Plan plan not None, int64_t batch_size=1, int threads=1, dict static=None, dict mask_drops=None):
-        self.plan = plan
-        self.batch_size = batch_size
         self.threads = threads
         self.static = {} if static is None else self._static(static)
+        self.fixed = [self.static.get(name) for name in plan.names]
         self.mask_drops = {} if mask_drops is None else mask_drops
-        self.views = <fg_view *>calloc(plan.n_views, sizeof(fg_view))
-        self.results = <fg_view *>calloc(len(plan.outputs), sizeof(fg_view))
         self.steps = <int64_t *>calloc(plan.n_views, sizeof(int64_t))
-        if self.views == NULL or self.results == NULL or self.steps == NULL:
+        if self.steps == NULL:
             raise MemoryError()
         check(fg_state_new(plan.plan, batch_size, &self.state))
 
     def __dealloc__(self):
-        fg_state_free(self.state)
-        free(self.views)
-        free(self.results)
         free(self.steps)
-        free(self.profile)
-        free(self.ids)
 
     def _static(self, given):
         """Own copies of the inputs without a time axis."""
@@ -110,6 +54,7 @@ cdef class Runner:
 
     # ---- one thread at a time: what is between _enter and _leave has the runner to itself ----
 
+    @final
     cdef int enter(self) except -1:
         if self.closed:
             raise Closed("this stream is closed")
@@ -160,9 +105,10 @@ cdef class Runner:
         cdef fg_call call
         self.enter()
         try:
-            if not isinstance(out, (tuple, list)) and self._take(x, True, &call) and call.batch == self.batch_size:
-                call.threads = self.threads
-                return self._go_simple(out, True, &call)
+            if self._may_write(out) and self._take_sequences(x, STEP, &call):
+                results = self._go_fast(STEP, out, self.threads, &call)
+                if results is not None:
+                    return results
             return self._call(x, None, out, True)
         finally:
             self.busy = False
@@ -201,9 +147,10 @@ cdef class Runner:
         cdef fg_call call
         self.enter()
         try:
-            if lengths is None and not isinstance(out, (tuple, list)) and self._take(x, False, &call) and call.batch == self.batch_size:
-                call.threads = self.threads
-                return self._go_simple(out, False, &call)
+            if lengths is None and self._may_write(out) and self._take_sequences(x, CHUNK, &call):
+                results = self._go_fast(CHUNK, out, self.threads, &call)
+                if results is not None:
+                    return results
             check_masks(lengths, None, self.plan.inputs, self.mask_drops)
             return self._call(x, lengths, out, False)
         finally:
@@ -220,134 +167,42 @@ cdef class Runner:
         results = self._run(arrays, lengths, None, self.threads, out, one_step, self.batch_size)
         return results[0] if len(results) == 1 else results
 
-    # ---- the fast path: one sequence in, one float value out, nothing to convert and nothing to complain about ----
-
-    cdef bint _take(self, object x, bint one_step, fg_call *call):
-        """Point the input's view at x and note batch and steps; False where x is for the slow path."""
-        cdef InputInfo *info = &self.plan.info[0]
-        cdef int lead = 1 if one_step else 2
-        cdef int64_t count
-        cdef cnp.ndarray array
-        if not self.plan.is_simple or not cnp.PyArray_CheckExact(x):
-            return False
-        array = <cnp.ndarray>x
-        if cnp.PyArray_NDIM(array) != lead + info.inner or not is_plain(array) or not has_sizes(array, lead, info):
-            return False
-        call.batch = cnp.PyArray_DIM(array, 0)
-        call.steps = 1 if one_step else cnp.PyArray_DIM(array, 1)
-        count = call.batch * call.steps
-        if count == 0 or (info.batch >= 0 and info.batch != call.batch):
-            return False
-        if info.ids:
-            if not self._take_ids(array, count * info.elements, info.limit):
-                return False
-        elif cnp.PyArray_TYPE(array) == cnp.NPY_FLOAT32:
-            self.views[0].data = cnp.PyArray_DATA(array)
-        else:
-            return False
-        self.views[0].time_stride = info.elements
-        self.views[0].batch_stride = call.steps * info.elements
-        self.views[1].data = NULL  # no mask
-        call.input_steps = NULL
-        call.begins = False
-        return True
-
-    cdef bint _take_ids(self, cnp.ndarray array, int64_t count, int64_t limit):
-        cdef int64_t i
-        cdef int kind = cnp.PyArray_TYPE(array)
-        cdef int64_t *wide = <int64_t *>cnp.PyArray_DATA(array)
-        cdef int32_t *ids = <int32_t *>cnp.PyArray_DATA(array)
-        if kind == cnp.NPY_INT64:
-            if count > self.ids_room:
-                ids = <int32_t *>realloc(self.ids, count * sizeof(int32_t))
-                if ids == NULL:
-                    return False
-                self.ids, self.ids_room = ids, count
-            ids = self.ids
-            for i in range(count):
-                if wide[i] < 0 or wide[i] >= limit:
-                    return False
-                ids[i] = <int32_t>wide[i]
-        elif kind == cnp.NPY_INT32:
-            for i in range(count):
-                if ids[i] < 0 or ids[i] >= limit:
-                    return False
-        else:
-            return False
-        self.views[0].data = ids
-        return True
-
-    cdef object _go_simple(self, object out, bint one_step, fg_call *call):
-        cdef Plan plan = self.plan
-        cdef InputInfo *info = &plan.output_info
-        cdef cnp.npy_intp sizes[MAX_AXES + 2]
-        cdef cnp.ndarray array
-        cdef int axis, lead = 1
-        cdef int64_t elements = info.elements
-        sizes[0] = call.batch
-        if info.sequence and not one_step:
-            lead = 2
-            sizes[1] = fg_plan_steps(plan.plan, plan.output, call)
-            if sizes[1] < 0:
-                raise misfit(plan, call)
-            elements *= sizes[1]
-        for axis in range(info.inner):
-            sizes[lead + axis] = info.sizes[axis]
-        if out is None:
-            array = self._output(lead + info.inner, sizes, call.batch * elements)
-        else:
-            if not cnp.PyArray_CheckExact(out) or not is_like(<cnp.ndarray>out, lead + info.inner, sizes):
-                check_output(out, plan.outputs[0], tuple([sizes[axis] for axis in range(lead + info.inner)]), np.float32)
-            array = <cnp.ndarray>out
-            if overlaps(array, &self.views[0], call.batch):
-                raise BadInput("out= overlaps the input")
-        self.results[0].data = cnp.PyArray_DATA(array)
-        self.results[0].time_stride = info.elements
-        self.results[0].batch_stride = elements
-        self._go(call)
-        return array
-
-    cdef cnp.ndarray _output(self, int ndim, cnp.npy_intp *sizes, int64_t elements):
-        """A new array; a small one may be an earlier result that nobody holds any more."""
-        cdef cnp.ndarray array
-        if elements > REUSED_ELEMENTS:
-            return cnp.PyArray_EMPTY(ndim, sizes, cnp.NPY_FLOAT32, 0)
-        if is_unheld_array(<PyObject *>self.older) and is_like(<cnp.ndarray>self.older, ndim, sizes):
-            array = <cnp.ndarray>self.older
-        elif is_unheld_array(<PyObject *>self.newer) and is_like(<cnp.ndarray>self.newer, ndim, sizes):
-            return <cnp.ndarray>self.newer
-        else:
-            array = cnp.PyArray_EMPTY(ndim, sizes, cnp.NPY_FLOAT32, 0)
-        self.older, self.newer = self.newer, array
-        return array
-
-    cdef int _go(self, fg_call *call) except -1:
-        cdef fg_status status
-        call.inputs, call.outputs, call.profile = self.views, self.results, self.profile
-        if self.plan.cost * call.batch * call.steps > GIL_COST:
-            with nogil:
-                status = fg_run(self.plan.plan, self.state, call)
-        else:
-            status = fg_run(self.plan.plan, self.state, call)
-        if status == FG_BAD_CALL:
-            raise misfit(self.plan, call)
-        return check(status)
-
     # ---- any call ----
 
-    def _run_fresh(self, tuple arrays, lengths, mask, int threads, out):
-        """As _run, whole sequences, every row from its initial state."""
+    def _run_fresh(self, tuple arrays, lengths, mask, int threads, out, layout=None):
+        """As _run, whole sequences, every row from its initial state; arrays stand as `layout` says, if given."""
         cdef fg_call call
+        cdef int form = CHUNK if layout is None else CALLED
         self.enter()
         try:
             fg_state_reset(self.state, 0, 2**62)
-            if (lengths is None and mask is None and not isinstance(out, (tuple, list)) and self._take(arrays[0], False, &call)
-                    and (self.plan.info[0].steps < 0 or self.plan.info[0].steps == call.steps)):
-                call.threads = threads
-                return (self._go_simple(out, False, &call),)
+            if (lengths is None and mask is None and (out is None if form == CALLED else self._may_write(out))
+                    and self._take_all(arrays, form, &call)):
+                results = self._go_fast(form, out, threads, &call)
+                if results is not None:
+                    return results if self.n_given > 1 else (results,)
+            if layout is not None:
+                return layout.run(self, arrays, lengths, mask, threads, out)
             return self._run(arrays, lengths, mask, threads, out, False)
         finally:
             self.busy = False
+
+    def _run_step(self, tuple arrays, bint timed):
+        """Every row from its initial state, in (batch, …); timed: as the only step of sequences, in and out.
+
+        Returns a tuple of outputs, or None where the call is for _run. The caller has the runner to itself.
+        """
+        cdef Plan plan = self.plan
+        cdef fg_call call
+        cdef int i
+        fg_state_reset(self.state, 0, 2**62)
+        if not self._take_all(arrays, STEP if timed else CHUNK, &call) or call.batch != self.batch_size:
+            return None
+        for i in range(plan.n_outputs):
+            if timed and plan.output_info[i].sequence and fg_plan_steps(plan.plan, plan.values[i], &call) != 1:
+                return None
+        results = self._go_fast(STEP if timed else CHUNK, None, self.threads, &call)
+        return results if results is None or self.n_given > 1 else (results,)
 
     def _run(self, tuple arrays, lengths, mask, int threads, out, bint one_step, int64_t expected=-1, bint begins=False,
              bint whole=False):
@@ -445,13 +300,16 @@ cdef class Runner:
     cdef tuple _outputs(self, object out, fg_call *call, bint one_step, list alive):
         cdef Plan plan = self.plan
         cdef int64_t batch = call.batch, steps
-        cdef int n = len(plan.outputs), i
+        cdef int i, place = 0
         cdef cnp.ndarray array
-        given = (None,) * n if out is None else (out,) if isinstance(out, np.ndarray) else tuple(out)
-        if len(given) != n:
-            raise BadInput(f"out= should hold {n} arrays, holds {len(given)}")
+        given = (None,) * self.n_given if out is None else (out,) if isinstance(out, np.ndarray) else tuple(out)
+        if len(given) != self.n_given:
+            raise BadInput(f"out= should hold {self.n_given} arrays, holds {len(given)}")
         results = []
-        for i in range(n):
+        for i in range(plan.n_outputs):
+            if self.drops[i]:
+                self.results[i].data = NULL
+                continue
             spec = plan.outputs[i]
             timed = spec.is_sequence and not one_step
             shape = (batch, *spec.inner)
@@ -461,12 +319,12 @@ cdef class Runner:
                     raise misfit(plan, call)
                 shape = (batch, steps, *spec.inner)
             dtype = np.dtype(spec.dtype)
-            if given[i] is None:
+            if given[place] is None:
                 array = np.empty(shape, dtype)
-            elif callable(given[i]):  # tells where a value of that shape should be written
-                array = given[i](shape, dtype)
+            elif callable(given[place]):  # tells where a value of that shape should be written
+                array = given[place](shape, dtype)
             else:
-                array = check_output(given[i], spec, shape, dtype)
+                array = check_output(given[place], spec, shape, dtype)
                 if any(np.may_share_memory(array, other) for other in alive):
                     raise BadInput(f"out= for {spec.name!r} overlaps another array of this call")
             size = array.itemsize
@@ -475,6 +333,7 @@ cdef class Runner:
             self.results[i].time_stride = cnp.PyArray_STRIDE(array, 1) // size if timed else 0
             results.append(array)
             alive.append(array)
+            place += 1
         return tuple(results)
 
     # ---- where the time goes ----
@@ -534,6 +393,13 @@ cdef class Runner:
 
     # the following are for a caller between _enter and _leave
 
+    def _return_only(self, places):
+        """Say which outputs `step` and `run` return."""
+        cdef int i
+        for i in range(self.plan.n_outputs):
+            self.drops[i] = i not in places
+        self.n_given = len(places)
+
     def _begin(self):
         """Take fresh rows to their initial state: a run of no steps."""
         arrays = tuple(
@@ -567,14 +433,6 @@ cdef object misfit(Plan plan, const fg_call *call):
     steps = {spec.name: fg_plan_steps(plan.plan, plan.ids[spec.name], call) for spec in specs if spec.is_sequence}
     given = " and ".join(f"{count} steps of {name!r}" for name, count in steps.items())
     return BadInput(f"{layer.kind} layer {layer.name!r} cannot run on {given}")
-
-
-cdef bint overlaps(cnp.ndarray array, fg_view *view, int64_t batch) noexcept:
-    """Whether the bytes of a C-contiguous array meet those of a step's input."""
-    cdef char *first = <char *>cnp.PyArray_DATA(array)
-    cdef char *last = first + cnp.PyArray_NBYTES(array)
-    cdef char *from_ = <char *>view.data
-    return from_ < last and first < from_ + batch * view.batch_stride * 4
 
 
 cdef cnp.ndarray checked_input(object x, object spec, bint one_step, int64_t limit, bint any_steps=False):

@@ -48,9 +48,13 @@ class FeedbackStream(Stream):
             unchanged.
         Closed, StreamBusy
         """
-        with self._alone():
+        self._enter()
+        try:
             given = core.named_inputs(x if isinstance(x, tuple) else (x,), self._streamed)
             outs = self._given(out)
+            if out is None and (made := self._run_step(self._arrays(given, self._now), self._has_time)) is not None:
+                results, self._now = self._parted(made)
+                return _one_or_all(results)
             if not self._has_time:
                 results, self._now = self._call(given, self._now, None, outs)
                 return _one_or_all(results)
@@ -66,6 +70,8 @@ class FeedbackStream(Stream):
             newest = [result[:, 0] if is_timed else result for result, is_timed in zip(results, timed, strict=True)]
             pairs = zip(newest, outs, strict=True)
             return _one_or_all([result if given is None else given for result, given in pairs])
+        finally:
+            self._leave()
 
     def run(self, x: Any, lengths: Any = None, out: Any = None) -> Any:
         """One call with a chunk of steps of every row, or of a network without a time axis as many calls as there are
@@ -82,13 +88,21 @@ class FeedbackStream(Stream):
         self, given: Mapping[str, Any], now: Mapping[str, Array], lengths: Any, outs: Sequence[_Out]
     ) -> tuple[list[Array], dict[str, Array]]:
         """A plain call from a state: the outputs that are returned, and the state behind it."""
-        inputs = {**self.static, **now, **given}
         spread: list[_Out] = [None] * len(self.plan.outputs)
         for place, array in zip(self._kept, outs, strict=True):
             spread[place] = array
-        arrays = tuple(inputs[spec.name] for spec in self.plan.inputs)
+        arrays = self._arrays(given, now)
         self._reset(0, self.batch_size)
         results = self._run(arrays, lengths, None, self.threads, tuple(spread), False, self.batch_size, whole=True)
+        return self._parted(results)
+
+    def _arrays(self, given: Mapping[str, Any], now: Mapping[str, Array]) -> tuple[Any, ...]:
+        """Every input, in the network's order."""
+        inputs = {**self.static, **now, **given}
+        return tuple([inputs[spec.name] for spec in self.plan.inputs])
+
+    def _parted(self, results: Sequence[Array]) -> tuple[list[Array], dict[str, Array]]:
+        """The outputs that are returned, and the state behind the call."""
         after = {name: feed(results[feed.output]) for name, feed in self._feeds.items()}
         if self._returns_carried:  # the caller owns what is returned
             after = {name: array.copy() for name, array in after.items()}

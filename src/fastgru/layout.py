@@ -69,14 +69,14 @@ class Layout:
     def run(
         self, runner: Any, inputs: Sequence[Any], lengths: Any, mask: Any, threads: int, out: Any
     ) -> tuple[Any, ...]:
-        """A whole call, `Runner._run_fresh` between the callers' arrays."""
+        """A whole call that is not for the fast path: `Runner._run` between the callers' arrays."""
         arrays = self.all_taken(inputs)
         given = self._checked(out, arrays)
         places = [
             array if port is None else _Place(port, value, spec, array)
             for (value, port), spec, array in zip(self._outputs, self.outputs, given, strict=True)
         ]
-        results = runner._run_fresh(arrays, lengths, mask, threads, tuple(places))
+        results = runner._run(arrays, lengths, mask, threads, tuple(places), False)
         pairs = zip(places, results, strict=True)
         return tuple(place.finished() if isinstance(place, _Place) else result for place, result in pairs)
 
@@ -210,6 +210,7 @@ class Feed:
         self.input, self.output = graph.input_names.index(source), graph.output_names.index(target)
         self._to, to = graph.ported_inputs[self.input]
         self._from, from_ = graph.ported_outputs[self.output]
+        self._inner = self._to.inner
         self._in_port = _with_batch(to or Port.plain(self._to))
         self._out_port = _with_batch(from_ or Port.plain(self._from))
         self._is_same = (self._in_port.sizes, self._in_port.axes) == (self._out_port.sizes, self._out_port.axes)
@@ -217,7 +218,7 @@ class Feed:
     def __call__(self, array: Array) -> Array:
         if not self._is_same:
             array = self._in_port.to_value(self._out_port.from_value(array, self._from), self._to)
-        return array.reshape(len(array), *self._to.inner)
+        return array if array.shape[1:] == self._inner else array.reshape(len(array), *self._inner)
 
 
 def _with_batch(port: Port) -> Port:

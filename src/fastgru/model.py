@@ -128,8 +128,7 @@ class Model:
         """
         plan = self._plan
         if len(inputs) != len(plan.inputs) or (type(inputs[0]) is not np.ndarray and isinstance(inputs[0], Mapping)):
-            given = core.named_inputs(inputs, plan.inputs)
-            inputs = tuple(given[spec.name] for spec in plan.inputs)
+            inputs = plan.in_order(inputs)
         if self._front_end is not None:
             inputs, lengths = self._front_end.encode(inputs, plan.inputs, lengths, mask)
         if lengths is not None or mask is not None:
@@ -139,10 +138,7 @@ class Model:
             runner = self._pool.pop()
         except IndexError:
             runner = core.Runner(plan)
-        if self._layout is None:
-            results = runner._run_fresh(inputs, lengths, mask, limit, out)
-        else:
-            results = self._layout.run(runner, inputs, lengths, mask, limit, out)
+        results = runner._run_fresh(inputs, lengths, mask, limit, out, self._layout)
         if len(self._pool) < _POOL:
             self._pool.append(runner)
         return results[0] if len(results) == 1 else results

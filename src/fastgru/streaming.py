@@ -117,36 +117,11 @@ class NativeStream(Stream):
         """
         self.states = tuple(Carried(source, target, "native") for source, target in pairs.items())
         self._starts = starts
-        names, carried = self.plan.graph.output_names, set(pairs.values())
-        self._kept = [place for place, name in enumerate(names) if name not in carried]
-        self._returns_all = len(self._kept) in (0, len(names))
+        carried = set(pairs.values())
+        kept = [place for place, name in enumerate(self.plan.graph.output_names) if name not in carried]
+        if kept:
+            self._return_only(kept)
         return self
-
-    def step(self, x: Any, out: Any = None) -> Any:
-        """As `Stream.step`, without the carried outputs."""
-        return self._returned(super().step(x, self._spread(out)))
-
-    def run(self, x: Any, lengths: Any = None, out: Any = None) -> Any:
-        """As `Stream.run`, without the carried outputs."""
-        return self._returned(super().run(x, lengths, self._spread(out)))
-
-    def _returned(self, results: Any) -> Any:
-        if self._returns_all:
-            return results
-        kept = tuple(results[place] for place in self._kept)
-        return kept[0] if len(kept) == 1 else kept
-
-    def _spread(self, out: Any) -> Any:
-        """`out=` with a place for each output."""
-        if out is None or self._returns_all:
-            return out
-        given = (out,) if isinstance(out, np.ndarray) else tuple(out)
-        if len(given) != len(self._kept):
-            raise BadInput(f"out= should hold {len(self._kept)} arrays, holds {len(given)}")
-        spread: list[Any] = [None] * len(self.plan.outputs)
-        for place, array in zip(self._kept, given, strict=True):
-            spread[place] = array
-        return spread
 
     def _state(self, chosen: list[int]) -> dict[str, np.ndarray]:
         state = super()._state(chosen)

@@ -105,10 +105,10 @@ def profile(
         ``gigabytes_per_second`` and ``bound``.
     """
     runner = core.Runner(model._plan)
-    arrays = tuple(inputs) if model._layout is None else model._layout.all_taken(inputs)
+    arrays = tuple(inputs)
 
     def call() -> Any:
-        return runner._run_fresh(arrays, None, None, threads, None)
+        return runner._run_fresh(arrays, None, None, threads, None, model._layout)
 
     runner._start_profile()
     call()
