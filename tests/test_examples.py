@@ -178,6 +178,27 @@ def test_sensor_goes_on_where_it_ended(saved: bool, tmp_path: Path) -> None:
     assert run(*command, "--steps", "3", *state) + run(*command, "--steps", "4", *state) == whole
 
 
+@pytest.mark.parametrize("name", [None, "stateful", "stateful_time_major", "plain"])
+def test_frames_of_an_onnx_network(name: str | None) -> None:
+    """Frame by frame the program prints what a call gives for all frames at once."""
+    file = [] if name is None else [Path(__file__).parent / "data" / "onnx" / "torch" / f"{name}.onnx"]
+    lines = [line.split() for line in run(EXAMPLES / "stream_onnx.py", *file, "--frames", "7").splitlines()]
+    assert [line[0] for line in lines] == list("0123456")
+    printed = np.array([line[1:] for line in lines], np.float32)
+    if name is None:
+        assert printed.shape == (7, 3)
+        assert ((printed > 0) & (printed < 1)).all(), "gains"
+        return
+    model = fastgru.load(file[0])
+    frames, *states = model.inputs
+    time = frames.axes.index("time")
+    x = np.random.default_rng(1).standard_normal((7, 1, frames.features), dtype=np.float32)
+    zeros = [np.zeros([1 if size is None else size for size in state.shape], np.float32) for state in states]
+    whole = model(x if time == 0 else x.swapaxes(0, 1), *zeros)
+    y = whole[0] if isinstance(whole, tuple) else whole
+    np.testing.assert_array_equal(printed, y.reshape(7, -1))
+
+
 def test_texts_are_classified() -> None:
     program = EXAMPLES / "classify_text.py"
     lines = run(program, stdin="I loved every minute of it.\n\nA dull, pointless mess.\n").splitlines()
