@@ -119,6 +119,84 @@ def test_the_file_shown_loads(tmp_path: Path) -> None:
     assert model.graph.structure() == structure, "every key that is written is shown, with the value that is written"
 
 
+def shown_with(page: str, word: str) -> str:
+    """The one Python block of a page that holds a word."""
+    text = (DOCS / page).read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    (block,) = (block for block in blocks if word in block)
+    return str(block)
+
+
+def test_gru_nodes_are_loaded_as_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a file whose other operator is refused."""
+    onnx = pytest.importorskip("onnx", reason="reading ONNX files takes the package onnx")
+    from onnx_build import model as onnx_model
+
+    rng = np.random.default_rng(0)
+    weights = {"w": rng.normal(size=(1, 12, 3)), "r": rng.normal(size=(1, 12, 4)), "k": rng.normal(size=(1, 1, 3, 3))}
+    body = "y, y_h = GRU <hidden_size = 4> (x, w, r, , , h) z = ConvTranspose (i, k)"
+    made = onnx_model(
+        "float[T, B, 3] x, float[1, B, 4] h, float[1, 1, 8, 8] i", "y, y_h, z", body,
+        {name: array.astype(np.float32) for name, array in weights.items()},
+    )  # fmt: skip
+    made.graph.node[0].name = "GRU_700"
+    onnx.save(made, tmp_path / "enhancer.onnx")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(fastgru.UnsupportedModel, match="ConvTranspose"):
+        fastgru.load("enhancer.onnx")
+    given = {"x": rng.normal(size=(7, 2, 3)), "h": np.zeros((1, 2, 4)), "fastgru": fastgru}
+    exec(shown_with("formats.md", "onnx_gru_nodes"), given)
+    assert given["Y"].shape == (7, 1, 2, 4)
+    assert given["Y_h"].shape == (1, 2, 4)
+    assert capsys.readouterr().out == "GRU_700 3 4 forward ('X', 'initial_h')\n"
+
+
+def test_layers_of_a_checkpoint_are_read_as_shown() -> None:
+    from fastgru.importers.tf1 import config
+
+    shown: dict[str, list[dict[str, str]]] = {}
+    exec(shown_with("formats.md", '"kind": "GRUCell"'), shown)
+    rng = np.random.default_rng(0)
+    first, second = shown["layers"][1]["scope"], shown["layers"][2]["scope"]
+    shapes = {
+        "embedding": (9, 3), f"{first}/gates/kernel": (7, 8), f"{first}/gates/bias": (8,),
+        f"{first}/candidate/kernel": (7, 4), f"{first}/candidate/bias": (4,),
+        f"{second}/gates/kernel": (9, 10), f"{second}/gates/bias": (10,),
+        f"{second}/candidate/input_projection/kernel": (4, 5), f"{second}/candidate/input_projection/bias": (5,),
+        f"{second}/candidate/hidden_projection/kernel": (5, 5), f"{second}/candidate/hidden_projection/bias": (5,),
+        "dense/kernel": (5, 2), "dense/bias": (2,),
+    }  # fmt: skip
+    arrays = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    model = fastgru.Model(config.build(arrays, shown["layers"]))
+    assert [spec.name for spec in model.inputs] == ["x"]
+    assert model([[1, 2, 3]], lengths=[2]).shape == (1, 2)
+
+
+def test_the_description_of_arrays_is_read_as_shown(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    shapes = {
+        "emb.weight": (9, 4), "rnn.weight_ih_l0": (15, 4), "rnn.weight_hh_l0": (15, 5), "rnn.bias_ih_l0": (15,),
+        "rnn.bias_hh_l0": (15,), "fc.weight": (1, 5), "fc.bias": (1,),
+    }  # fmt: skip
+    np.savez(tmp_path / "weights.npz", **{name: rng.normal(size=shape) for name, shape in shapes.items()})
+    (shown,) = re.findall(r'^    (\{"layers": .+\})$', (DOCS / "formats.md").read_text(encoding="utf-8"), re.MULTILINE)
+    (tmp_path / "layers.json").write_text(shown, encoding="utf-8")
+    model = fastgru.load(tmp_path / "weights.npz", config=tmp_path / "layers.json")
+    assert model([[1, 2, 3]]).shape == (1, 3, 1)
+
+
+@pytest.mark.parametrize("page", sorted(path.name for path in DOCS.glob("*.md")))
+def test_links_lead_to_pages_and_headings(page: str) -> None:
+    for target, heading in re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)", (DOCS / page).read_text("utf-8")):
+        path = DOCS / (target or page)
+        assert path.is_file()
+        if heading:
+            heads = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+            assert heading in {re.sub(r"[^\w\- ]", "", head).lower().replace(" ", "-") for head in heads}
+
+
 @cache
 def tree() -> dict[str, str]:
     """The text of every file of the project that the docs may name, by its path."""
@@ -176,6 +254,27 @@ def test_sensor_goes_on_where_it_ended(saved: bool, tmp_path: Path) -> None:
     assert [line.split()[0] for line in whole.splitlines()] == list("0123456")
     state = ("--state", tmp_path / "state.npz")
     assert run(*command, "--steps", "3", *state) + run(*command, "--steps", "4", *state) == whole
+
+
+@pytest.mark.parametrize("name", [None, "stateful", "stateful_time_major", "plain"])
+def test_frames_of_an_onnx_network(name: str | None) -> None:
+    """Frame by frame the program prints what a call gives for all frames at once."""
+    file = [] if name is None else [Path(__file__).parent / "data" / "onnx" / "torch" / f"{name}.onnx"]
+    lines = [line.split() for line in run(EXAMPLES / "stream_onnx.py", *file, "--frames", "7").splitlines()]
+    assert [line[0] for line in lines] == list("0123456")
+    printed = np.array([line[1:] for line in lines], np.float32)
+    if name is None:
+        assert printed.shape == (7, 3)
+        assert ((printed > 0) & (printed < 1)).all(), "gains"
+        return
+    model = fastgru.load(file[0])
+    frames, *states = model.inputs
+    time = frames.axes.index("time")
+    x = np.random.default_rng(1).standard_normal((7, 1, frames.features), dtype=np.float32)
+    zeros = [np.zeros([1 if size is None else size for size in state.shape], np.float32) for state in states]
+    whole = model(x if time == 0 else x.swapaxes(0, 1), *zeros)
+    y = whole[0] if isinstance(whole, tuple) else whole
+    np.testing.assert_array_equal(printed, y.reshape(7, -1))
 
 
 def test_texts_are_classified() -> None:

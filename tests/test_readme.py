@@ -7,7 +7,8 @@ import shutil
 from pathlib import Path
 
 README = Path(__file__).parents[1] / "README.md"
-KERAS_FILE = Path(__file__).parent / "data" / "golden" / "regression.keras"
+DATA = Path(__file__).parent / "data"
+KERAS_FILE, ONNX_FILE = DATA / "golden" / "regression.keras", DATA / "onnx" / "torch" / "stateful.onnx"
 TEXT = README.read_text(encoding="utf-8")
 
 
@@ -22,6 +23,7 @@ def test_python_blocks_run(tmp_path, monkeypatch):
     assert len(blocks) >= 3
     monkeypatch.chdir(tmp_path)
     shutil.copy(KERAS_FILE, tmp_path / "model.keras")
+    shutil.copy(ONNX_FILE, tmp_path / "model.onnx")
     namespace: dict = {}
     for line, block in blocks:
         exec(compile("\n" * line + block, str(README), "exec"), namespace)

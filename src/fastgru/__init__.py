@@ -1,4 +1,4 @@
-"""fastgru runs trained GRU networks on CPUs.
+"""fastgru runs trained GRU networks of Keras, ONNX, PyTorch and TensorFlow 1 on CPUs.
 
 >>> import fastgru, numpy as np
 >>> model = fastgru.load(fastgru.demo_path())

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="A model file of any kind that fastgru reads.")]
 Config = Annotated[
-    Path | None, typer.Option(metavar="JSON", help="The architecture (Keras' to_json), where MODEL holds weights only.")
+    Path | None, typer.Option(metavar="JSON", help="The architecture, or a description, where MODEL is weights only.")
 ]
 Options = Annotated[
     list[str] | None,

@@ -61,7 +61,7 @@ def read(path: str | os.PathLike[str], *, config: Any = None, **options: Any) ->
     ----------
     path : path-like
     config : optional
-        The architecture, for Keras files that hold weights alone.
+        The architecture of a file that holds weights alone.
     **options
         Belong to the importer of that kind of file.
 
