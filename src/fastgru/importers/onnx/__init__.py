@@ -107,8 +107,9 @@ def _converted(
             try:
                 return network, network.graph()
             except UnsupportedModel as refused:
-                first = first or refused
+                last = refused
             if not network.unequal:
+                first = first or last
                 break
             # free numbers of steps that must be one are taken for it: a call in which they differ is refused
             alike |= network.unequal
