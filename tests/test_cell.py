@@ -206,6 +206,14 @@ def test_a_linear_candidate():
 #: ways in which exporters write a hard sigmoid
 HARD_SIGMOIDS = {
     "clip(0.2·v + 0.5)": (lambda v: (v * np.float32(0.2) + np.float32(0.5)).clip(0, 1), HARD),
+    "min(max(0.2·v + 0.5))": (
+        lambda v: (v * np.float32(0.2) + np.float32(0.5)).clip(0, np.inf).clip(-np.inf, 1),
+        HARD,
+    ),
+    "max(min(0.2·v + 0.5))": (
+        lambda v: (v * np.float32(0.2) + np.float32(0.5)).clip(-np.inf, 1).clip(0, np.inf),
+        HARD,
+    ),
     "clip(v/6 + 0.5)": (lambda v: (v * np.float32(1 / 6) + 0.5).clip(0, 1), Activation.of("hard_sigmoid")),
     "relu6(v + 3)/6": (lambda v: (v + 3.0).clip(0, 6) * (1 / 6), Activation.of("hard_sigmoid")),
     "clip(v + 0.5)": (lambda v: (v + np.float32([0.5])).clip(0, 1), Activation.of("hard_sigmoid", slope=1.0)),

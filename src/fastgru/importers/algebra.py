@@ -147,14 +147,21 @@ class Expression:
         return _whole(_function(activation, self))
 
     def clip(self, low: float, high: float) -> Expression:
-        """min(max(v, low), high): hard sigmoid or a relu with an upper bound."""
+        """min(max(v, low), high), also where it comes in two parts: hard sigmoid, relu or another clip."""
+        atom = self.function
+        held = _bounds(atom.activation) if atom is not None else None
+        if atom is not None and atom.argument is not None and held is not None:
+            low, high = max(low, held[0]), min(high, held[1])
+            if low > high:
+                raise UnsupportedModel(f"a clip to {low:g} … {high:g} in a cell is not supported")
+            return atom.argument.clip(low, high)
         if low == 0 and high == 1:
             offset = self.scalar
             inner, slope = (self - offset)._unscaled()
             return inner.activate(Activation.of("hard_sigmoid", slope=_decimal(slope), offset=_decimal(offset)))
         if low == 0 and high > 0:
             return self.activate(Activation.of("relu", max_value=high))
-        raise UnsupportedModel(f"a clip to {low:g} … {high:g} in a cell is not supported")
+        return self.activate(Activation.of("clip", low=low, high=high))
 
     @property
     def scalar(self) -> float:
@@ -431,6 +438,15 @@ def _as_hard_sigmoid(value: Expression) -> Expression:
     offset = atom.argument.scalar
     activation = Activation.of("hard_sigmoid", slope=_decimal(scale), offset=_decimal(offset * scale))
     return (atom.argument - offset).activate(activation)
+
+
+def _bounds(activation: Activation) -> tuple[float, float] | None:
+    """Between which numbers an activation clips, if that is what it does."""
+    if activation.name == "clip":
+        return activation.params  # type: ignore[return-value]
+    if activation.name == "relu" and activation.params[1:] == (0, 0):
+        return 0.0, activation.params[0]
+    return None
 
 
 def _decimal(value: float) -> float:

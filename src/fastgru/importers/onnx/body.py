@@ -327,6 +327,19 @@ def _clip(body: Body, node: Node) -> Result:
     return Vector(_vector(node, 0).clip(*bounds))
 
 
+@_reads("Min", "Max")
+def _bounded(body: Body, node: Node) -> Result:
+    values = [index for index, value in enumerate(node.inputs) if not isinstance(value, Constant)]
+    if len(node.inputs) != 2 or len(values) != 1:
+        raise Refusal("takes the larger or smaller of two values")
+    bound = np.unique(node.constant(1 - values[0], "bound"))
+    if len(bound) != 1:
+        raise Refusal("has bounds that differ from unit to unit")
+    limit = float(bound[0])
+    low, high = (limit, np.inf) if node.op == "Max" else (-np.inf, limit)
+    return Vector(_vector(node, values[0]).clip(low, high))
+
+
 @_reads("Split")
 def _split(body: Body, node: Node) -> Result:
     x = _vector(node, 0)
