@@ -350,7 +350,7 @@ def chosen(node: Node, mask: Tensor, x: Tensor, other: Tensor | float) -> Tensor
     return replace(x, spec=add(Where, node.name, x.spec, mask=fitted.name, value=other))
 
 
-@reads("Where", note="by masks of ids or lengths")
+@reads("Where", note="by masks of ids, lengths or floats")
 def where(node: Node) -> Value:
     mask, a, b = node.needed(0), node.needed(1), node.needed(2)
     if isinstance(mask, Constant):

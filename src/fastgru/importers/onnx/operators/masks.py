@@ -27,7 +27,7 @@ TURNED = {"Less": "Greater", "Greater": "Less", "LessOrEqual": "GreaterOrEqual",
 _MOVES = frozenset(("Cast", "Identity", "Transpose", "Unsqueeze", "Squeeze", "Reshape"))
 
 
-@reads(*_COMPARISONS, note="of ids and a number, of places of steps and lengths: masks")
+@reads(*_COMPARISONS, note="of ids and a number, of places of steps and lengths, of floats: masks")
 def compare(node: Node) -> Value:
     a, b, how = node.needed(0), node.needed(1), node.op
     node.ignore("broadcast", "axis")
