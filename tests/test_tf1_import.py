@@ -75,6 +75,14 @@ def test_a_frozen_graph_says_itself_what_its_outputs_are(name: str) -> None:
     assert found == set(recorded.outputs)
 
 
+def test_class_numbers_have_the_dtype_that_tensorflow_gives_them() -> None:
+    recorded = tf1_records.load("last_gathered")
+    model = Model(understand(recorded.sources["frozen"], outputs=list(recorded.outputs)))
+    answers = model({spec.name: recorded.inputs[spec.name] for spec in model.inputs})
+    for spec, answer, expected in zip(model.outputs, answers, recorded.outputs.values(), strict=True):
+        assert spec.dtype == answer.dtype.name == expected.dtype.name
+
+
 @pytest.mark.parametrize("name", [name for name in NAMES if tf1_records.load(name).config])
 def test_a_checkpoint_and_its_layers_are_a_network(name: str) -> None:
     recorded = tf1_records.load(name)

@@ -109,7 +109,7 @@ class Network:
                 self.reasons[f"{str(ref)!r}: as an output it {reason}"] = None
                 continue
             values.append(tensor.spec)
-            ports.append(_port(str(ref), tensor))
+            ports.append(_port(str(ref), tensor, _class_numbers(self.root.nodes[ref.name], tensor)))
         if self.reasons:
             raise UnsupportedModel(self.reasons)
         self.assembly.builder.inputs[:] = [spec for _, spec, _ in sorted(self.inputs, key=itemgetter(0))]
@@ -305,11 +305,18 @@ def _ref(source: Source, name: str) -> Ref:
     return ref
 
 
-def _port(name: str, tensor: Tensor) -> Port | None:
+def _port(name: str, tensor: Tensor, dtype: str | None = None) -> Port | None:
     """How callers see a value; None where they see it as it is, under its own name."""
-    if tensor.is_plain and tensor.spec.name == name:
+    if tensor.is_plain and tensor.spec.name == name and dtype is None:
         return None
-    return Port(name, tensor.spec.inner, tensor.axes)
+    return Port(name, tensor.spec.inner, tensor.axes, dtype)
+
+
+def _class_numbers(node: Node, tensor: Tensor) -> str | None:
+    """The dtype of an output of whole numbers, where TensorFlow has another than the Graph: ArgMax gives int64."""
+    said = node.attributes
+    dtype = said.get("output_type", "int64") if node.op == "ArgMax" else said.get("DstT", said.get("T"))
+    return "int64" if tensor.spec.dtype == "int32" and dtype == "int64" else None
 
 
 def _shown(shape: Sequence[int | None]) -> str:
