@@ -10,7 +10,7 @@ import pytest
 from fastgru.errors import BadModelFile, UnsupportedModel
 from fastgru.graph import GRU, Activation
 from fastgru.importers.algebra import Expression, join
-from fastgru.importers.cell import Cell, recognise
+from fastgru.importers.recognition import Recognised, recognise
 from oracle import activate, gru_step
 
 I, H = 3, 4  # noqa: E741
@@ -112,22 +112,22 @@ def in_one(w, x, h, blend, reset_after=False, f=SIGMOID, g=TANH):
     return blend(z, h, n.activate(g))
 
 
-def step(cell: Cell, x: Array, h: Array) -> Array:
-    """The oracle's step with a Cell's weights."""
+def step(cell: Recognised, x: Array, h: Array) -> Array:
+    """The oracle's step with a cell's weights."""
     tensors = {key: getattr(cell, key) for key in ("kernel", "recurrent_kernel", "bias", "recurrent_bias")}
     functions = {"activation": cell.activation, "recurrent_activation": cell.recurrent_activation}
     layer = GRU(name="g", inputs=("x",), units=h.shape[1], reset_after=cell.reset_after, **tensors, **functions)
     return gru_step(layer, x, h)
 
 
-def agree(write, *args, inputs=(("x", I),), units=H, **options) -> Cell:
-    """The Cell of a way to write one, after its steps were compared."""
+def agree(write, *args, inputs=(("x", I),), units=H, **options) -> Recognised:
+    """The cell of a way to write one, after its steps were compared."""
     rng = np.random.default_rng(9)
     x, h = [rng.normal(size=(5, size)) for _, size in inputs], rng.normal(size=(5, units))
     cell = recognise(
         write(*args, *(Expression.input(*i) for i in inputs), Expression.input("h", units), **options), "h"
     )
-    assert isinstance(cell, Cell), cell
+    assert isinstance(cell, Recognised), cell
     wanted = write(*args, *(Numbers(v) for v in (*x, h)), **options).value
     order = [x[[key for key, _ in inputs].index(key)] for key in cell.inputs]
     np.testing.assert_allclose(step(cell, np.hstack(order), h), wanted, rtol=1e-6, atol=1e-6)

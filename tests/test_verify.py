@@ -347,7 +347,7 @@ def test_torch_takes_weights_of_any_width_as_float32(dtype, torch, tmp_path):
 
 def test_torch_finds_what_is_misread(torch, tmp_path, monkeypatch):
     """PyTorch's path has none of the importer's permutation of gates."""
-    from fastgru.importers.recurrent import Cell
+    from fastgru.importers.cell import Cell
 
     original = Cell.of_torch.__func__
     monkeypatch.setattr(

@@ -1,4 +1,4 @@
-"""GRU weights as PyTorch, ONNX and Keras keep them → layers of the Graph, stacked and in one or two directions."""
+"""Cells → GRU layers of the Graph, stacked and in one or two directions."""
 
 from __future__ import annotations
 
@@ -7,50 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..graph import GRU, Activation, Array, Concatenate, Slice, TensorSpec
-from ..layers.base import SIGMOID, TANH
+from ..graph import GRU, Array, Concatenate, Slice, TensorSpec
 from ..ports import Port
 from .builder import GraphBuilder
-
-
-@dataclass(frozen=True, eq=False)
-class Cell:
-    """The weights of one layer in one direction, in the canonical form of `fastgru.graph`."""
-
-    kernel: Array
-    recurrent_kernel: Array
-    bias: Array | None = None
-    recurrent_bias: Array | None = None
-    reset_after: bool = True
-    activation: Activation = TANH
-    recurrent_activation: Activation = SIGMOID
-
-    @property
-    def input_size(self) -> int:
-        return int(self.kernel.shape[0])
-
-    @property
-    def units(self) -> int:
-        return int(self.recurrent_kernel.shape[0])
-
-    @classmethod
-    def of_torch(
-        cls, weight_ih: Array, weight_hh: Array, bias_ih: Array | None = None, bias_hh: Array | None = None
-    ) -> Cell:
-        """PyTorch keeps gates as rows, in the order r, z, n; always the variant that resets after the product."""
-        arrays = (weight_ih, weight_hh, bias_ih, bias_hh)
-        kernel, recurrent, bias, recurrent_bias = (_columns(array, (1, 0, 2)) for array in arrays)
-        assert kernel is not None
-        assert recurrent is not None
-        return cls(kernel, recurrent, bias, recurrent_bias)
-
-
-def _columns(array: Array | None, order: tuple[int, ...]) -> Array | None:
-    """Gates stacked as rows → the gates in `order` as columns."""
-    if array is None:
-        return None
-    gates = array.reshape(3, -1, *array.shape[1:])[list(order)]
-    return np.ascontiguousarray(gates.reshape(array.shape).T)
+from .cell import Cell
 
 
 @dataclass(frozen=True)
@@ -118,15 +78,8 @@ def add_stack(
                 GRU,
                 f"{stem}_reverse" if direction else stem if len(cells) == 1 else f"{stem}_forward",
                 *inputs,
-                units=cell.units,
-                kernel=cell.kernel,
-                recurrent_kernel=cell.recurrent_kernel,
-                bias=cell.bias,
-                recurrent_bias=cell.recurrent_bias,
+                **cell.attributes,
                 initial_state=start if isinstance(start, np.ndarray) else None,
-                reset_after=cell.reset_after,
-                activation=cell.activation,
-                recurrent_activation=cell.recurrent_activation,
                 return_sequences=keeps_steps,
                 go_backwards=reverse,
                 time_order=reverse and keeps_steps,

@@ -17,10 +17,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from ...graph import Array
-from ..recurrent import Cell
+from ..cell import Cell
 from .options import Options
 from .store import ArrayStore, listed
 
@@ -144,8 +142,7 @@ def _keras(store: ArrayStore, names: dict[str, re.Match[str]], options: Options)
               "bias": (2, 3 * units) if resets_after else (3 * units,)}  # fmt: skip
     if not _have_shapes(arrays, shapes, "it", options):
         return None
-    rows = (None, None) if bias is None else (bias[0], bias[1]) if resets_after else (bias, None)
-    return Found([[Cell(arrays["kernel"], recurrent, rows[0], rows[1], resets_after)]], "keras")
+    return Found([[Cell.of_keras(arrays["kernel"], recurrent, bias, reset_after=resets_after)]], "keras")
 
 
 def _onnx(store: ArrayStore, names: dict[str, re.Match[str]], options: Options) -> Found | None:
@@ -165,11 +162,8 @@ def _onnx(store: ArrayStore, names: dict[str, re.Match[str]], options: Options) 
     if directions not in (1, 2):
         options.fault(f"W, R and B should hold one direction or two, hold {directions}")
         return None
-    cells = []
-    for d in range(directions):
-        halves = np.split(arrays["B"][d], 2) if "B" in arrays else (None, None)
-        kernels = np.ascontiguousarray(w[d].T), np.ascontiguousarray(r[d].T)
-        cells.append(Cell(*kernels, halves[0], halves[1], bool(resets_after)))
+    biases = arrays.get("B", (None,) * directions)
+    cells = [Cell.of_onnx(w[d], r[d], biases[d], bool(resets_after)) for d in range(directions)]
     return Found([cells], "onnx")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from ...graph import Activate, Array, Dense, Embedding, Normalize, Scale, Tensor
 from ...layers.base import SIGMOID, TANH
 from ...ports import Port
 from ..builder import GraphBuilder
-from ..recurrent import Cell, add_stack, join_states, split_states, states_port
+from ..recurrent import add_stack, join_states, split_states, states_port
 from . import gates
 from .options import Options
 from .store import ArrayStore, listed
@@ -128,10 +128,7 @@ class _GRUOptions:
     def entry(self, store: ArrayStore, options: Options, found: gates.Found, prefix: str) -> Entry:
         activation, recurrent = self.activations
         layers = [
-            [
-                Cell(c.kernel, c.recurrent_kernel, c.bias, c.recurrent_bias, c.reset_after, activation, recurrent)
-                for c in cells
-            ]
+            [replace(cell, activation=activation, recurrent_activation=recurrent) for cell in cells]
             for cells in found.layers
         ]
         count, units = sum(map(len, layers)), layers[0][0].units

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...graph import GRU, Concatenate, Dense, TensorSpec
 from ..algebra import Expression
-from ..cell import Cell, recognise
+from ..recognition import Recognised, recognise
 from .arrange import as_sequence, features_last
 from .body import Body, Symbol, Unclear, Vector
 from .node import Node, Refusal
@@ -31,7 +31,7 @@ class State:
 class _Layer:
     """A cell, its state, and what stands for its new state where the mask computes."""
 
-    cell: Cell
+    cell: Recognised
     state: State
     output: Expression
 
@@ -143,9 +143,7 @@ class Walk:
             options["initial_state"] = _initial_row(initial, units)
         made = net.build.add(
             GRU, node.name.removesuffix("/while_loop"), *inputs,
-            units=units, kernel=cell.kernel, recurrent_kernel=cell.recurrent_kernel, bias=cell.bias,
-            recurrent_bias=cell.recurrent_bias, reset_after=cell.reset_after, activation=cell.activation,
-            recurrent_activation=cell.recurrent_activation, return_sequences=True, **options,
+            **cell.attributes, return_sequences=True, **options,
         )  # fmt: skip
         y = Tensor(made, (units,), ((1,), first.axes[1], (2,)), first.steps, first.flipped)
         state = Tensor(net.build.spec(f"{made.name}:state"), (units,), (first.axes[1], (1,)))
@@ -165,7 +163,7 @@ def _input(node: Node, x: Tensor) -> Tensor:
     return view
 
 
-def _projected(node: Node, specs: list[TensorSpec], cell: Cell) -> tuple[TensorSpec, Cell]:
+def _projected(node: Node, specs: list[TensorSpec], cell: Recognised) -> tuple[TensorSpec, Recognised]:
     """What a GRU reads; a projection that stands before the loop goes into its kernel."""
     build = node.network.build
     if len(specs) > 1:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...graph import GRU, Concatenate, Reshape
 from ..algebra import Expression
-from ..cell import Cell, recognise
+from ..recognition import Recognised, recognise
 from .arrange import features_last
 from .body import Body, Symbol, Vector
 from .node import label
@@ -68,7 +68,7 @@ def _states(scope: Scope, proto: Any) -> list[str]:
     return list(found)
 
 
-def _cell(net: Network, scope: Scope, proto: Any, state: str) -> Cell | None:
+def _cell(net: Network, scope: Scope, proto: Any, state: str) -> Recognised | None:
     """The cell whose new state a node gives, where its old one has this name."""
     from .network import Scope as Inner
 
@@ -89,7 +89,7 @@ def _cell(net: Network, scope: Scope, proto: Any, state: str) -> Cell | None:
     inner = Inner(SimpleNamespace(node=nodes, initializer=[], input=[], output=[]), scope)
     new = Body(net, inner, given).run()[proto.output[0]]
     cell = recognise(new.expression, state) if isinstance(new, Vector) and new.rank == 2 else None
-    return cell if isinstance(cell, Cell) else None
+    return cell if isinstance(cell, Recognised) else None
 
 
 class _Reading:
@@ -139,7 +139,7 @@ class _Reading:
                 self.leaves.append(one)
 
 
-def _step(net: Network, scope: Scope, name: str, cell: Cell, state: str) -> Tensor:
+def _step(net: Network, scope: Scope, name: str, cell: Recognised, state: str) -> Tensor:
     """The layers of a GRU of one step."""
 
     def row(key: str) -> Tensor:
@@ -149,15 +149,10 @@ def _step(net: Network, scope: Scope, name: str, cell: Cell, state: str) -> Tens
 
     specs = [row(key).spec for key in cell.inputs]
     x = specs[0] if len(specs) == 1 else net.build.add(Concatenate, f"{name}.inputs", *specs)
-    x = net.build.add(Reshape, f"{name}.step", x, target=(1, len(cell.kernel)))
-    old, units = row(state), cell.recurrent_kernel.shape[0]
-    made = net.build.add(
-        GRU, name, x, old.spec,
-        units=units, kernel=cell.kernel, recurrent_kernel=cell.recurrent_kernel, bias=cell.bias,
-        recurrent_bias=cell.recurrent_bias, reset_after=cell.reset_after, activation=cell.activation,
-        recurrent_activation=cell.recurrent_activation,
-    )  # fmt: skip
-    return Tensor(made, (units,), (old.axes[0], (1,)))
+    x = net.build.add(Reshape, f"{name}.step", x, target=(1, cell.input_size))
+    old = row(state)
+    made = net.build.add(GRU, name, x, old.spec, **cell.attributes)
+    return Tensor(made, (cell.units,), (old.axes[0], (1,)))
 
 
 def _width(value: Tensor) -> int:

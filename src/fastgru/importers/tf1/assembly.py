@@ -152,13 +152,9 @@ class Assembly:
         if without_axis([group for group in first.axes if group != (1,)], 1) != ((0,), (1,)) or len(first.axes) != 3:
             raise Refused(f"is a GRU cell over {_shown(first)}, not over steps of (batch, features)")
         state, constant = self._initial(step)
-        cell = step.cell
         spec = self.builder.add(
-            graph.GRU, name, *([first.spec] if state is None else [first.spec, state]), units=step.units,
-            kernel=cell.kernel, recurrent_kernel=cell.recurrent_kernel, bias=cell.bias,
-            recurrent_bias=cell.recurrent_bias, initial_state=constant, reset_after=cell.reset_after,
-            activation=cell.activation, recurrent_activation=cell.recurrent_activation, return_sequences=True,
-            mask=mask, zero_output_for_mask=mask is not None,
+            graph.GRU, name, *([first.spec] if state is None else [first.spec, state]), **step.cell.attributes,
+            initial_state=constant, return_sequences=True, mask=mask, zero_output_for_mask=mask is not None,
         )  # fmt: skip
         return replace(first, spec=spec)
 

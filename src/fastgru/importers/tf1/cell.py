@@ -1,4 +1,4 @@
-"""One step of a GRU out of what a graph adds up: `fastgru.importers.cell` recognises its arithmetic."""
+"""One step of a GRU out of what a graph adds up: `fastgru.importers.recognition` recognises its arithmetic."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 
 from ...errors import FastGRUError
 from ..algebra import Expression
-from ..cell import Cell, recognise
-from .nodes import Array
+from ..cell import Cell
+from ..recognition import recognise
 from .values import LAZY, Active, Affine, Complement, Joined, Product, Refused, shape_of
 
 
@@ -24,14 +24,12 @@ class CellStep:
 
     @property
     def units(self) -> int:
-        return self.cell.recurrent_kernel.shape[0]
+        return self.cell.units
 
     def computes_as(self, other: CellStep) -> bool:
         """Whether two steps compute the same of their own inputs and states."""
-        a, b = self.cell, other.cell
-        settings = [(cell.reset_after, cell.activation, cell.recurrent_activation) for cell in (a, b)]
-        fields = ("kernel", "recurrent_kernel", "bias", "recurrent_bias")
-        return settings[0] == settings[1] and all(_same_array(getattr(a, key), getattr(b, key)) for key in fields)
+        pairs = zip(self.cell.attributes.values(), other.cell.attributes.values(), strict=True)
+        return all(np.array_equal(mine, others) for mine, others in pairs)
 
 
 def cell_of(left: Any, right: Any) -> CellStep | None:
@@ -45,7 +43,7 @@ def cell_of(left: Any, right: Any) -> CellStep | None:
             found = recognise(reading.expression(left) + reading.expression(right), reading.STATE)
         except (FastGRUError, Refused):  # sizes that do not fit: whoever computes the sum says so
             continue
-        if isinstance(found, Cell):
+        if not isinstance(found, str):
             return CellStep(tuple(reading.inputs[key] for key in found.inputs), h, found)
     return None
 
@@ -111,9 +109,3 @@ def _features(value: Any) -> int:
     if not isinstance(size, int):
         raise Refused("has a free number of features")
     return size
-
-
-def _same_array(left: Array | None, right: Array | None) -> bool:
-    if left is None or right is None:
-        return left is right
-    return np.array_equal(left, right)

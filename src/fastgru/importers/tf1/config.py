@@ -20,6 +20,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ from ... import graph
 from ...errors import BadInput
 from ...graph import ROWWISE, Activation, Graph, TensorSpec, tensor_spec
 from ..builder import GraphBuilder
+from ..cell import Cell
+from ..recurrent import add_stack
 from .nodes import Array
 
 #: by the names that TensorFlow gives its functions
@@ -138,7 +141,6 @@ class _Reader:
         self.steps.append(lambda builder, x: builder.add(graph.Embedding, str(entry["table"]), x, table=table))
 
     def _gru(self, entry: dict[str, Any]) -> None:
-        """Kernels (input_size + units, …), x before h; gates in the order r, u; h' = u·h + (1 − u)·c."""
         gates, late = self._scoped(entry, "gates/kernel", 2), self._scoped(entry, "candidate/kernel", 2)
         bias, late_bias = self._scoped(entry, "gates/bias", 1), self._scoped(entry, "candidate/bias", 1)
         if gates is None or late is None or bias is None or late_bias is None:
@@ -148,12 +150,9 @@ class _Reader:
             return
         if depth < 1 or not self._fits(late_bias, (units,)):
             return
-        kernel = np.concatenate([gates[:, units:], gates[:, :units], late], axis=1)
-        biases = np.concatenate([bias[units:], bias[:units], late_bias])
-        self._add_gru(entry, units, kernel[:depth], kernel[depth:], biases, None, False)
+        self._add_gru(entry, Cell.of_tf1(gates, late, bias, late_bias))
 
     def _cudnn_gru(self, entry: dict[str, Any]) -> None:
-        """The candidate's kernels stand apart, each with its bias: c = g(x Wx + bx + r · (h Wh + bh))."""
         gates, bias = self._scoped(entry, "gates/kernel", 2), self._scoped(entry, "gates/bias", 1)
         ahead = self._scoped(entry, "candidate/input_projection/kernel", 2)
         ahead_bias = self._scoped(entry, "candidate/input_projection/bias", 1)
@@ -167,17 +166,9 @@ class _Reader:
             self._fits(ahead_bias, (units,)), self._fits(late, (units, units)), self._fits(late_bias, (units,)),
         )):  # fmt: skip
             return
-        update, reset = gates[:, units:], gates[:, :units]
-        kernel = np.concatenate([update[:depth], reset[:depth], ahead], axis=1)
-        recurrent = np.concatenate([update[depth:], reset[depth:], late], axis=1)
-        biases = np.concatenate([bias[units:], bias[:units], ahead_bias])
-        recurrent_bias = np.concatenate([np.zeros(2 * units, np.float32), late_bias])
-        self._add_gru(entry, units, kernel, recurrent, biases, recurrent_bias, True)
+        self._add_gru(entry, Cell.of_tf1_cudnn(gates, bias, ahead, ahead_bias, late, late_bias))
 
-    def _add_gru(
-        self, entry: dict[str, Any], units: int, kernel: Array, recurrent: Array, bias: Array, late: Array | None,
-        reset_after: bool,
-    ) -> None:  # fmt: skip
+    def _add_gru(self, entry: dict[str, Any], cell: Cell) -> None:
         activation = self._activation(entry["activation"])
         sequences = entry["return_sequences"]
         if not isinstance(sequences, bool):
@@ -189,16 +180,12 @@ class _Reader:
             self._fault(f"activation {activation.name!r} looks at a whole row; a cell takes an elementwise one")
             return
         if self.input is None:
-            self.input = tensor_spec("x", None, (len(kernel),))
+            self.input = tensor_spec("x", None, (cell.input_size,))
+        cells = [[replace(cell, activation=activation)]]
 
         def step(builder: GraphBuilder, x: TensorSpec) -> TensorSpec:
-            made = builder.add(
-                graph.GRU, str(entry["scope"]), x, units=units, kernel=np.ascontiguousarray(kernel),
-                recurrent_kernel=np.ascontiguousarray(recurrent), bias=bias, recurrent_bias=late,
-                reset_after=reset_after, activation=activation, return_sequences=sequences,
-                mask=f"{builder.inputs[0].name}:mask", zero_output_for_mask=True,
-            )  # fmt: skip
-            return made if sequences else builder.spec(f"{made.name}:state")
+            mask = f"{builder.inputs[0].name}:mask"
+            return add_stack(builder, str(entry["scope"]), x, cells, mask=mask, sequences=sequences).output
 
         self.steps.append(step)
 

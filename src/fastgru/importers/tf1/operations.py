@@ -332,7 +332,7 @@ def _leaky_relu(call: Call, value: Any) -> Active:
 
 
 def _gru_block_cell(call: Call, x: Any, h: Any, w_ru: Any, w_c: Any, b_ru: Any, b_c: Any) -> Outputs:
-    """contrib's GRUBlockCell: gates r, u; h' = u·h + (1 − u)·c with c = tanh of x and r·h."""
+    """contrib's GRUBlockCell: GRUCell in one operation."""
     assembly = call.assembly
     gates, candidate = assembly.weights(w_ru, 2), assembly.weights(w_c, 2)
     bias, late = assembly.weights(b_ru, 1), assembly.weights(b_c, 1)
@@ -340,10 +340,7 @@ def _gru_block_cell(call: Call, x: Any, h: Any, w_ru: Any, w_c: Any, b_ru: Any, 
     depth = len(candidate) - units
     if depth < 1 or gates.shape != (depth + units, 2 * units) or bias.shape != (2 * units,) or late.shape != (units,):
         raise Refused(f"has weights of shapes {gates.shape} and {candidate.shape}")
-    every = np.concatenate([gates[:, units:], gates[:, :units], candidate], axis=1)
-    biases = np.concatenate([bias[units:], bias[:units], late])
-    tanh, sigmoid = Activation.of("tanh"), Activation.of("sigmoid")
-    cell = Cell(("x",), every[:depth], every[depth:], biases, None, False, tanh, sigmoid)
+    cell = Cell.of_tf1(gates, candidate, bias, late)
     return Outputs([None, None, None, loops.gru_step(call, CellStep((x,), h, cell))])
 
 

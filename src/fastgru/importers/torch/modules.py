@@ -11,7 +11,8 @@ from torch import nn
 
 from ...graph import Conv, Dense, Embedding, Normalize, Pool, Reduce, Reshape, Scale
 from ..arrays.layers import folded
-from ..recurrent import Cell, add_stack
+from ..cell import Cell
+from ..recurrent import add_stack
 from .activations import LAYERS, READERS, along_axis
 from .layout import flatten, unflatten
 from .values import Filled, Packed, Refused, States, Tensor, shown, steps_of

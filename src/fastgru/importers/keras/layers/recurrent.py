@@ -6,12 +6,16 @@ masked step the whole stack stands still, which is what each layer of it does by
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from .... import graph
-from .. import activations, gates
+from ....graph import Array
+from ...cell import Cell
+from .. import activations
 from ..build import Builder, Value, flat
 from ..config import LayerConfig
 from ..weights import Weights
@@ -27,23 +31,18 @@ CALL_OPTIONS = ("initial_state", "uses_mask")
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One GRU cell.
+class CellReader:
+    """How one GRU cell stands in the file.
 
     Attributes
     ----------
-    units : int
-    options : dict
-        Attributes of `graph.GRU` that belong to the cell.
-    take : function of (Weights, int) → dict of arrays or None
-        Reads its tensors, given the number of features of its input.
+    take : function of (Weights, int) → Cell
+        Reads it, given the number of features of its input.
     arrays : int
-        How many there are.
+        How many it has.
     """
 
-    units: int
-    options: dict[str, Any]
-    take: Callable[[Weights, int], dict[str, Any]]
+    take: Callable[[Weights, int], Cell]
     arrays: int
 
 
@@ -54,7 +53,7 @@ class Recurrence:
     `weights` gives each cell its Weights, out of those of the layer.
     """
 
-    cells: tuple[Cell, ...]
+    cells: tuple[CellReader, ...]
     weights: Callable[[Weights], list[Weights]]
     return_sequences: bool
     return_state: bool
@@ -89,9 +88,8 @@ class Recurrence:
             ordered = self.go_backwards and sequences and (in_time or not is_last)
             x = build.add(
                 graph.GRU, x, *states[number : number + 1], part=name,
-                units=cell.units, **cell.take(own, x.features), **cell.options, return_sequences=sequences,
-                go_backwards=self.go_backwards, time_order=ordered, zero_output_for_mask=self.zero_output_for_mask,
-                mask=x.mask,
+                **cell.take(own, x.features).attributes, return_sequences=sequences, go_backwards=self.go_backwards,
+                time_order=ordered, zero_output_for_mask=self.zero_output_for_mask, mask=x.mask,
             )  # fmt: skip
             finals.append(build.state_of(x))
         return replace(x, time_first=time_first), finals
@@ -132,31 +130,34 @@ def _walk(config: LayerConfig) -> dict[str, bool]:
 # ---- cells -----------------------------------------------------------------------------------------------------------
 
 
-def _cell(config: LayerConfig) -> Cell:
+def _cell(config: LayerConfig) -> CellReader:
     units, use_bias = config.size("units"), config.flag("use_bias", True)
     # the key is as old as the option: a file without it is of a time when there was only the other variant
     reset_after = config.flag("reset_after", config.report.generation == 3)
     bias_shape = None if not use_bias else (2, 3 * units) if reset_after else (3 * units,)
-    options = {
-        "reset_after": reset_after,
+    functions: dict[str, Any] = {
         "activation": activations.read(config, "activation", "tanh", gate=True),
         "recurrent_activation": activations.read(config, "recurrent_activation", _recurrent_default(config), gate=True),
     }
 
+    def take(weights: Weights, features: int) -> Cell:
+        arrays = weights.take(kernel=(features, 3 * units), recurrent_kernel=(units, 3 * units), bias=bias_shape)
+        return replace(Cell.of_keras(*_given(arrays), reset_after=reset_after), **functions)
+
+    def take_apart(weights: Weights, features: int) -> Cell:
+        """Keras 1: W (features, units), U (units, units) and b (units,) for each gate, in the order z, r, h."""
+        shapes = {"W": (features, units), "U": (units, units), "b": (units,)}
+        arrays = _given(weights.take(**{f"{key}_{gate}": shape for gate in "zrh" for key, shape in shapes.items()}))
+        joined = [np.hstack(arrays[first::3]) for first in range(3)]
+        return replace(Cell.of_keras(*joined, reset_after=reset_after), **functions)
+
     if config.flag("gates_apart"):  # keras1 writes it
-        return Cell(units, options, lambda weights, features: gates.of_keras1(weights, features, units), 9)
+        return CellReader(take_apart, 9)
+    return CellReader(take, 2 + use_bias)
 
-    def take(weights: Weights, features: int) -> dict[str, Any]:
-        kernel, recurrent_kernel, bias = weights.take(
-            kernel=(features, 3 * units), recurrent_kernel=(units, 3 * units), bias=bias_shape
-        )
-        input_bias, recurrent_bias = bias if bias is not None and reset_after else (bias, None)
-        return {
-            "kernel": kernel, "recurrent_kernel": recurrent_kernel, "bias": input_bias,
-            "recurrent_bias": recurrent_bias,
-        }  # fmt: skip
 
-    return Cell(units, options, take, 2 + use_bias)
+def _given(arrays: Sequence[Array | None]) -> list[Array]:
+    return [array for array in arrays if array is not None]
 
 
 def _recurrent_default(config: LayerConfig) -> str:
@@ -173,8 +174,14 @@ def gru(config: LayerConfig) -> Part:
 @reads("CuDNNGRU", ignored=IGNORED, note="of Keras 2, which Keras 3 does not load")
 def cudnn_gru(config: LayerConfig) -> Part:
     units = config.size("units")
-    cell = Cell(units, {"reset_after": True}, lambda weights, features: gates.of_cudnn(weights, features, units), 3)
-    return _part(config, Recurrence((cell,), lambda weights: [weights.child("cell")], **_walk(config)))
+    size = 3 * units
+
+    def take(weights: Weights, features: int) -> Cell:
+        arrays = weights.take(kernel=(features, size), recurrent_kernel=(units, size), bias=(2 * size,))
+        return Cell.of_keras_cudnn(*_given(arrays))
+
+    cells = (CellReader(take, 3),)
+    return _part(config, Recurrence(cells, lambda weights: [weights.child("cell")], **_walk(config)))
 
 
 @reads("RNN", ignored=IGNORED, note="of GRUCell, a list of them or StackedRNNCells")

@@ -7,6 +7,7 @@ layout=1 (batch, time, input), (batch, time, directions, units), (batch, directi
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
@@ -45,17 +46,14 @@ def gru(node: Node) -> tuple[Value, Value]:
     for direction, backwards in enumerate(said.backwards):
         state, h0 = initial[direction]
         f, g = said.activations[direction]
+        cell = weights.cell(direction, said.reset_after)
         turned = backwards != x.flipped
         y = node.network.build.add(
             GRU,
             node.name if len(said.backwards) == 1 else f"{node.name}.{'backward' if backwards else 'forward'}",
             *([x.spec] if h0 is None else [x.spec, h0]),
-            units=weights.units,
-            **weights.tensors(direction),
+            **replace(cell, recurrent_activation=f, activation=g).attributes,
             initial_state=state,
-            reset_after=said.reset_after,
-            recurrent_activation=f,
-            activation=g,
             return_sequences=wants_y,
             go_backwards=turned,
             time_order=turned and wants_y,

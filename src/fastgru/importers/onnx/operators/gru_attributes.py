@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ....layers.base import SIGMOID, TANH, Activation
+from ...cell import Cell
 from ..node import Node, Refusal
 
 #: by direction: for each pass over the sequence, whether it goes from the last step to the first
@@ -184,12 +185,9 @@ class Weights:
     def input_size(self) -> int:
         return int(self.W.shape[2])
 
-    def tensors(self, direction: int) -> dict[str, np.ndarray]:
-        """The canonical ones: ONNX has the gates in our order z, r, h, one output a row, and both biases end to end."""
-        found = {"kernel": self.W[direction].T, "recurrent_kernel": self.R[direction].T}
-        if self.B is not None:
-            found["bias"], found["recurrent_bias"] = np.split(self.B[direction], 2)
-        return {key: np.ascontiguousarray(value) for key, value in found.items()}
+    def cell(self, direction: int, reset_after: bool) -> Cell:
+        bias = None if self.B is None else self.B[direction]
+        return Cell.of_onnx(self.W[direction], self.R[direction], bias, reset_after)
 
 
 def read_weights(node: Node, said: Attributes, faults: list[str]) -> Weights | None:
