@@ -70,7 +70,7 @@ class GraphBuilder:
         `fields` are further ones of the Graph: `name`, `notes`, `input_ports`, ….
         """
         names = tuple(value if isinstance(value, str) else value.name for value in outputs)
-        return Graph(tuple(self.inputs), tuple(_needed(self.layers, names)), names, **fields)
+        return Graph(tuple(self.inputs), tuple(needed(self.layers, names)), names, **fields)
 
     def unique(self, name: str) -> str:
         """A name that no value has yet, without the marks that names of masks, states and tensors are made with."""
@@ -86,7 +86,7 @@ class GraphBuilder:
         self._specs.update((spec.name, spec) for spec in specs)
 
 
-def _needed(layers: Sequence[Layer], outputs: Iterable[str]) -> list[Layer]:
+def needed(layers: Sequence[Layer], outputs: Iterable[str]) -> list[Layer]:
     """The layers on which outputs depend, in their order."""
     wanted = {name.partition(":")[0] for name in outputs}
     kept = []

@@ -13,7 +13,7 @@ from ..errors import BadInput
 from ..graph import Array, Graph, TensorSpec
 from ..importers.onnx import trace
 from ..importers.onnx.container import Container
-from ..importers.onnx.network import all_nodes
+from ..importers.onnx.functions import nodes_of
 from ..importers.onnx.nodes import cut
 from ..ports import Port
 from .reference import Inner, Reference, package, reason
@@ -108,7 +108,7 @@ def _correct(model: Any) -> None:
     """Let GRU nodes reset after the product, as the option tells fastgru to read them."""
     import onnx
 
-    for node in all_nodes(model.graph):
+    for node in nodes_of(model.graph):
         if node.op_type == "GRU":
             kept = [attribute for attribute in node.attribute if attribute.name != "linear_before_reset"]
             del node.attribute[:]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...errors import BadInput
+from .functions import nodes_of
 
 if TYPE_CHECKING:
     from .network import Network
@@ -100,9 +101,7 @@ def _words(known: Mapping[int, str], rank: int, is_whole: bool, free: Sequence[i
 
 def _followed(net: Network) -> dict[str, _Known]:
     """What is known of the axes of every name from which a GRU can be reached."""
-    from .network import all_nodes
-
-    nodes = list(all_nodes(net.main.proto))
+    nodes = list(nodes_of(net.main.proto))
     makers = {name: node for node in nodes for name in node.output if name}
     known: dict[str, _Known] = {}
     rest: list[tuple[str, _Known]] = []

@@ -8,6 +8,7 @@ from typing import Any
 
 from ...graph import GRU, Graph, Layer, Reshape, Slice, TensorSpec
 from ...ports import Port
+from ..builder import needed
 
 
 def last_steps_as_states(graph: Graph) -> Graph:
@@ -37,7 +38,7 @@ def last_steps_as_states(graph: Graph) -> Graph:
         return graph
     kept = [replace(layer, **_changes(layer, states)) for layer in graph.layers]
     outputs = tuple(states.get(name, name) for name in graph.outputs)
-    kept = _needed(kept, outputs)
+    kept = needed(kept, outputs)
     read = {name for layer in kept for name in (*layer.inputs, *layer.masks.values())} | set(outputs)
     ports = [Port.plain(spec) if spec.name in states and port is None else port for spec, port in graph.ported_outputs]
     return replace(
@@ -85,16 +86,6 @@ def _ends_at(gru: GRU, place: int, spec: TensorSpec) -> bool:
 
 def _changes(layer: Layer, states: Mapping[str, str]) -> dict[str, Any]:
     return {"inputs": tuple(states.get(name, name) for name in layer.inputs)}
-
-
-def _needed(layers: list[Layer], outputs: tuple[str, ...]) -> list[Layer]:
-    wanted = {name.partition(":")[0] for name in outputs}
-    kept = []
-    for layer in reversed(layers):
-        if layer.name in wanted:
-            wanted |= {name.partition(":")[0] for name in (*layer.inputs, *layer.masks.values())}
-            kept.append(layer)
-    return kept[::-1]
 
 
 def _alone(layer: Layer) -> Layer:

@@ -380,18 +380,6 @@ def _port(name: str, value: Tensor) -> Port | None:
     return Port(_printable(name), value.sizes, value.axes, dtype)
 
 
-def all_nodes(graph: Any) -> Iterator[Any]:
-    """Every node of a graph and of the graphs inside it."""
-    rest = [graph]
-    while rest:
-        one = rest.pop()
-        for node in one.node:
-            yield node
-            for attribute in node.attribute:
-                rest += [attribute.g] if attribute.HasField("g") else []
-                rest += attribute.graphs
-
-
 def captured(proto: Any) -> Iterator[str]:
     """Names that the graphs inside a node may read from around it."""
     for attribute in proto.attribute:
