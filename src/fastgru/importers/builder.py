@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -42,7 +42,16 @@ class GraphBuilder:
             The layer does not go with its inputs; names it.
         """
         names = tuple(value if isinstance(value, str) else value.name for value in inputs)
-        layer = kind(name=self.unique(name), inputs=names, **attributes)
+        return self.append(kind(name=self.unique(name), inputs=names, **attributes))
+
+    def append(self, layer: Layer) -> TensorSpec:
+        """Append a layer whose name `unique` has given; the spec of its (first) value.
+
+        Raises
+        ------
+        BadModelFile
+            The layer does not go with its inputs; names it.
+        """
         specs = layer.infer(self._specs)
         self._define(specs)
         self.layers.append(layer)
@@ -64,6 +73,18 @@ class GraphBuilder:
         self.layers[self.layers.index(layer)] = changed
         return changed
 
+    def rename(self, name: str, new: str) -> str:
+        """Give what a layer defines another name, if that is free; the name that it has then."""
+        new = _clean(new)
+        if new in self._taken or all(layer.name != name for layer in self.layers):
+            return name
+        self._taken.add(new)
+        names = {key: new + key.removeprefix(name) for key in self._specs if key.partition(":")[0] == name}
+        self.layers = [_reading(layer, names) for layer in self.layers]
+        named = ((names.get(key, key), spec) for key, spec in self._specs.items())
+        self._specs = {key: replace(spec, name=key) for key, spec in named}
+        return new
+
     def graph(self, outputs: Iterable[str | TensorSpec], **fields: Any) -> Graph:
         """The Graph with these outputs; layers that none of them needs are left out.
 
@@ -73,9 +94,9 @@ class GraphBuilder:
         return Graph(tuple(self.inputs), tuple(needed(self.layers, names)), names, **fields)
 
     def unique(self, name: str) -> str:
-        """A name that no value has yet, without the marks that names of masks, states and tensors are made with."""
-        stem = "".join(c if c.isprintable() else "_" for c in re.sub("[:/]", "_", name)) or "value"
-        name, count = stem, 0
+        """A name that no value has yet."""
+        stem = name = _clean(name)
+        count = 0
         while name in self._taken:
             count += 1
             name = f"{stem}_{count}"
@@ -84,6 +105,18 @@ class GraphBuilder:
 
     def _define(self, specs: Sequence[TensorSpec]) -> None:
         self._specs.update((spec.name, spec) for spec in specs)
+
+
+def _clean(name: str) -> str:
+    """A name without the marks that names of masks, states and tensors are made with."""
+    return "".join(c if c.isprintable() else "_" for c in re.sub("[:/]", "_", name)) or "value"
+
+
+def _reading(layer: Layer, names: Mapping[str, str]) -> Layer:
+    """A layer after values, its own among them, have taken other names."""
+    changes: dict[str, Any] = {key: names.get(mask, mask) for key, mask in layer.masks.items()}
+    inputs = tuple(names.get(value, value) for value in layer.inputs)
+    return replace(layer, name=names.get(layer.name, layer.name), inputs=inputs, **changes)
 
 
 def needed(layers: Sequence[Layer], outputs: Iterable[str]) -> list[Layer]:

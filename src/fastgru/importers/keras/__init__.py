@@ -186,7 +186,7 @@ def _graph(
             if key is not None and names.count(names[index]) == 1:
                 names[index] = build.rename(outputs[index], key).name
     specs = tuple(value.spec for value in inputs)
-    layers = tuple(build.layers)
+    layers = tuple(build.graph.layers)
     return Graph(specs, layers, tuple(names), network.outline.name, notes, _front_end(network, specs))
 
 

@@ -7,7 +7,6 @@ Conv1D) lets it end.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from typing import Any
 
 from ...errors import BadModelFile, UnsupportedModel
 from ...graph import Activation, Attention, Identity, JoinMasks, Layer, MatMul, Reshape, TensorSpec
+from ..builder import GraphBuilder
 
 SOFTMAX = Activation.of("softmax")
 
@@ -110,8 +110,7 @@ class Builder:
 
     Attributes
     ----------
-    layers : list of Layer
-        In order of evaluation.
+    graph : GraphBuilder
     name : str
         What the value of the Keras layer at work will be called.
     per_step : bool
@@ -119,28 +118,22 @@ class Builder:
     """
 
     def __init__(self) -> None:
-        self.layers: list[Layer] = []
+        self.graph = GraphBuilder()
         self.name = ""
         self.per_step = False
-        self._specs: dict[str, TensorSpec] = {}
-        self._taken: set[str] = set()
         self._prefix = ""
 
     def source(self, spec: TensorSpec) -> Value:
         """An input of the network."""
-        spec = replace(spec, name=self._unique(spec.name))
-        self._define((spec,))
-        if not spec.is_sequence:
-            return Value(spec)
-        mask = f"{spec.name}:mask"
-        self._define((TensorSpec(mask, spec.shape[:2], "bool", ("batch", "time")),))
+        spec = self.graph.input(spec)
+        mask = f"{spec.name}:mask" if spec.is_sequence else None
         return Value(spec, mask, False, mask)
 
     @contextmanager
     def called(self, name: str) -> Iterator[None]:
         """Inside, layers are those of one call of the Keras layer of that name."""
         before = self.name
-        self.name = self._unique(self._prefix + name)
+        self.name = self.graph.unique(self._prefix + name)
         try:
             yield
         finally:
@@ -175,10 +168,11 @@ class Builder:
         scores = self._attention(kind, inputs, attributes)
         if scores is not None:
             return scores
-        had_mask = any(value.mask is not None for value in inputs)
-        first = inputs[0]
-        spec = self._append(kind, inputs, part, had_mask and not passes_mask, attributes)
-        value = replace(first, spec=spec)
+        drops_mask = not passes_mask and any(value.mask is not None for value in inputs)
+        name = self.graph.unique(f"{self.name}.{part}") if part else self.name
+        names = tuple(value.name for value in inputs)
+        spec = self.graph.append(kind(name=name, inputs=names, drops_mask=drops_mask, **attributes))
+        value = replace(inputs[0], spec=spec)
         return value if passes_mask and spec.is_sequence else value.unmasked()
 
     def _attention(self, kind: type[Layer], inputs: Sequence[Value], attributes: dict[str, Any]) -> Value | None:
@@ -215,7 +209,7 @@ class Builder:
 
     def state_of(self, value: Value) -> Value:
         """The last hidden state of the GRU that made a value."""
-        return Value(self._specs[f"{value.name}:state"])
+        return Value(self.graph.spec(f"{value.name}:state"))
 
     def join_masks(self, inputs: Sequence[Value], over_time: bool = False, any_of: bool = False) -> Value:
         """The mask of what is made of several values, as a carrier of `mask`, `is_masked` and `given`."""
@@ -226,11 +220,8 @@ class Builder:
         is_masked = any(value.is_masked for value in masked)
         if len(set(names)) == 1 and not over_time:
             return replace(masked[0], is_masked=is_masked)
-        name = self._unique(f"{self.name}.mask")
-        layer = JoinMasks(name=name, inputs=tuple(names), over_time=over_time, any_of=any_of)
-        self._define(layer.infer(self._specs))
-        self.layers.append(layer)
-        return replace(masked[0], mask=name, is_masked=is_masked)
+        joined = self.graph.add(JoinMasks, f"{self.name}.mask", *names, over_time=over_time, any_of=any_of)
+        return replace(masked[0], mask=joined.name, is_masked=is_masked)
 
     def output(self, value: Value) -> Value:
         """A value that the Graph can give."""
@@ -240,52 +231,4 @@ class Builder:
 
     def rename(self, value: Value, name: str) -> Value:
         """Give a value that a layer defines another name, if that is free."""
-        index = next((i for i, layer in enumerate(self.layers) if layer.name == value.name), None)
-        name = re.sub("[:/]", "_", name)
-        if name == value.name or name in self._taken or index is None:
-            return value
-        self._taken.add(name)
-        old = value.name
-        names = {old: name, f"{old}:mask": f"{name}:mask", f"{old}:state": f"{name}:state"}
-        names[f"{old}:scores"] = f"{name}:scores"
-        self.layers = [_renamed(layer, names) for layer in self.layers]
-        specs = self._specs.items()
-        self._specs = {names.get(key, key): replace(spec, name=names.get(key, key)) for key, spec in specs}
-        return replace(value, spec=replace(value.spec, name=name))
-
-    def _append(
-        self, kind: type[Layer], inputs: Sequence[Value], part: str, drops_mask: bool, attributes: dict[str, Any]
-    ) -> TensorSpec:
-        name = self._unique(f"{self.name}.{part}") if part else self.name
-        layer = kind(name=name, inputs=tuple(v.name for v in inputs), drops_mask=drops_mask, **attributes)
-        specs = layer.infer(self._specs)
-        self._define(specs)
-        self.layers.append(layer)
-        return specs[0]
-
-    def _define(self, specs: Sequence[TensorSpec]) -> None:
-        self._specs.update((spec.name, spec) for spec in specs)
-
-    def spec(self, name: str) -> TensorSpec:
-        """The spec of a value by its name."""
-        return self._specs[name]
-
-    def _unique(self, name: str) -> str:
-        """A layer's name as a value's: without the marks that names of masks, states and tensors are made with."""
-        stem = re.sub("[:/]", "_", name)
-        name, count = stem, 0
-        while name in self._taken:
-            count += 1
-            name = f"{stem}_{count}"
-        self._taken.add(name)
-        return name
-
-
-def _renamed(layer: Layer, names: dict[str, str]) -> Layer:
-    changes: dict[str, Any] = {"name": names.get(layer.name, layer.name)}
-    changes["inputs"] = tuple(names.get(value, value) for value in layer.inputs)
-    for key in ("mask", "query_mask"):
-        value = getattr(layer, key, None)
-        if value in names:
-            changes[key] = names[value]
-    return replace(layer, **changes)
+        return replace(value, spec=replace(value.spec, name=self.graph.rename(value.name, name)))

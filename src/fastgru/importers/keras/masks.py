@@ -75,11 +75,11 @@ def carrier_of(build: Builder, mask: Mask) -> Value | None:
     if mask.compared is None:
         return mask.carrier
     source, number = mask.compared
-    for layer in build.layers:
+    for layer in build.graph.layers:
         makes = isinstance(layer, Embedding) and layer.mask_zero and number == 0
         makes = makes or (isinstance(layer, Masking) and layer.mask_value == number)
         if makes and layer.inputs[0] == source:
-            return Value(build.spec(layer.name), f"{layer.name}:mask", True)
+            return Value(build.graph.spec(layer.name), f"{layer.name}:mask", True)
     raise UnsupportedModel(
         f"a mask is where {source!r} differs from {number:g}, which no Embedding and no Masking of the network makes"
     )
@@ -89,9 +89,9 @@ def of_input(build: Builder, x: Value) -> Mask:
     """Of an input of truth values, as a decoder takes the mask of its encoder's outputs: an Embedding of 0 and 1."""
     if x.spec.dtype != "int32" or not x.spec.is_sequence or x.spec.inner:
         raise UnsupportedModel(f"mask= is {x.name!r}, which is neither a mask nor an input of shape (batch, time)")
-    for layer in build.layers:
+    for layer in build.graph.layers:
         if isinstance(layer, Embedding) and layer.inputs == (x.name,) and layer.mask_zero:
-            return Mask(Value(build.spec(layer.name), f"{layer.name}:mask", True))
+            return Mask(Value(build.graph.spec(layer.name), f"{layer.name}:mask", True))
     table = np.zeros((2, 1), np.float32)
     return Mask(build.add_masking(Embedding, x, True, part="mask", table=table, mask_zero=True, mask=x.mask))
 

@@ -53,7 +53,7 @@ def _attend(build: Builder, inputs: list[Value], causal: bool, options: dict[str
         graph.Attention, query, value, key, causal=causal or bool(options.get("use_causal_mask")),
         with_scores=with_scores, mask=value.mask, query_mask=query.mask, **attributes,
     )  # fmt: skip
-    return (y, Value(build.spec(f"{y.name}:scores"))) if with_scores else y
+    return (y, Value(build.graph.spec(f"{y.name}:scores"))) if with_scores else y
 
 
 @reads(
@@ -108,7 +108,7 @@ def multi_head_attention(config: LayerConfig) -> Part:
         result = dense(build, weights, y, "output", (heads, value_size, out), (out,), out, "")
         if not with_scores:
             return result
-        scores = Value(build.spec(f"{y.name}:scores"))
+        scores = Value(build.graph.spec(f"{y.name}:scores"))
         config.refuse("return_attention_scores=True is not supported: the scores have an axis of heads before time")
         return result, scores
 

@@ -46,11 +46,11 @@ def _on_each_step(config: LayerConfig, build: Builder, weights: Weights, part: P
     if isinstance(result, tuple):
         config.refuse("holds a layer with several outputs")
         return x
-    if x.is_masked and any(isinstance(layer, graph.GRU) for layer in inside.layers):
+    if x.is_masked and any(isinstance(layer, graph.GRU) for layer in inside.graph.layers):
         config.refuse("is given a mask of steps, which would reach the GRU inside it as one of its own steps")
     if config.report.generation != 3 and result.is_masked:
         config.refuse("gives on the mask of its inner steps, which Keras 2 would hand to the layers behind it")
-    network = graph.Graph((spec,), tuple(inside.layers), (result.name,))
+    network = graph.Graph((spec,), tuple(inside.graph.layers), (result.name,))
     return build.add(graph.TimeDistributed, x, graph=network)
 
 
