@@ -17,8 +17,8 @@ from fastgru.graph import Activate, Activation, tensor_spec
 from fastgru.importers.builder import GraphBuilder
 from fastgru.importers.onnx import arrange
 from fastgru.importers.onnx.node import Refusal
-from fastgru.importers.onnx.sizes import Size, Symbol, as_declared, same
 from fastgru.importers.onnx.values import Constant, Tensor
+from fastgru.importers.sizes import Size, Symbol, as_declared, same
 from fastgru.ports import Port
 from onnx_build import enter, leave
 

@@ -11,9 +11,12 @@ import pytest
 
 import tf1_records
 from fastgru import BadInput, BadModelFile, UnsupportedModel
+from fastgru.importers.sizes import Size, Symbol
 from fastgru.importers.tf1 import config as described
 from fastgru.importers.tf1.network import Network, understand
 from fastgru.importers.tf1.nodes import Node, Ref, Source
+from fastgru.importers.tf1.operations import OPERATIONS
+from fastgru.importers.tf1.values import Refused, sizes_array
 
 STEP = "rnn/while/rnn/multi_rnn_cell/cell_0/gru_cell/"
 
@@ -273,3 +276,13 @@ def test_a_file_that_is_no_json(tmp_path: Any) -> None:
     (tmp_path / "layers.json").write_text("{")
     with pytest.raises(BadInput, match="is not JSON"):
         described.build(ARRAYS, tmp_path / "layers.json")
+
+
+def test_only_sizes_that_are_certainly_one_or_more_are_not_bounded() -> None:
+    larger: Any = OPERATIONS["Maximum"]
+    steps, one = Size.of(Symbol("steps")), np.asarray([1])
+    for size in (steps, steps * 2 + 1):
+        for pair in ((one, sizes_array([size])), (sizes_array([size]), one)):
+            assert larger(None, *pair) == size
+    with pytest.raises(Refused, match="bounds a free size"):
+        larger(None, one, sizes_array([steps - 1]))

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...graph import Activate, Activation, Combine, Pad, Repeat, Reshape, Slice, TensorSpec, Transpose
+from ..sizes import Dim, Size, declared, same
 from . import views
 from .fold import spread_shape
 from .node import Refusal, axis_in
-from .sizes import Dim, Size, declared, same
 from .values import Constant, Tensor
 from .views import inner_parts, shape_of, shown, size_of, unsqueezed, without_batch, without_units
 

@@ -11,10 +11,10 @@ import numpy as np
 from ...errors import BadModelFile, UnsupportedModel
 from ...graph import Activation
 from ..algebra import Expression, join
+from ..sizes import Dim, Size
 from .arrange import as_sequence
 from .fold import folded, slices
 from .node import Node, Refusal, axis_in, label
-from .sizes import Dim, Size
 from .values import Constant, Tensor
 
 if TYPE_CHECKING:

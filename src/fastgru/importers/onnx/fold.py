@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from ...errors import BadModelFile
+from ..sizes import Dim, Size, declared, same
 from .container import DTYPES
 from .node import Node, Refusal
-from .sizes import Dim, Size, declared, same
 from .values import Constant, Counted, Unequal
 
 #: the most numbers that folding may make of a constant

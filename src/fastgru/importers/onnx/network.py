@@ -10,6 +10,7 @@ from ...errors import BadModelFile, UnsupportedModel
 from ...graph import Graph, TensorSpec, tensor_spec
 from ...ports import Port
 from ..builder import GraphBuilder
+from ..sizes import Dim, Size, Symbol
 from .arrange import unflipped
 from .axes import Roles, find_roles
 from .container import DTYPES, NEWEST_OPSET, STANDARD, Container
@@ -20,7 +21,6 @@ from .node import Node, Refusal, label
 from .operators import OPERATORS
 from .reroll import rerolled
 from .single import as_gru
-from .sizes import Dim, Size, Symbol
 from .states import with_states
 from .values import UNKNOWN, Constant, Pending, Tensor, Unequal, Unknown, Value
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from ...graph import TensorSpec
-from .sizes import Dim
+from ..sizes import Dim
 
 
 class Refusal(Exception):

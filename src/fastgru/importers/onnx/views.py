@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from ..sizes import Dim, declared, same
 from .node import Refusal, axis_in
-from .sizes import Dim, declared, same
 from .values import Tensor
 
 if TYPE_CHECKING:

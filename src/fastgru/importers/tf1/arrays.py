@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..sizes import Dim
 from .loops import origin
-from .values import Counter, Outputs, Range, Refused, Size, Step, Steps, Tensor, Written, as_size
+from .values import Counter, Outputs, Range, Refused, Step, Steps, Tensor, Written, as_size
 
 if TYPE_CHECKING:
     from .network import Call
@@ -75,7 +76,7 @@ def gather(call: Call, steps: Any, indices: Any = None) -> Tensor:
     return Tensor(sequence.spec, ((1,), *rest), sequence.steps)
 
 
-def _check_range(indices: Any, steps: Size) -> None:
+def _check_range(indices: Any, steps: Dim) -> None:
     if isinstance(indices, Range) and indices.size == steps:
         return
     if isinstance(indices, np.ndarray) and isinstance(steps, int) and np.array_equal(indices, np.arange(steps)):

@@ -10,6 +10,7 @@ import numpy as np
 from ... import graph
 from ...graph import LINEAR, Layer, TensorSpec
 from ..builder import GraphBuilder
+from ..sizes import Dim
 from .cell import CellStep
 from .nodes import Array
 from .values import (
@@ -20,7 +21,6 @@ from .values import (
     Filled,
     Product,
     Refused,
-    Size,
     State,
     Step,
     Tensor,
@@ -124,7 +124,7 @@ class Assembly:
         made = replace(first, spec=spec)
         return Step(made, None) if isinstance(found[0], Step) else made
 
-    def shaped(self, kind: type[Layer], name: str, value: Tensor, axes: Any, steps: Size, **attributes: Any) -> Tensor:
+    def shaped(self, kind: type[Layer], name: str, value: Tensor, axes: Any, steps: Dim, **attributes: Any) -> Tensor:
         """Append a layer that changes the layout."""
         return Tensor(self.builder.add(kind, name, value.spec, **attributes), tuple(axes), steps)
 
@@ -203,8 +203,4 @@ def without_axis(axes: Any, gone: int) -> tuple[tuple[int, ...], ...]:
 
 def _shown(value: Tensor) -> str:
     """A shape for people: ``(batch, 28, 100)``."""
-    words = []
-    for size in shape_of(value):
-        free = getattr(size, "free", ())
-        words.append("·".join(("batch" if word == "batch" else "time") for word in free) if free else str(size))
-    return f"({', '.join(words)})"
+    return f"({', '.join(map(str, shape_of(value)))})"

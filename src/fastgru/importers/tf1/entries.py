@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ... import graph
+from ..sizes import Size
 from .assembly import without_axis
 from .layout import array_of, axis_of
-from .values import Count, Refused, Tensor, sizes_array
+from .values import Refused, Tensor, sizes_array
 
 if TYPE_CHECKING:
     from .network import Call
@@ -32,7 +33,7 @@ def _strided_slice(call: Call, value: Any, begin: Any, end: Any, strides: Any) -
         else:
             entries.append(slice(None if masks["begin"] & bit else start, None if masks["end"] & bit else stop, step))
     if isinstance(value, np.ndarray):
-        if any(isinstance(item, Count) for entry in entries for item in _bounds(entry)):
+        if any(isinstance(item, Size) for entry in entries for item in _bounds(entry)):
             raise Refused("takes entries that are not known")
         taken = np.asarray(value[tuple(entries)], value.dtype)
         return taken if taken.dtype != object else sizes_array(taken.reshape(-1).tolist()).reshape(taken.shape)
@@ -69,7 +70,7 @@ def _entry(call: Call, tensor: Tensor, axis: int, entry: Any) -> Tensor:
         start = entry.start
     else:
         start, stop, step = entry, None, 1
-    if any(isinstance(item, Count) for item in (start, stop)):
+    if any(isinstance(item, Size) for item in (start, stop)):
         raise Refused("takes entries that are not known")
     rest = tensor.axes[:axis] + tensor.axes[axis + 1 :]
     if group == () and not isinstance(entry, slice) and start in (0, -1):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ... import graph
+from ..sizes import Dim, Size
 from .arrays import steps_of
 from .assembly import without_axis
 from .nodes import Array
@@ -17,13 +18,11 @@ from .values import (
     LAZY,
     Active,
     Affine,
-    Count,
     Filled,
     Joined,
     Outputs,
     Range,
     Refused,
-    Size,
     State,
     Step,
     Tensor,
@@ -245,11 +244,8 @@ def _squeeze(call: Call, value: Any) -> Any:
 
 
 def _reshape(call: Call, value: Any, target: Any) -> Any:
-    sizes = [
-        as_size(np.asarray(size, object)) if isinstance(size, Count) else int(size)
-        for size in array_of(target).reshape(-1)
-    ]
-    if isinstance(value, np.ndarray) and not any(isinstance(size, Count) for size in sizes):
+    sizes = [size if isinstance(size, Size) else int(size) for size in array_of(target).reshape(-1)]
+    if isinstance(value, np.ndarray) and not any(isinstance(size, Size) for size in sizes):
         return value.reshape(sizes)  # type: ignore[arg-type]
     if isinstance(value, Filled):
         return Filled(tuple(_resolved(call, sizes, product(value.shape))), value.value)
@@ -261,39 +257,26 @@ def _reshape(call: Call, value: Any, target: Any) -> Any:
     return _reordered(call, tensor, resolved)
 
 
-def _resolved(call: Call, sizes: list[Size], total: Size) -> list[Size]:
+def _resolved(call: Call, sizes: list[Dim], total: Dim) -> list[Dim]:
     """A target of Reshape with its −1 and its fixed batch resolved."""
     fixed = call.network.fixed_batch
     if fixed is not None and -1 not in sizes and product(sizes) != total and fixed in sizes:
         sizes = [BATCH if index == sizes.index(fixed) else size for index, size in enumerate(sizes)]
     if sizes.count(-1) == 1:
         known = product(size for size in sizes if size != -1)
-        sizes = [_quotient(total, known) if size == -1 else size for size in sizes]
+        sizes = [total // known if size == -1 else size for size in sizes]
     if product(sizes) != total:
         raise Refused("reshapes a value to another number of numbers, or to one that is not known")
     return sizes
 
 
-def _quotient(total: Size, known: Size) -> Size:
-    above, below = ((size.free, size.factor) if isinstance(size, Count) else ((), size) for size in (total, known))
-    free = list(above[0])
-    for name in below[0]:
-        if name not in free:
-            raise Refused("reshapes a value by a size that it does not have")
-        free.remove(name)
-    if below[1] < 1 or above[1] % below[1]:
-        raise Refused("reshapes a value to another number of numbers")
-    factor = above[1] // below[1]
-    return Count(tuple(free), factor) if free else factor
-
-
-def _regrouped(tensor: Tensor, sizes: Sequence[Size]) -> Axes | None:
+def _regrouped(tensor: Tensor, sizes: Sequence[Dim]) -> Axes | None:
     """The layout in which the axes only stand together in other groups; None where one must be taken apart."""
     atoms = [(axis, tensor.size_of(axis)) for group in tensor.axes for axis in group]
     axes: list[tuple[int, ...]] = []
     for size in sizes:
         group: list[int] = []
-        count: Size = 1
+        count: Dim = 1
         while atoms and (count != size or (size == 1 and not group and atoms[0][1] == 1)):
             axis, inner = atoms.pop(0)
             group.append(axis)
@@ -306,7 +289,7 @@ def _regrouped(tensor: Tensor, sizes: Sequence[Size]) -> Axes | None:
     return tuple(axes)
 
 
-def _reordered(call: Call, tensor: Tensor, sizes: Sequence[Size]) -> Tensor:
+def _reordered(call: Call, tensor: Tensor, sizes: Sequence[Dim]) -> Tensor:
     """A Reshape of the Graph: of all axes behind the batch."""
     known = [size for size in sizes[1:] if isinstance(size, int)]
     if not tensor.is_plain or len(sizes) < 2 or sizes[0] != BATCH or len(known) < len(sizes) - 1:

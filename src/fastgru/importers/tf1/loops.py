@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ... import graph
+from ..sizes import Dim
 from .cell import CellStep
 from .nodes import Node, Ref
 from .values import (
@@ -22,7 +23,6 @@ from .values import (
     Outputs,
     PastEnd,
     Refused,
-    Size,
     State,
     Step,
     Steps,
@@ -52,12 +52,12 @@ class Loop:
     """A loop while it is read: the sequences that it walks, the rows' lengths, and the GRU of each state."""
 
     name: str
-    steps: Size | None = None
+    steps: Dim | None = None
     lengths: Tensor | None = None
     mask: str | None = None
     grus: dict[str, Tensor] = field(default_factory=dict)
 
-    def walks(self, steps: Size) -> None:
+    def walks(self, steps: Dim) -> None:
         """A sequence of so many steps is read from its first to its last step."""
         if self.steps is None:
             self.steps = steps

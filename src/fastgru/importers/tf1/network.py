@@ -12,11 +12,12 @@ import numpy as np
 from ...errors import BadInput, BadModelFile, UnsupportedModel
 from ...graph import GRU, Graph, TensorSpec, tensor_spec
 from ...ports import Port
+from ..sizes import Size, Symbol
 from . import loops
 from .assembly import Assembly
 from .nodes import Node, Ref, Source
 from .operations import OPERATIONS
-from .values import Count, Outputs, Refused, Tensor, Unknown
+from .values import Outputs, Refused, Tensor, Unknown
 
 #: operations that train, save or watch a network; what only they read is no output
 _PLUMBING = (
@@ -155,7 +156,7 @@ class Network:
             if any(isinstance(value, Unknown) for value in values):
                 return Unknown()
             value = operation(Call(self, scope, node), *values)
-            return np.asarray(value) if isinstance(value, (np.generic, int, float, Count)) else value
+            return np.asarray(value) if isinstance(value, (np.generic, int, float, Size)) else value
         except Refused as reason:
             return self.refuse(node, str(reason))
         except (TypeError, ValueError, LookupError, ArithmeticError, RecursionError) as error:
@@ -210,7 +211,7 @@ class Network:
         axes = [(i,) for i in range(len(sizes))]
         if is_sequence and name in self.time_major:
             axes[:2] = [(1,), (0,)]
-        tensor = Tensor(spec, tuple(axes), Count((spec.name,)) if time is None else int(time))
+        tensor = Tensor(spec, tuple(axes), Size.of(Symbol(f"steps of {spec.name}")) if time is None else int(time))
         self.inputs.append((self._places[Ref.of(name).name], spec, _port(name, tensor)))
         return tensor
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from ...graph import Activation
 from ..cell import Cell
+from ..sizes import Size
 from . import arrays, entries, layout, loops
 from .cell import CellStep, cell_of
 from .nodes import Array
@@ -18,7 +19,6 @@ from .values import (
     Affine,
     Below,
     Complement,
-    Count,
     Counter,
     Filled,
     Joined,
@@ -92,7 +92,7 @@ def _range(call: Call, start: Any, stop: Any, step: Any) -> Any:
     start, stop, step = as_size(start), as_size(stop), as_size(step)
     if start == 0 and step == 1:
         return Range(stop)
-    if isinstance(start, Count) or isinstance(stop, Count) or isinstance(step, Count):
+    if isinstance(start, Size) or isinstance(stop, Size) or isinstance(step, Size):
         raise Refused("counts in another way than 0, 1, 2, …")
     numbers = range(start, stop, step)
     if len(numbers) > 64:  # they are axes of a shape
@@ -131,14 +131,15 @@ def _bounded(function: Any) -> Operation:
 
 
 def _bounded_sizes(function: Any, left: Array, right: Array) -> Array:
-    """A free size is one or more: max(1, n) is n."""
+    """A free size is one or more, and so is what is added and multiplied of some: max(1, n) is n."""
     if left.dtype != object and right.dtype != object:
         return _of_constants(function, left, right)
     sizes = as_size(left), as_size(right)
     if sizes[0] == sizes[1]:
         return left
-    for size, array in zip(sizes, (right, left), strict=True):
-        if function is np.maximum and isinstance(size, int) and size <= 1:
+    for least, size, array in ((*sizes, right), (*sizes[::-1], left)):
+        grows = isinstance(size, Size) and all(coefficient > 0 for _, coefficient in size.terms)
+        if function is np.maximum and isinstance(least, int) and least <= 1 and grows:
             return array
     raise Refused("bounds a free size")
 

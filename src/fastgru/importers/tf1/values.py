@@ -1,6 +1,6 @@
 """What the outputs of TensorFlow's nodes are, once they are understood.
 
-Constants are NumPy arrays. Sizes that are free stand as `Count` in arrays of dtype object, so that arithmetic with
+Constants are NumPy arrays. Sizes that are free stand as `Size` in arrays of dtype object, so that arithmetic with
 shapes is NumPy's. Everything else is one of the classes below. Products with weights, sums and activations stay
 expressions until somebody needs their value: a GRU cell is made of them (`cell`), and else they become one Dense.
 """
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...graph import Activation, TensorSpec
+from ..sizes import Dim, Size, Symbol
 from .nodes import Array
 
 
@@ -21,23 +22,7 @@ class Refused(Exception):
     """What a node asks for is not understood; the message says why, and whoever calls it adds the node's name."""
 
 
-@dataclass(frozen=True)
-class Count:
-    """A product of free sizes (by name) and a number: ``Count(("batch", "x"), 2)``."""
-
-    free: tuple[str, ...]
-    factor: int = 1
-
-    def __mul__(self, other: Any) -> Count:
-        if isinstance(other, Count):
-            return Count(tuple(sorted(self.free + other.free)), self.factor * other.factor)
-        return Count(self.free, self.factor * int(other))
-
-    __rmul__ = __mul__
-
-
-Size = int | Count
-BATCH = Count(("batch",))
+BATCH = Size.of(Symbol("batch"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,9 +40,9 @@ class Tensor:
 
     spec: TensorSpec
     axes: tuple[tuple[int, ...], ...]
-    steps: Size = 1
+    steps: Dim = 1
 
-    def size_of(self, axis: int) -> Size:
+    def size_of(self, axis: int) -> Dim:
         """Of an axis of the spec's shape."""
         if axis == 0:
             return BATCH
@@ -66,7 +51,7 @@ class Tensor:
         return int(self.spec.shape[axis])  # type: ignore[arg-type]
 
     @property
-    def shape(self) -> tuple[Size, ...]:
+    def shape(self) -> tuple[Dim, ...]:
         return tuple(product(self.size_of(axis) for axis in group) for group in self.axes)
 
     @property
@@ -87,7 +72,7 @@ class Step:
         return tuple(group for group in self.sequence.axes if group != (1,))
 
     @property
-    def shape(self) -> tuple[Size, ...]:
+    def shape(self) -> tuple[Dim, ...]:
         return tuple(product(self.sequence.size_of(axis) for axis in group) for group in self.axes)
 
 
@@ -95,7 +80,7 @@ class Step:
 class Filled:
     """A constant of one number, whose sizes may be free."""
 
-    shape: tuple[Size, ...]
+    shape: tuple[Dim, ...]
     value: float
 
 
@@ -107,7 +92,7 @@ class State:
     initial: Any
 
     @property
-    def shape(self) -> tuple[Size, ...]:
+    def shape(self) -> tuple[Dim, ...]:
         return (BATCH, *shape_of(self.initial)[1:])  # the batch may be fixed where the initial state is made
 
 
@@ -118,7 +103,7 @@ class Joined:
     parts: tuple[Any, ...]
 
     @property
-    def shape(self) -> tuple[Size, ...]:
+    def shape(self) -> tuple[Dim, ...]:
         shapes = [shape_of(part) for part in self.parts]
         sizes = [size for shape in shapes if isinstance(size := shape[-1], int)]
         if len(sizes) < len(shapes):
@@ -143,7 +128,7 @@ class Affine:
     name: str
 
     @property
-    def shape(self) -> tuple[Size, ...]:
+    def shape(self) -> tuple[Dim, ...]:
         first = self.terms[0]
         shape = shape_of(first.value)
         return shape if first.matrix is None else (*shape[:-1], first.matrix.shape[1])
@@ -158,7 +143,7 @@ class Active:
     name: str
 
     @property
-    def shape(self) -> tuple[Size, ...]:
+    def shape(self) -> tuple[Dim, ...]:
         return shape_of(self.value)
 
 
@@ -170,7 +155,7 @@ class Complement:
     name: str
 
     @property
-    def shape(self) -> tuple[Size, ...]:
+    def shape(self) -> tuple[Dim, ...]:
         return shape_of(self.value)
 
 
@@ -183,7 +168,7 @@ class Product:
     name: str
 
     @property
-    def shape(self) -> tuple[Size, ...]:
+    def shape(self) -> tuple[Dim, ...]:
         return shape_of(self.left)
 
 
@@ -195,7 +180,7 @@ LAZY = (Joined, Affine, Active, Complement, Product)
 class Range:
     """The numbers 0, 1, … below a size."""
 
-    size: Size
+    size: Dim
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,7 +188,7 @@ class Counter:
     """The number of the step that a loop has come to, plus `ahead`."""
 
     ahead: int = 0
-    shape: tuple[Size, ...] = ()
+    shape: tuple[Dim, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,7 +196,7 @@ class Steps:
     """A TensorArray or TensorList: the steps of `sequence`; None while nothing is in it, with room for `size` steps."""
 
     sequence: Tensor | None
-    size: Size | None = None
+    size: Dim | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,7 +211,7 @@ class Longest:
     """The largest of the lengths of a batch's rows, or one; perhaps bounded by the number of steps."""
 
     lengths: Tensor
-    bound: Size | None = None
+    bound: Dim | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -250,14 +235,14 @@ class Outputs:
     values: Sequence[Any] = field(default_factory=tuple)
 
 
-def product(sizes: Iterable[Size]) -> Size:
-    total: Size = 1
+def product(sizes: Iterable[Dim]) -> Dim:
+    total: Dim = 1
     for size in sizes:
         total = size * total
     return total
 
 
-def shape_of(value: Any) -> tuple[Size, ...]:
+def shape_of(value: Any) -> tuple[Dim, ...]:
     """A value's shape as TensorFlow sees it.
 
     Raises
@@ -271,20 +256,20 @@ def shape_of(value: Any) -> tuple[Size, ...]:
     return tuple(shape)
 
 
-def sizes_array(sizes: Sequence[Size]) -> Array:
+def sizes_array(sizes: Sequence[Dim]) -> Array:
     """A shape as TensorFlow's Shape gives it: whole numbers, or objects where some are free."""
-    if any(isinstance(size, Count) for size in sizes):
+    if any(isinstance(size, Size) for size in sizes):
         array = np.empty(len(sizes), object)
         array[:] = list(sizes)
         return array
     return np.asarray(list(sizes), np.int64)
 
 
-def as_size(value: Any) -> Size:
+def as_size(value: Any) -> Dim:
     """A scalar as a size."""
     if isinstance(value, np.ndarray) and value.size == 1:
         item = value.reshape(-1)[0]
-        if isinstance(item, Count):
+        if isinstance(item, Size):
             return item
         if value.dtype.kind in "iuO" and isinstance(item, (int, np.integer)):
             return int(item)

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ....graph import Attention
+from ...sizes import same
 from ..arrange import arranged, as_sequence, shape_of, unflipped
 from ..node import Node, Refusal, axis_in
-from ..sizes import same
 from ..values import Constant, Pending, Tensor
 from . import choices, products  # noqa: F401  their readers come first
 from .choices import first

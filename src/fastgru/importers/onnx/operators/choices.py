@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ....graph import Embedding, Masking
+from ...sizes import same
 from ..node import Node, Refusal, axis_in
-from ..sizes import same
 from ..values import Constant, Pending, Tensor, Value
 from . import comparing, masks, reductions, shaping  # noqa: F401  their readers come first
 from .elementwise import activated, as_numbers, chosen, clipped, combined

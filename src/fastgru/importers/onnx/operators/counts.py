@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from ....graph import Reduce, Scale, StepMask, Where
+from ...sizes import Size, same
 from ..arrange import constant_sequence
 from ..node import Node, Refusal
-from ..sizes import Size, same
 from ..values import Constant, Tensor
 
 

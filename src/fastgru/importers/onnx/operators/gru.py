@@ -13,9 +13,9 @@ from typing import TypeVar
 import numpy as np
 
 from ....graph import GRU, Concatenate, Slice, StepMask, TensorSpec
+from ...sizes import same
 from ..arrange import arranged, as_sequence, unflipped
 from ..node import Node, Refusal
-from ..sizes import same
 from ..values import UNKNOWN, Constant, Tensor, Value
 from .gru_attributes import Attributes, Weights, read_attributes, read_weights
 from .table import reads

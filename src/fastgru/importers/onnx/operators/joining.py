@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ....graph import Concatenate, Scale
+from ...sizes import Dim, declared, same
 from ..arrange import (
     aligned,
     arranged,
@@ -25,7 +26,6 @@ from ..arrange import (
 )  # fmt: skip
 from ..fold import split_sizes, spread_shape
 from ..node import Node, Refusal, axis_in
-from ..sizes import Dim, declared, same
 from ..values import Constant, Tensor, Unequal, Value
 from ..views import inner_parts, without_units
 from .elementwise import as_numbers

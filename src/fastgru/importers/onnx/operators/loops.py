@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from ...algebra import Expression
+from ...sizes import Dim, Size, same
 from ..arrange import as_sequence
 from ..body import Body, Count, Symbol, Trips, Unclear, Vector
 from ..node import Node, Refusal, axis_in
 from ..raised import State, Walk
 from ..reroll import DOMAIN as STEPS
-from ..sizes import Dim, Size, same
 from ..values import UNKNOWN, Constant, Tensor, Unknown, Value
 from .picking import cut
 from .table import reads

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from ....graph import Embedding, JoinMasks, Masking, StepMask, TensorSpec
+from ...sizes import same
 from ..arrange import aligned, unsqueezed
 from ..node import Node, Refusal
-from ..sizes import same
 from ..values import Constant, Counted, Tensor, Value
 from .table import reads
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 
 from ....graph import Normalize, Scale
+from ...sizes import declared
 from ..arrange import arranged, features_last, shape_of, spread, unsqueezed
 from ..node import Node, Refusal, axis_in
-from ..sizes import declared
 from ..values import Constant, Tensor, Value
 from .elementwise import activated, as_numbers, combined, layer, pair, scaled, value_of
 from .reductions import _all_last, reduced

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ....graph import Embedding, Slice, TensorSpec
+from ...sizes import Dim, as_declared, declared
 from ..arrange import arranged, in_place, resized, shape_of, squeezed, unflipped, unsqueezed
 from ..fold import slices
 from ..node import Node, Refusal, axis_in
-from ..sizes import Dim, as_declared, declared
 from ..values import Constant, Tensor, Value
 from ..views import inner_parts, without_batch
 from .shaping import uniform

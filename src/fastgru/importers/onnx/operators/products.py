@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from ....graph import Dense, MatMul, TensorSpec
+from ...sizes import same
 from ..arrange import arranged, as_sequence, features_last, resized, rows, shape_of, unflipped
 from ..node import Node, Refusal
-from ..sizes import same
 from ..values import Constant, Tensor, Value
 from .elementwise import as_numbers, combined
 from .reductions import reduced

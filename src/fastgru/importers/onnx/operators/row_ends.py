@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ....graph import Combine, Masking, Pad, Reduce, Slice, StepMask, TensorSpec, Where
+from ...sizes import Dim, Size, same
 from .. import views
 from ..arrange import constant_sequence, shape_of, unflipped, unsqueezed
 from ..node import Node, Refusal, axis_in
-from ..sizes import Dim, Size, same
 from ..values import Constant, Counted, Pending, Tensor
 from ..views import shown
 from . import choices, joining, picking, shaping, sizes  # noqa: F401  their readers come first

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from ...sizes import Dim, Size, same
 from ..arrange import shape_of
 from ..node import Node, Refusal
-from ..sizes import Dim, Size, same
 from ..values import Constant, Counted, Value
 from .table import reads
 

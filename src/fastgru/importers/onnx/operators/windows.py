@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from ....graph import Conv, Graph, Layer, Pool, TensorSpec, TimeDistributed, tensor_spec
+from ...sizes import Dim, declared
 from ..arrange import arranged, as_sequence, shape_of, unflipped
 from ..node import Node, Refusal
-from ..sizes import Dim, declared
 from ..values import Tensor, Value
 from .elementwise import value_of
 from .table import reads
