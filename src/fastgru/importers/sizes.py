@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -167,6 +167,13 @@ class Size:
 
 
 Dim = int | Size
+
+
+def product(sizes: Iterable[Dim]) -> Dim:
+    total: Dim = 1
+    for size in sizes:
+        total = total * size
+    return total
 
 
 def same(a: Dim, b: Dim) -> bool:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..sizes import Dim, declared, same
+from ..sizes import Dim, declared, product, same
 from .node import Refusal, axis_in
 from .values import Tensor
 
@@ -159,13 +159,6 @@ def _renumbered(x: Tensor, kept: Sequence[int]) -> Tensor:
     places = {part: x.lead + index for index, part in enumerate(kept)} | {part: part for part in range(x.lead)}
     axes = tuple(tuple(places[part] for part in parts if part in places) for parts in x.axes)
     return replace(x, sizes=tuple(x.sizes[part - x.lead] for part in kept), axes=axes)
-
-
-def product(sizes: Iterable[Dim]) -> Dim:
-    total: Dim = 1
-    for size in sizes:
-        total = total * size
-    return total
 
 
 def shown(shape: Sequence[Dim]) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ... import graph
-from ..sizes import Dim, Size
+from ..sizes import Dim, Size, product
 from .arrays import steps_of
 from .assembly import without_axis
 from .nodes import Array
@@ -28,7 +28,6 @@ from .values import (
     Tensor,
     Term,
     as_size,
-    product,
     shape_of,
     sizes_array,
 )

@@ -7,14 +7,14 @@ expressions until somebody needs their value: a GRU cell is made of them (`cell`
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from ...graph import Activation, TensorSpec
-from ..sizes import Dim, Size, Symbol
+from ..sizes import Dim, Size, Symbol, product
 from .nodes import Array
 
 
@@ -233,13 +233,6 @@ class Outputs:
     """The outputs of a node with several."""
 
     values: Sequence[Any] = field(default_factory=tuple)
-
-
-def product(sizes: Iterable[Dim]) -> Dim:
-    total: Dim = 1
-    for size in sizes:
-        total = size * total
-    return total
 
 
 def shape_of(value: Any) -> tuple[Dim, ...]:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...graph import Combine, Reduce, Scale
+from ..sizes import Size
 from .activations import READERS, refuse_dtype
 from .layout import flat, over_time
-from .values import Const, Free, Pending, Refused, Tensor, shown
+from .values import Const, Pending, Refused, Tensor, shown
 
 if TYPE_CHECKING:
     from .convert import Converter
@@ -27,7 +28,7 @@ def binary(operation: str) -> Callable[..., Any]:
         if isinstance(input, plain) and isinstance(other, plain):
             return {"add": operator.add, "subtract": operator.sub, "multiply": operator.mul,
                     "divide": operator.truediv}[operation](input, other)  # fmt: skip
-        if isinstance(input, (Free, *plain)) and isinstance(other, (Free, *plain)):
+        if isinstance(input, (Size, *plain)) and isinstance(other, (Size, *plain)):
             raise Refused("computes with sizes that are known only when it runs")
         left, right = (_constant(value) for value in (input, other))
         if left is not None and right is not None:

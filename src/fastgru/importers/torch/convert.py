@@ -18,11 +18,12 @@ from ...graph import Array, Graph, Layer, Reshape, Slice, TensorSpec, Transpose
 from ...ports import Port
 from ..builder import GraphBuilder
 from ..recurrent import join_states, split_states, states_port
+from ..sizes import Size
 from .functions import FUNCTIONS, METHODS
 from .in_place import Changes, is_named_so
 from .modules import MODULES
 from .trace import Traced, is_altered, trace
-from .values import Const, Filled, Free, Lengths, Packed, Pending, Refused, States, Tensor, input_tensor, shown
+from .values import Const, Filled, Lengths, Packed, Pending, Refused, States, Tensor, input_tensor, shown
 
 #: what follows from an operation that was refused
 _UNKNOWN = object()
@@ -394,7 +395,7 @@ def _kind(value: Any) -> str:
     names = {
         Const: "a constant",
         Filled: "a constant",
-        Free: "a size",
+        Size: "a size",
         Lengths: "lengths",
         Packed: "a PackedSequence",
         Pending: "an input as it is",

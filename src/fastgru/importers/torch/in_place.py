@@ -8,9 +8,10 @@ from typing import Any
 
 from torch import fx
 
+from ..sizes import Size
 from .functions import VIEWS
 from .trace import IN_PLACE
-from .values import Free, Refused
+from .values import Refused
 
 
 class Changes:
@@ -42,7 +43,7 @@ class Changes:
         changed = node.args[0] if node.args else next(iter(node.kwargs.values()))
         while isinstance(changed, fx.Node):
             value = self._values.get(changed)
-            if isinstance(value, (int, float, Free)):  # a new number, which leaves the old one as it is
+            if isinstance(value, (int, float, Size)):  # a new number, which leaves the old one as it is
                 return
             users = [user for user in changed.users if user is not seen]
             if isinstance(value, tuple):

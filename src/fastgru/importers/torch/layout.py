@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from ...graph import Concatenate, Repeat, Reshape, Slice
-from .values import BATCH, Const, Filled, Free, Pending, Refused, States, Tensor, shown, steps_of
+from ..sizes import Size, product
+from .values import BATCH, Const, Filled, Pending, Refused, States, Tensor, shown, steps_of
 
 if TYPE_CHECKING:
     from .convert import Converter
@@ -76,11 +77,11 @@ def squeeze(c: Converter, input: Any, dim: Any = None) -> Any:
     if isinstance(input, States) and dim == 0 and len(input.parts) == 1:
         return Tensor.natural(input.parts[0])
     x = c.tensor(input)
-    if dim is None and any(isinstance(size, Free) for size in x.shape):
+    if dim is None and any(isinstance(size, Size) for size in x.shape):
         raise Refused("without dim drops the batch where it is 1; say squeeze(dim)")
     dims = sorted((x.axis(d) for d in flat((dim,))), reverse=True)
     for place in dims:
-        if isinstance(x.shape[place], Free):
+        if isinstance(x.shape[place], Size):
             raise Refused(f"drops axis {place} of {shown(x)} where its size is 1")
         if x.order[place] is None:
             x = replace(x, order=x.order[:place] + x.order[place + 1 :])
@@ -92,10 +93,8 @@ def squeeze(c: Converter, input: Any, dim: Any = None) -> Any:
 def flatten(c: Converter, input: Any, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     x = c.tensor(input)
     first, last = x.axis(start_dim), x.axis(end_dim)
-    merged = x.shape[first : last + 1]
-    if any(isinstance(size, Free) for size in merged) and len(merged) > 1:
-        raise Refused(f"merges {' and '.join(map(str, merged))}")
-    return _reshaped(c, x, [*x.shape[:first], math.prod(merged) if first != last else merged[0], *x.shape[last + 1 :]])
+    merged = product(x.shape[first : last + 1])
+    return _reshaped(c, x, [*x.shape[:first], merged, *x.shape[last + 1 :]])
 
 
 def unflatten(c: Converter, input: Any, dim: int, sizes: Any) -> Tensor:
@@ -107,24 +106,14 @@ def unflatten(c: Converter, input: Any, dim: int, sizes: Any) -> Tensor:
 def reshape(c: Converter, input: Any, *args: Any, shape: Any = ()) -> Tensor:
     x = c.tensor(input)
     wanted = flat(args or (shape,))
-    if sum(size == -1 for size in wanted) > 1 or not all(isinstance(size, (int, Free)) for size in wanted):
+    if sum(size == -1 for size in wanted) > 1 or not all(isinstance(size, (int, Size)) for size in wanted):
         raise Refused(f"has the shape {wanted}")
     if -1 in wanted:
-        rest: list[Any] = list(x.shape)
-        product = 1
-        for size in wanted:
-            if isinstance(size, Free):
-                if size not in rest:
-                    raise Refused(f"gives {shown(x)} the shape {tuple(map(str, wanted))}")
-                rest.remove(size)
-            elif size != -1:
-                product *= size
-        free = [size for size in rest if isinstance(size, Free)]
-        known = math.prod(size for size in rest if not isinstance(size, Free))
-        if len(free) > 1 or known % max(product, 1) or (free and known != product):
-            merged = " and ".join(map(str, free or rest))
-            raise Refused(f"merges {merged} of {shown(x)}, or splits an axis of free size")
-        wanted[wanted.index(-1)] = free[0] if free else known // product
+        known = product(size for size in wanted if size != -1)
+        try:
+            wanted[wanted.index(-1)] = product(x.shape) // known
+        except (ValueError, ZeroDivisionError):
+            raise Refused(f"gives {shown(x)} the shape {shown(wanted)}") from None
     return _reshaped(c, x, wanted)
 
 
@@ -132,14 +121,14 @@ def _reshaped(c: Converter, x: Tensor, wanted: Sequence[Any]) -> Tensor:
     """Another shape whose axes of free size are those of the tensor, in their order, at the front."""
     if tuple(wanted) == x.shape:
         return x
-    lead = builtins.max((i + 1 for i, size in enumerate(x.shape) if isinstance(size, Free)), default=0)
-    if list(wanted[:lead]) != list(x.shape[:lead]) or any(isinstance(size, Free) for size in wanted[lead:]):
-        raise Refused(f"gives {shown(x)} the shape ({', '.join(map(str, wanted))}), which moves batch or time")
+    lead = builtins.max((i + 1 for i, size in enumerate(x.shape) if isinstance(size, Size)), default=0)
+    if list(wanted[:lead]) != list(x.shape[:lead]) or any(isinstance(size, Size) for size in wanted[lead:]):
+        raise Refused(f"gives {shown(x)} the shape {shown(wanted)}, which moves or merges batch and time")
     if math.prod(wanted[lead:]) != math.prod(size for size in x.shape[lead:] if isinstance(size, int)):
-        raise Refused(f"gives {shown(x)} the shape ({', '.join(map(str, wanted))}), which holds another number")
+        raise Refused(f"gives {shown(x)} the shape {shown(wanted)}, which holds another number")
     dims = c.canonical(x)
     keeps = [dim for dim in dims if dim < lead]
-    if keeps != dims[: len(keeps)] or any(isinstance(size, Free) is False for size in x.shape[:lead]):
+    if keeps != dims[: len(keeps)] or any(isinstance(size, Size) is False for size in x.shape[:lead]):
         raise Refused(f"reshapes {shown(x)}, whose batch and time are not its first axes")
     y = c.laid(x, [*keeps, *range(lead, x.rank)])
     sizes = tuple(wanted[lead:])
@@ -178,7 +167,7 @@ def stack(c: Converter, tensors: Sequence[Any], dim: int = 0) -> Any:
 def chunk(c: Converter, input: Any, chunks: int, dim: int = 0) -> Any:
     x = c.tensor(input)
     size = x.shape[x.axis(dim)]
-    if isinstance(size, Free):
+    if isinstance(size, Size):
         raise Refused(f"splits the {size} axis")
     return split(c, x, -(-size // chunks), dim)
 
@@ -187,7 +176,7 @@ def split(c: Converter, input: Any, split_size_or_sections: Any, dim: int = 0) -
     x = c.tensor(input)
     place = x.axis(dim)
     size, parts = x.shape[place], split_size_or_sections
-    if isinstance(size, Free):
+    if isinstance(size, Size):
         raise Refused(f"splits the {size} axis")
     if isinstance(parts, int):
         parts = [builtins.min(parts, size - start) for start in range(0, size, parts)]

@@ -11,29 +11,19 @@ from typing import Any
 
 from ...graph import Array, TensorSpec, tensor_spec
 from ...ports import Port
+from ..sizes import Dim, Size, Symbol
 
 
 class Refused(Exception):
     """An operation that cannot be converted; says why."""
 
 
-@dataclass(frozen=True)
-class Free:
-    """A size that is known only when the network runs."""
-
-    name: str
-
-    def __str__(self) -> str:
-        return self.name
+BATCH = Size.of(Symbol("batch"))
 
 
-BATCH = Free("batch")
-Size = int | Free
-
-
-def steps_of(name: str) -> Free:
+def steps_of(name: str) -> Size:
     """The number of steps of an input; two of them may differ, and a convolution makes another."""
-    return Free(f"steps of {name}")
+    return Size.of(Symbol(f"steps of {name}"))
 
 
 @dataclass(frozen=True)
@@ -47,7 +37,7 @@ class Tensor:
         For each axis of the tensor its axis of ``spec.shape``; None is an axis of size 1 that the value lacks.
     mask : str or None
         The mask of its steps.
-    steps : Free
+    steps : Size
         What a number of steps that is free is called.
     is_ragged : bool
         PyTorch's tensor ends at the batch's longest row, the value at the input's last step.
@@ -56,7 +46,7 @@ class Tensor:
     spec: TensorSpec
     order: tuple[int | None, ...]
     mask: str | None = None
-    steps: Free = BATCH
+    steps: Size = BATCH
     is_ragged: bool = False
 
     @classmethod
@@ -79,10 +69,10 @@ class Tensor:
         return len(self.order)
 
     @property
-    def shape(self) -> tuple[Size, ...]:
+    def shape(self) -> tuple[Dim, ...]:
         return tuple(1 if axis is None else self._size(axis) for axis in self.order)
 
-    def _size(self, axis: int) -> Size:
+    def _size(self, axis: int) -> Dim:
         if axis == 0:
             return BATCH
         size = self.spec.shape[axis]

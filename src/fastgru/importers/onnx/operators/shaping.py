@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...sizes import Dim, as_declared, same
+from ...sizes import Dim, as_declared, product, same
 from ..arrange import reshaped, shape_of, squeezed, unsqueezed
 from ..container import DTYPES
 from ..node import Node, Refusal, axis_in
 from ..values import Constant, Counted, Tensor, Value
-from ..views import product
 from .table import reads
 
 
