@@ -26,12 +26,16 @@ const int32_t *fg_ids_of(const fg_context *c, fg_value v, int64_t row, int64_t *
 /* ---- preparing a run --------------------------------------------------------------------------------------------- */
 
 /* Workspace of a block that stays in a core's L2 beside weights; and a bound that keeps the first block of a long run
- * short. */
+ * short. Every block passes over all weights, so where these are large a block's values may take an eighth of what they
+ * do: nsnet2 with 600 units, 25 MB of weights, one row of 500 steps: 113 ms in blocks of 11 steps, 80 ms in those of
+ * 128. */
 enum { BLOCK_BYTES = 256 << 10, BLOCK_STEPS = 128 };
 
 static int64_t block_steps(const fg_plan *plan, int64_t batch, int64_t steps)
 {
-    int64_t block = batch && plan->block_row_bytes ? BLOCK_BYTES / (batch * plan->block_row_bytes) : BLOCK_STEPS;
+    const int64_t weights = (int64_t)(plan->cost * sizeof(float)); /* that a row and step is multiplied by */
+    const int64_t bytes = weights / 8 > BLOCK_BYTES ? weights / 8 : BLOCK_BYTES;
+    int64_t block = batch && plan->block_row_bytes ? bytes / (batch * plan->block_row_bytes) : BLOCK_STEPS;
     block = block > BLOCK_STEPS ? BLOCK_STEPS : block < 1 ? 1 : block;
     return block > steps ? (steps > 0 ? steps : 1) : block;
 }
