@@ -131,7 +131,7 @@ def test_gru_nodes_are_loaded_as_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """In a file whose other operator is refused."""
-    onnx = pytest.importorskip("onnx", reason="reading ONNX files takes the package onnx")
+    onnx = pytest.importorskip("onnx", reason="onnx is not installed: ONNX files are not read")
     from onnx_build import model as onnx_model
 
     rng = np.random.default_rng(0)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-pytest.importorskip("onnx", reason="the importer of ONNX files takes the package onnx")
+pytest.importorskip("onnx", reason="onnx is not installed: ONNX files are not read")
 
 import fastgru
 from fastgru.graph import Activate, Activation, tensor_spec

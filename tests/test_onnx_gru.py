@@ -67,7 +67,7 @@ def test_the_standards_own_node_tests_pass() -> None:
 @pytest.mark.parametrize("first", range(0, 100, 20))
 def test_generated_nodes_agree(first: int, tmp_path: Any) -> None:
     """tools/check_onnx_nodes.py holds 300 of them."""
-    pytest.importorskip("onnxruntime", reason="the judge of generated nodes is onnxruntime")
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: it judges generated nodes")
     held = 0
     for seed in range(first, first + 20):
         case = random_case(seed)

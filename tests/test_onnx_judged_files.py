@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("onnx", reason="reading ONNX files takes the package onnx")
+pytest.importorskip("onnx", reason="onnx is not installed: ONNX files are not read")
 
 import fastgru
 from tolerances import check

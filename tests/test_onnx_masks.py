@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-pytest.importorskip("onnx", reason="reading ONNX files takes the package onnx")
-pytest.importorskip("onnxruntime", reason="what operators give is judged by onnxruntime")
+pytest.importorskip("onnx", reason="onnx is not installed: ONNX files are not read")
+pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: it judges what operators give")
 
 from onnx_build import difference, gru, model
 

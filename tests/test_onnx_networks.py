@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-pytest.importorskip("onnx", reason="reading ONNX files takes the package onnx")
-pytest.importorskip("onnxruntime", reason="what networks give is judged by onnxruntime")
+pytest.importorskip("onnx", reason="onnx is not installed: ONNX files are not read")
+pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: it judges what networks give")
 
 from onnx_build import difference
 from onnx_random import network

@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import helper
 
-pytest.importorskip("onnx", reason="reading ONNX files takes the package onnx")
+pytest.importorskip("onnx", reason="onnx is not installed: ONNX files are not read")
 
 import fastgru
 from fastgru import BadInput, UnsupportedModel

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("onnx", reason="reading ONNX files takes the package onnx")
-pytest.importorskip("onnxruntime", reason="what networks give is judged by onnxruntime")
+pytest.importorskip("onnx", reason="onnx is not installed: ONNX files are not read")
+pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: it judges what networks give")
 
 import onnx
 

@@ -33,8 +33,8 @@ def test_options_that_are_no_names(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    pytest.importorskip("tensorflow", reason="TensorFlow's own readers read its files")
-    pytest.importorskip("tf_keras", reason="TensorFlow 1's cells come with tf_keras")
+    pytest.importorskip("tensorflow", reason="tensorflow is not installed: its own readers read its files")
+    pytest.importorskip("tf_keras", reason="tf_keras is not installed: it has TensorFlow 1's cells")
     sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
     networks = pytest.importorskip("tf1_networks")
     network = next(network for network in networks.NETWORKS if network.name == "relu")

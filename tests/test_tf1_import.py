@@ -249,8 +249,8 @@ def test_the_saver_says_which_array_a_variable_is() -> None:
 
 @pytest.fixture(scope="module")
 def networks():  # type: ignore[no-untyped-def]
-    pytest.importorskip("tensorflow", reason="live TensorFlow is the reference")
-    pytest.importorskip("tf_keras", reason="TensorFlow 1's cells come with tf_keras")
+    pytest.importorskip("tensorflow", reason="tensorflow is not installed: its answers are not asked for")
+    pytest.importorskip("tf_keras", reason="tf_keras is not installed: it has TensorFlow 1's cells")
     sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
     return pytest.importorskip("tf1_networks")
 

@@ -9,7 +9,7 @@ import pytest
 
 import fastgru
 
-pytest.importorskip("onnx", reason="ONNX files are read with the package onnx")
+pytest.importorskip("onnx", reason="onnx is not installed: ONNX files are not read")
 
 FOLDER = Path(__file__).parent / "data" / "onnx" / "torch_exports"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.onnx"))

@@ -136,8 +136,8 @@ def test_verify_without_keras():
 @pytest.fixture
 def onnx():
     """The package onnx, where ONNX Runtime is installed too."""
-    pytest.importorskip("onnxruntime", reason="live ONNX Runtime is the reference")
-    return pytest.importorskip("onnx", reason="ONNX files are read with the package onnx")
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: its answers are not asked for")
+    return pytest.importorskip("onnx", reason="onnx is not installed: ONNX files are not read")
 
 
 def network(
@@ -285,7 +285,7 @@ def test_torchs_forgotten_attribute_is_put_right_in_both(name, onnx):
 
 @pytest.fixture
 def torch():
-    return pytest.importorskip("torch", reason="live PyTorch is the reference")
+    return pytest.importorskip("torch", reason="torch is not installed: its answers are not asked for")
 
 
 def state_dict(torch) -> dict:
@@ -389,8 +389,8 @@ def test_torch_takes_its_own_names_alone(torch, tmp_path):
 @pytest.fixture
 def networks():
     """TensorFlow 1's networks of tools/, where TensorFlow and tf_keras are installed."""
-    pytest.importorskip("tensorflow", reason="live TensorFlow is the reference")
-    pytest.importorskip("tf_keras", reason="tf_keras has TensorFlow 1's cells")
+    pytest.importorskip("tensorflow", reason="tensorflow is not installed: its answers are not asked for")
+    pytest.importorskip("tf_keras", reason="tf_keras is not installed: it has TensorFlow 1's cells")
     sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
     return pytest.importorskip("tf1_networks")
 

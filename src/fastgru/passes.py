@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -127,17 +127,21 @@ def fold_scales(graph: Graph) -> Graph:
     -------
     Graph
     """
+    return _worked_in(graph, lambda before, layer: _scaled(before, layer) if isinstance(layer, Scale) else None)
+
+
+def _worked_in(graph: Graph, join: Callable[[Layer, Layer], Layer | None]) -> Graph:
+    """Put one layer in the place of two, wherever `join` makes one of them: the second alone reads the first."""
     readers = Counter([*graph.outputs, *(value for layer in graph.layers for value in layer.inputs)])
     layers: dict[str, Layer] = {}
     for layer in graph.layers:
         before = layers.get(layer.inputs[0])
-        if isinstance(layer, Scale) and before is not None and readers[before.name] == 1:
-            folded = _scaled(before, layer)
-            if folded is not None:
-                del layers[before.name]
-                layer = folded
+        joined = join(before, layer) if before is not None and readers[before.name] == 1 else None
+        if before is not None and joined is not None:
+            del layers[before.name]
+            layer = joined
         layers[layer.name] = layer
-    if len(layers) == len(graph.layers):  # nothing was folded
+    if len(layers) == len(graph.layers):  # nothing was joined
         return graph
     return dataclasses.replace(graph, layers=tuple(layers.values()))
 
@@ -188,19 +192,15 @@ def fold_activations(graph: Graph) -> Graph:
     -------
     Graph
     """
-    readers = Counter([*graph.outputs, *(value for layer in graph.layers for value in layer.inputs)])
-    layers: dict[str, Layer] = {}
-    for layer in graph.layers:
-        before = layers.get(layer.inputs[0])
-        is_read_here = isinstance(before, (Dense, Conv)) and before.activation == LINEAR and readers[before.name] == 1
-        if isinstance(layer, Activate) and isinstance(before, (Dense, Conv)) and is_read_here:
-            del layers[before.name]
-            drops_mask = before.drops_mask or layer.drops_mask
-            layer = dataclasses.replace(before, name=layer.name, activation=layer.activation, drops_mask=drops_mask)
-        layers[layer.name] = layer
-    if len(layers) == len(graph.layers):
-        return graph
-    return dataclasses.replace(graph, layers=tuple(layers.values()))
+    return _worked_in(graph, _activated)
+
+
+def _activated(layer: Layer, activate: Layer) -> Layer | None:
+    """Both layers as one that stands for the second; None where they cannot be."""
+    if not isinstance(activate, Activate) or not isinstance(layer, (Dense, Conv)) or layer.activation != LINEAR:
+        return None
+    drops_mask = layer.drops_mask or activate.drops_mask
+    return dataclasses.replace(layer, name=activate.name, activation=activate.activation, drops_mask=drops_mask)
 
 
 def free_time(graph: Graph) -> Graph:

@@ -15,7 +15,7 @@ from .assembly import without_axis
 from .nodes import Array
 from .values import (
     BATCH,
-    LAZY,
+    VALUES,
     Active,
     Affine,
     Filled,
@@ -23,7 +23,6 @@ from .values import (
     Outputs,
     Range,
     Refused,
-    State,
     Step,
     Tensor,
     Term,
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
 _MOST_NUMBERS = 1 << 26
 
 Axes = tuple[tuple[int, ...], ...]
-_VALUES = (Tensor, Step, State, *LAZY)
 
 
 def _shape(call: Call, value: Any) -> Array:
@@ -79,7 +77,7 @@ def check_room(count: int) -> None:
 
 def _pack(call: Call, *values: Any) -> Any:
     axis = call.option("axis", 0)
-    if not any(isinstance(value, _VALUES) for value in values):
+    if not any(isinstance(value, VALUES) for value in values):
         parts = [array_of(value) for value in values]
         check_room(sum(part.size for part in parts))
         made = np.empty(len(parts), object) if any(part.dtype == object for part in parts) else None
@@ -113,7 +111,7 @@ def _concat_v2(call: Call, *values: Any) -> Any:
     *parts, where = values
     if len(parts) == 1:
         return parts[0]
-    if not any(isinstance(value, _VALUES) for value in parts):
+    if not any(isinstance(value, VALUES) for value in parts):
         arrays = [array_of(value).reshape(-1) for value in parts]
         if any(array.dtype == object for array in arrays):
             return sizes_array([size for array in arrays for size in array.tolist()])
@@ -122,7 +120,7 @@ def _concat_v2(call: Call, *values: Any) -> Any:
     rank = len(shape_of(parts[0]))
     axis = axis_of(where, rank)
     if axis == rank - 1 and all(len(shape_of(part)) == rank for part in parts):
-        if len({shape_of(part)[:-1] for part in parts if isinstance(part, _VALUES)}) > 1:
+        if len({shape_of(part)[:-1] for part in parts if isinstance(part, VALUES)}) > 1:
             raise Refused("joins values whose shapes differ")
         return Joined(tuple(inner for part in parts for inner in (part.parts if isinstance(part, Joined) else (part,))))
     tensors = [call.assembly.tensor(part) for part in parts]

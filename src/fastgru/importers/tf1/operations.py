@@ -14,7 +14,7 @@ from . import arrays, entries, layout, loops
 from .cell import CellStep, cell_of
 from .nodes import Array
 from .values import (
-    LAZY,
+    VALUES,
     Active,
     Affine,
     Below,
@@ -28,8 +28,6 @@ from .values import (
     Product,
     Range,
     Refused,
-    State,
-    Step,
     Tensor,
     Term,
     as_size,
@@ -40,7 +38,6 @@ if TYPE_CHECKING:
     from .network import Call
 
 Operation = Callable[..., Any]
-_VALUES = (Tensor, Step, State, *LAZY)
 
 # ---- constants -------------------------------------------------------------------------------------------------------
 
@@ -75,7 +72,7 @@ def _cast(call: Call, value: Any) -> Any:
         return value.astype(dtype)
     is_ids = isinstance(value, Tensor) and value.spec.dtype == "int32"
     kept = ("int32", "int64") if is_ids else ("float16", "bfloat16", "float32", "float64")
-    if isinstance(value, _VALUES) and dtype not in kept:
+    if isinstance(value, VALUES) and dtype not in kept:
         raise Refused(f"casts what the network computes to {dtype}")
     return value
 
@@ -214,9 +211,9 @@ def _add(call: Call, left: Any, right: Any) -> Any:
     if isinstance(left, np.ndarray) and isinstance(right, np.ndarray):
         return _of_constants(np.add, left, right)
     for value, constant in ((left, right), (right, left)):
-        if isinstance(value, _VALUES) and _is_row(constant, value):
+        if isinstance(value, VALUES) and _is_row(constant, value):
             return _plus(call, value, call.assembly.weights(constant))
-    if not (isinstance(left, _VALUES) and isinstance(right, _VALUES)) or shape_of(left) != shape_of(right):
+    if not (isinstance(left, VALUES) and isinstance(right, VALUES)) or shape_of(left) != shape_of(right):
         raise Refused("adds values whose shapes differ")
     cell = cell_of(left, right)
     if cell is not None:
@@ -240,9 +237,9 @@ def _add_n(call: Call, first: Any, *others: Any) -> Any:
 def _sub(call: Call, left: Any, right: Any) -> Any:
     if isinstance(left, np.ndarray) and isinstance(right, np.ndarray):
         return _of_constants(np.subtract, left, right)
-    if isinstance(right, _VALUES) and isinstance(left, np.ndarray) and left.size == 1 and left == 1:
+    if isinstance(right, VALUES) and isinstance(left, np.ndarray) and left.size == 1 and left == 1:
         return Complement(right, call.name)
-    if isinstance(left, _VALUES) and _is_row(right, left):
+    if isinstance(left, VALUES) and _is_row(right, left):
         return _plus(call, left, -call.assembly.weights(right))
     return _combined("subtract")(call, left, right)
 
@@ -251,11 +248,11 @@ def _mul(call: Call, left: Any, right: Any) -> Any:
     if isinstance(left, np.ndarray) and isinstance(right, np.ndarray):
         return _of_constants(np.multiply, left, right)
     for value, constant in ((left, right), (right, left)):
-        if isinstance(value, _VALUES) and _is_row(constant, value):
+        if isinstance(value, VALUES) and _is_row(constant, value):
             return _scaled(call, value, call.assembly.weights(constant))
-    if not all(isinstance(value, (*_VALUES, Filled, np.ndarray)) for value in (left, right)):
+    if not all(isinstance(value, (*VALUES, Filled, np.ndarray)) for value in (left, right)):
         raise Refused("multiplies what are no numbers of the network")
-    if isinstance(left, _VALUES) and isinstance(right, _VALUES) and shape_of(left) != shape_of(right):
+    if isinstance(left, VALUES) and isinstance(right, VALUES) and shape_of(left) != shape_of(right):
         raise Refused("multiplies values whose shapes differ")
     return Product(left, right, call.name)
 
@@ -265,7 +262,7 @@ def _divide(call: Call, left: Any, right: Any) -> Any:
         if left.dtype.kind in "iu" and right.dtype.kind in "iu":
             raise Refused("divides whole numbers")
         return _of_constants(np.divide, left, right)
-    if isinstance(left, _VALUES) and _is_row(right, left):
+    if isinstance(left, VALUES) and _is_row(right, left):
         return _scaled(call, left, 1 / call.assembly.weights(right))
     return _combined("divide")(call, left, right)
 
@@ -314,7 +311,7 @@ def _active(name: str) -> Operation:
     def activate(call: Call, value: Any) -> Any:
         if isinstance(value, np.ndarray) and value.dtype.kind == "f" and name in _OF_CONSTANTS:
             return _OF_CONSTANTS[name](value)
-        if not isinstance(value, _VALUES):
+        if not isinstance(value, VALUES):
             raise Refused("needs a value that depends on the network's inputs")
         return Active(Activation.of(name), value, call.name)
 

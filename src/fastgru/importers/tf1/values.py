@@ -176,6 +176,10 @@ class Product:
 LAZY = (Joined, Affine, Active, Complement, Product)
 
 
+#: what only a call knows
+VALUES = (Tensor, Step, State, *LAZY)
+
+
 @dataclass(frozen=True, eq=False)
 class Range:
     """The numbers 0, 1, … below a size."""
