@@ -297,19 +297,25 @@ typedef struct fg_profile {
 typedef struct fg_call {
     int64_t batch, steps;       /* steps: of the sequence inputs; 1 where a network has none */
     const int64_t *input_steps; /* of each input, where they differ; else NULL */
-    bool begins;                /* no steps: only takes fresh rows to their initial state, outputs mean nothing */
-    int threads;                /* upper bound, at least 1 */
-    const fg_view *inputs;      /* for each FG_INPUT / FG_TOKENS / FG_MASK layer, in the order of fg_plan_add */
-    const fg_view *outputs;     /* for each output */
-    fg_profile *profile; /* for each other layer, in the order of fg_plan_add: added to. NULL: nothing is measured */
+    const int64_t *rows;        /* of each row of the call its row of the State, no two the same; NULL: 0 .. batch-1 */
+    int64_t before;         /* steps that each of these rows has had; read where a layer changes their number alone */
+    bool begins;            /* no steps: only takes fresh rows to their initial state, outputs mean nothing */
+    int threads;            /* upper bound, at least 1 */
+    const fg_view *inputs;  /* for each FG_INPUT / FG_TOKENS / FG_MASK layer, in the order of fg_plan_add */
+    const fg_view *outputs; /* for each output */
+    fg_profile *profile;    /* for each other layer, in the order of fg_plan_add: added to. NULL: nothing is measured */
 } fg_call;
 
-/* A State for up to `batch` rows, every row at the network's initial state. Grows by itself in fg_run where a call has
+/* A State for up to `rows` rows, every row at the network's initial state. Grows by itself in fg_run where a call has
  * more rows; for causal networks nothing in it depends on the number of steps. */
-fg_status fg_state_new(const fg_plan *plan, int64_t batch, fg_state **state);
+fg_status fg_state_new(const fg_plan *plan, int64_t rows, fg_state **state);
 void fg_state_free(fg_state *state);
+/* Makes room for so many rows, new ones at the initial state; rows that there are stay where they lie. FG_NO_MEMORY. */
+fg_status fg_state_reserve(fg_state *state, int64_t rows);
 /* Rows [first, first + count) start afresh with their next step. */
 void fg_state_reset(fg_state *state, int64_t first, int64_t count);
+/* Lets row `to` stand where row `from` does. FG_BAD_CALL where there is no such row. */
+fg_status fg_state_copy(fg_state *state, int64_t from, int64_t to);
 int64_t fg_state_bytes(const fg_state *state);
 
 /* What is known of a row of a GRU. HAS_OUTPUT: its last output is h; else that is zero, for want of an unmasked step or
@@ -330,8 +336,8 @@ int64_t fg_plan_steps(const fg_plan *plan, fg_value v, const fg_call *call);
  */
 int fg_plan_misfit(const fg_plan *plan, const fg_call *call);
 
-/* Runs `steps` steps of `batch` rows from where the state's rows 0 .. batch-1 stand. Token ids must lie in the tables.
- * FG_NO_MEMORY, FG_BAD_CALL: the state is unchanged. */
+/* Runs `steps` steps of `batch` rows from where the state's rows stand; those that are not of the call are not touched.
+ * Token ids must lie in the tables. FG_NO_MEMORY, FG_BAD_CALL: the state is unchanged. */
 fg_status fg_run(const fg_plan *plan, fg_state *state, const fg_call *call);
 
 /* ---- the machine ------------------------------------------------------------------------------------------------- */

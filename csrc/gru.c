@@ -200,7 +200,19 @@ static bool is_masked(const walk *w, int64_t b, int64_t t)
 
 static float *state_row(const walk *w, int64_t b, int64_t t, int after)
 {
-    return w->memory->h[(w->memory->now ^ ((w->c->t0 + t + after) & 1))] + (w->c->row + b) * w->own->stride;
+    return w->memory->copies[w->c->row + b][(w->c->t0 + t + after) & 1];
+}
+
+static uint8_t *marks_of(const walk *w, int64_t b)
+{
+    return &w->memory->marks[fg_state_row(w->c->state, w->c->row + b)];
+}
+
+/* Whether the step sweeps the groups backwards, going by the first row of the run. */
+static bool is_backwards(const walk *w, int64_t t)
+{
+    const bool turned = w->memory->marks[fg_state_row(w->c->state, 0)] & FG_TURNED;
+    return turned ^ ((w->c->t0 + t) & 1);
 }
 
 /* A masked row's state stays; its output repeats the last one, or is zero. The member's columns only. */
@@ -216,7 +228,7 @@ static void hold_row(const walk *w, int64_t b, int64_t t)
     if (!w->y)
         return;
     float *y = w->y + b * w->y_row + t * w->y_time + from;
-    if ((w->memory->marks[w->c->row + b] & FG_HAS_OUTPUT) && !w->own->zero_output_for_mask)
+    if ((*marks_of(w, b) & FG_HAS_OUTPUT) && !w->own->zero_output_for_mask)
         memcpy(y, h, (size_t)width * sizeof(float));
     else
         memset(y, 0, (size_t)width * sizeof(float));
@@ -289,7 +301,7 @@ static void each_panel(const walk *w)
 {
     const int64_t at_once =
         groups_at_once(w, w->last - w->first, w->own->weights.units + (w->direct ? w->own->weights.inputs : 0));
-    const bool backwards = w->memory->now ^ ((w->c->t0 + w->t) & 1);
+    const bool backwards = is_backwards(w, w->t);
     for (int64_t first = w->first; first < w->last; first += at_once)
         each_tile(w, w->is_last && first == w->first,
                   (fg_sweep){first, first + at_once < w->last ? first + at_once : w->last, backwards});
@@ -311,7 +323,8 @@ static fg_beside later_projections(const walk *w)
 /* Without a mask every output of this run is h, which nobody asks for before the next one. */
 static void mark_all_outputs(const walk *w)
 {
-    memset(w->memory->marks + w->c->row, FG_HAS_OUTPUT | FG_HAS_RUN, (size_t)w->c->rows);
+    for (int64_t b = 0; b < w->c->rows; b++)
+        *marks_of(w, b) |= FG_HAS_OUTPUT | FG_HAS_RUN;
 }
 
 static void step_share(void *argument, int member)
@@ -337,11 +350,14 @@ static void step_share(void *argument, int member)
 static void mark_share(void *argument, int member)
 {
     const walk *w = argument;
-    uint8_t *marks = w->memory->marks + w->c->row;
-    const uint8_t held = w->own->zero_output_for_mask ? FG_HAS_RUN : FG_HAS_OUTPUT | FG_HAS_RUN;
-    if (member == 0)
-        for (int64_t b = 0; b < w->c->rows; b++)
-            marks[b] = is_masked(w, b, w->t) ? marks[b] & held : FG_HAS_OUTPUT | FG_HAS_RUN;
+    const uint8_t lost = w->own->zero_output_for_mask ? FG_HAS_OUTPUT : 0;
+    for (int64_t b = 0; member == 0 && b < w->c->rows; b++) {
+        uint8_t *marks = marks_of(w, b);
+        if (is_masked(w, b, w->t))
+            *marks &= (uint8_t)~lost;
+        else
+            *marks |= FG_HAS_OUTPUT | FG_HAS_RUN;
+    }
 }
 
 static void run_phase(walk *w, fg_step_kernel *kernel, bool is_first, bool is_last)
@@ -375,14 +391,15 @@ static void begin_rows(const fg_step *step, const fg_context *c, fg_memory *memo
     const int64_t units = own->weights.units;
     const fg_grid h0 = step->h0 == FG_NONE ? (fg_grid){0} : fg_grid_of(c, step->h0);
     for (int64_t b = 0; b < c->rows; b++) {
-        if (!c->state->fresh[c->row + b])
+        const int64_t row = fg_state_row(c->state, c->row + b);
+        if (!c->state->fresh[row])
             continue;
-        float *h = memory->h[memory->now] + (c->row + b) * own->stride;
+        float *h = memory->copies[c->row + b][0];
         const float *initial = h0.data ? h0.data + b * h0.row_stride : own->initial;
         memset(h, 0, (size_t)own->stride * sizeof(float));
         if (initial)
             memcpy(h, initial, (size_t)units * sizeof(float));
-        memory->marks[c->row + b] = 0;
+        memory->marks[row] &= FG_TURNED;
     }
 }
 
@@ -396,7 +413,7 @@ static void deliver(const walk *w)
     const size_t bytes = (size_t)w->own->weights.units * sizeof(float);
     for (int64_t b = 0; b < w->c->rows; b++) {
         const float *h = state_row(w, b, w->c->steps, 0);
-        const uint8_t marks = w->memory->marks[w->c->row + b];
+        const uint8_t marks = *marks_of(w, b);
         if (state.data && w->own->zero_state_without_steps && !(marks & FG_HAS_RUN))
             memset(state.data + b * state.row_stride, 0, bytes);
         else if (state.data)
@@ -550,7 +567,7 @@ static bool needs_begin(const walk *w)
 {
     if (projects(w))
         return true;
-    return w->c->t0 == 0 && memchr(w->c->state->fresh + w->c->row, 1, (size_t)w->c->rows);
+    return w->c->t0 == 0 && w->c->state->begins_rows;
 }
 
 static void begin_share(void *argument, int member)
@@ -590,7 +607,7 @@ static void run_steps(const walk *w)
                             .y_stride = w->y_time,
                             .steps = w->c->steps,
                             .direct = w->direct,
-                            .backwards = w->memory->now ^ (w->c->t0 & 1)};
+                            .backwards = is_backwards(w, 0)};
     w->c->kernels->gru_run(&w->own->weights, &run);
     if (w->c->steps > 0)
         mark_all_outputs(w);

@@ -123,15 +123,22 @@ struct fg_plan {
     int64_t row_elements; /* what a row holds at most per step: no product of it may overflow */
 };
 
-/* What a layer carries from step to step: a GRU its state, a step mask the number of steps so far. h is
- * double-buffered: h[now] is the state, the next step writes the other. */
+/* What a layer carries from step to step, row by row: a GRU its state, a step mask the number of steps so far. Of each
+ * row there are two copies, one behind the other: that which stands, and that which the next step writes. Rows lie in
+ * slabs that never move, so that rows come and go without a copy of the others. */
 typedef struct fg_memory {
-    int64_t units, stride;
+    int64_t units, stride; /* numbers of a copy, and the floats that it takes */
     const float *initial;
-    float *h[2];
-    uint8_t *marks; /* per row: FG_HAS_OUTPUT, FG_HAS_RUN */
-    int now;
+    int64_t rows;        /* rows there is room for: those of the State, or more where growing it failed */
+    float **slabs;       /* of FG_SLAB_ROWS rows each, or the only one of fewer */
+    uint8_t *marks;      /* per row: FG_HAS_OUTPUT, FG_HAS_RUN, FG_TURNED */
+    float *(*copies)[2]; /* of each row of the run: what stood before its first step, and the other one */
 } fg_memory;
+
+enum { FG_SLAB_ROWS = 256 };
+
+/* A mark beside those of fastgru.h: of a row's two copies the second one stands. */
+enum { FG_TURNED = 128 };
 
 /* Where a value of this run lies. */
 typedef struct fg_slot {
@@ -153,7 +160,10 @@ struct fg_state {
     const fg_plan *plan;
     int64_t rows; /* rows there is room for */
     fg_memory *memories;
-    uint8_t *fresh; /* per row: the next step begins a sequence */
+    uint8_t *fresh;             /* per row: the next step begins a sequence */
+    int64_t run_rows;           /* rows of a run that there is room for in memories' copies */
+    const int64_t *rows_of_run; /* fg_call.rows of the run */
+    bool begins_rows;           /* a row of the run is fresh */
     fg_slot *slots;
     char *arena; /* buffers of values, then scratch */
     size_t arena_bytes;
@@ -194,10 +204,10 @@ struct fg_context {
 
 /* ---- helpers for the families ------------------------------------------------------------------------------------ */
 
-/* Makes room for so many rows; new ones start afresh. FG_NO_MEMORY. */
-fg_status fg_state_grow(fg_state *state, int64_t rows);
-/* An odd number of steps left the new states in the other buffer; rows that did not run move along. */
-void fg_state_flip(const fg_state *state, fg_memory *memory, int64_t ran);
+/* Points the copies of all memories at the rows of a call. FG_NO_MEMORY, FG_BAD_CALL where the State lacks one. */
+fg_status fg_state_point(fg_state *state, const fg_call *call);
+/* An odd number of steps left what stands in the other copy. */
+void fg_state_turn(const fg_state *state, fg_memory *memory, int64_t ran);
 
 /* The `release` of a family whose step->own is one allocation, or NULL. */
 void fg_free_own(fg_step *step);
@@ -219,6 +229,12 @@ const fg_value_info *fg_read(const fg_plan *plan, fg_value v, fg_type type);
 static inline bool fg_is_last_block(const fg_context *c)
 {
     return c->t0 + c->steps >= c->total;
+}
+
+/* The State's row that row `row` of the run is. */
+static inline int64_t fg_state_row(const fg_state *state, int64_t row)
+{
+    return state->rows_of_run ? state->rows_of_run[row] : row;
 }
 
 static inline fg_slot fg_slot_of(const fg_context *c, fg_value v)

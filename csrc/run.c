@@ -310,7 +310,7 @@ static fg_status prepare_nested(fg_state **nested, const fg_step *step, const fg
     inside.batch = nested_rows(step, call->batch * state->block);
     if (is_too_large(step->inner, &inside))
         return FG_NO_MEMORY;
-    status = fg_state_grow(*nested, inside.batch);
+    status = fg_state_reserve(*nested, inside.batch);
     return status == FG_OK ? prepare(*nested, &inside, 1) : status;
 }
 
@@ -593,7 +593,9 @@ fg_status fg_run(const fg_plan *plan, fg_state *state, const fg_call *call)
     job.call = call;
     job.chunk = 0;
     const int wanted = wanted_threads(&job);
-    fg_status status = fg_state_grow(state, call->batch);
+    fg_status status = call->rows ? FG_OK : fg_state_reserve(state, call->batch);
+    if (status == FG_OK)
+        status = fg_state_point(state, call);
     if (status == FG_OK)
         status = prepare(state, call, wanted);
     if (status != FG_OK || call->batch == 0)
@@ -601,8 +603,9 @@ fg_status fg_run(const fg_plan *plan, fg_state *state, const fg_call *call)
     run_on_threads(&job, wanted);
     for (int i = 0; i < plan->n_steps; i++)
         if (plan->steps[i].memory >= 0 && (stage_steps(&job, plan->steps[i].stage) & 1))
-            fg_state_flip(state, &state->memories[plan->steps[i].memory], call->batch);
-    memset(state->fresh, 0, (size_t)call->batch);
+            fg_state_turn(state, &state->memories[plan->steps[i].memory], call->batch);
+    for (int64_t b = 0; b < call->batch; b++)
+        state->fresh[fg_state_row(state, b)] = 0;
     copy_outputs(plan, state, call, call->batch);
     return FG_OK;
 }
@@ -613,6 +616,7 @@ void fg_run_inside(fg_state *nested, const fg_call *call, int64_t rows)
     job.plan = nested->plan;
     job.state = nested;
     job.call = call;
+    fg_state_point(nested, call); /* there is room for all rows that it was laid out for */
     prepare_layout(nested, call); /* points to the call's arrays; the layout stands */
     run_rows(&job, 0, rows, 0, 0, 1, call->profile);
     copy_outputs(nested->plan, nested, call, rows); /* its rows are as fresh as before: no state is of use later */

@@ -5,43 +5,97 @@
 
 #include "layers.h"
 
-fg_status fg_state_grow(fg_state *state, int64_t rows)
+/* Floats of a row: both copies. */
+static size_t row_floats(const fg_memory *memory)
 {
-    const fg_plan *plan = state->plan;
+    return 2 * (size_t)memory->stride;
+}
+
+static float *row_of(const fg_memory *memory, int64_t row)
+{
+    return memory->slabs[row / FG_SLAB_ROWS] + (size_t)(row % FG_SLAB_ROWS) * row_floats(memory);
+}
+
+static float *copy_of(const fg_memory *memory, int64_t row)
+{
+    return row_of(memory, row) + (memory->marks[row] & FG_TURNED ? memory->stride : 0);
+}
+
+/* Slabs that so many rows take. */
+static int64_t slab_count(int64_t rows)
+{
+    return (rows + FG_SLAB_ROWS - 1) / FG_SLAB_ROWS;
+}
+
+/* Makes the only slab of few rows larger: the one case in which rows move. */
+static fg_status widen_slab(fg_memory *memory, int64_t before, int64_t rows)
+{
+    float *slab = fg_alloc(fg_size(rows, (int64_t)row_floats(memory), sizeof(float)));
+    if (!slab)
+        return FG_NO_MEMORY;
+    memcpy(slab, memory->slabs[0], (size_t)before * row_floats(memory) * sizeof(float));
+    free(memory->slabs[0]);
+    memory->slabs[0] = slab;
+    return FG_OK;
+}
+
+/* Room for so many rows, which fill one slab at most or several. After a failure there is as much as before. */
+static fg_status grow_memory(fg_memory *memory, int64_t rows)
+{
+    const int64_t slab_rows = rows < FG_SLAB_ROWS ? rows : FG_SLAB_ROWS, before = memory->rows;
+    const int64_t first = slab_count(before), last = slab_count(rows);
+    uint8_t *marks = realloc(memory->marks, (size_t)rows);
+    if (!marks)
+        return FG_NO_MEMORY;
+    memory->marks = marks;
+    float **slabs = realloc(memory->slabs, (size_t)last * sizeof *slabs);
+    if (!slabs)
+        return FG_NO_MEMORY;
+    memory->slabs = slabs;
+    for (int64_t i = first; i < last; i++) {
+        slabs[i] = fg_alloc(fg_size(slab_rows, (int64_t)row_floats(memory), sizeof(float)));
+        if (slabs[i])
+            continue;
+        while (i-- > first)
+            free(slabs[i]);
+        return FG_NO_MEMORY;
+    }
+    if (before > 0 && before < slab_rows && widen_slab(memory, before, slab_rows) != FG_OK) {
+        for (int64_t i = first; i < last; i++)
+            free(slabs[i]);
+        return FG_NO_MEMORY;
+    }
+    memset(marks + before, 0, (size_t)(rows - before));
+    memory->rows = rows;
+    return FG_OK;
+}
+
+fg_status fg_state_reserve(fg_state *state, int64_t rows)
+{
     if (rows <= state->rows)
         return FG_OK;
+    if (rows > INT64_MAX / 4)
+        return FG_NO_MEMORY;
+    if (rows > FG_SLAB_ROWS)
+        rows = slab_count(rows) * FG_SLAB_ROWS;
+    else if (rows < 2 * state->rows) /* one more, again and again */
+        rows = 2 * state->rows < FG_SLAB_ROWS ? 2 * state->rows : FG_SLAB_ROWS;
     uint8_t *fresh = realloc(state->fresh, (size_t)rows);
     if (!fresh)
         return FG_NO_MEMORY;
     state->fresh = fresh;
-    for (int i = 0; i < plan->n_memories; i++) {
-        fg_memory *memory = &state->memories[i];
-        float *h[2] = {fg_alloc(fg_size(rows, memory->stride, sizeof(float))),
-                       fg_alloc(fg_size(rows, memory->stride, sizeof(float)))};
-        uint8_t *marks = h[0] && h[1] ? realloc(memory->marks, (size_t)rows) : NULL;
-        if (!marks) {
-            free(h[0]);
-            free(h[1]);
-            return FG_NO_MEMORY; /* memories grown so far merely have more room than state->rows says */
-        }
-        memset(marks + state->rows, 0, (size_t)(rows - state->rows));
-        memory->marks = marks;
-        for (int k = 0; k < 2; k++) {
-            if (state->rows)
-                memcpy(h[k], memory->h[k], (size_t)(state->rows * memory->stride) * sizeof(float));
-            free(memory->h[k]);
-            memory->h[k] = h[k];
-        }
-    }
+    for (int i = 0; i < state->plan->n_memories; i++)
+        if (state->memories[i].rows < rows && grow_memory(&state->memories[i], rows) != FG_OK)
+            return FG_NO_MEMORY;
     memset(state->fresh + state->rows, 1, (size_t)(rows - state->rows));
     state->rows = rows;
     return FG_OK;
 }
 
-fg_status fg_state_new(const fg_plan *plan, int64_t batch, fg_state **out)
+fg_status fg_state_new(const fg_plan *plan, int64_t rows, fg_state **out)
 {
     *out = NULL;
-    if (!plan->finished || batch < 0)
+    if (!plan->finished || rows < 0)
         return FG_BAD_CALL;
     fg_state *state = calloc(1, sizeof *state);
     if (!state)
@@ -60,7 +114,7 @@ fg_status fg_state_new(const fg_plan *plan, int64_t batch, fg_state **out)
             memory->stride = fg_round_up(memory->units, FG_MAX_LANES);
         }
     if (status == FG_OK)
-        status = fg_state_grow(state, batch > 0 ? batch : 1);
+        status = fg_state_reserve(state, rows > 0 ? rows : 1);
     if (status != FG_OK) {
         fg_state_free(state);
         return status;
@@ -74,9 +128,11 @@ void fg_state_free(fg_state *state)
     if (!state)
         return;
     for (int i = 0; state->memories && i < state->plan->n_memories; i++) {
-        free(state->memories[i].h[0]);
-        free(state->memories[i].h[1]);
+        for (int64_t k = 0; k < slab_count(state->memories[i].rows); k++)
+            free(state->memories[i].slabs[k]);
+        free(state->memories[i].slabs);
         free(state->memories[i].marks);
+        free(state->memories[i].copies);
     }
     for (int i = 0; i < state->nested_lanes * state->plan->n_nested; i++)
         fg_state_free(state->nested[i]);
@@ -95,11 +151,27 @@ void fg_state_reset(fg_state *state, int64_t first, int64_t count)
         memset(state->fresh + first, 1, (size_t)(count < state->rows - first ? count : state->rows - first));
 }
 
+fg_status fg_state_copy(fg_state *state, int64_t from, int64_t to)
+{
+    if (from < 0 || from >= state->rows || to < 0 || to >= state->rows)
+        return FG_BAD_CALL;
+    for (int i = 0; from != to && i < state->plan->n_memories; i++) {
+        fg_memory *memory = &state->memories[i];
+        memory->marks[to] = memory->marks[from];
+        memcpy(copy_of(memory, to), copy_of(memory, from), (size_t)memory->stride * sizeof(float));
+    }
+    state->fresh[to] = state->fresh[from];
+    return FG_OK;
+}
+
 int64_t fg_state_bytes(const fg_state *state)
 {
     int64_t bytes = (int64_t)sizeof *state + (int64_t)state->arena_bytes + state->rows;
-    for (int i = 0; i < state->plan->n_memories; i++)
-        bytes += state->rows * (2 * state->memories[i].stride * (int64_t)sizeof(float) + 1);
+    for (int i = 0; i < state->plan->n_memories; i++) {
+        const fg_memory *memory = &state->memories[i];
+        bytes += memory->rows * (int64_t)(row_floats(memory) * sizeof(float) + 1);
+        bytes += state->run_rows * (int64_t)sizeof *memory->copies;
+    }
     for (int i = 0; i < state->nested_lanes * state->plan->n_nested; i++)
         bytes += state->nested[i] ? fg_state_bytes(state->nested[i]) : 0;
     return bytes;
@@ -120,12 +192,12 @@ fg_status fg_state_get(const fg_plan *plan, const fg_state *state, fg_value v, i
     const fg_memory *memory = memory_of(plan, state, v, row);
     if (!memory)
         return FG_BAD_CALL;
-    const float *from = state->fresh[row] ? memory->initial : memory->h[memory->now] + row * memory->stride;
+    const float *from = state->fresh[row] ? memory->initial : copy_of(memory, row);
     if (from)
         memcpy(h, from, (size_t)memory->units * sizeof(float));
     else
         memset(h, 0, (size_t)memory->units * sizeof(float));
-    *marks = state->fresh[row] ? 0 : memory->marks[row];
+    *marks = state->fresh[row] ? 0 : memory->marks[row] & (uint8_t)~FG_TURNED;
     return FG_OK;
 }
 
@@ -134,17 +206,46 @@ fg_status fg_state_set(const fg_plan *plan, fg_state *state, fg_value v, int64_t
     const fg_memory *memory = memory_of(plan, state, v, row);
     if (!memory)
         return FG_BAD_CALL;
-    memcpy(memory->h[memory->now] + row * memory->stride, h, (size_t)memory->units * sizeof(float));
-    memory->marks[row] = marks;
+    memcpy(copy_of(memory, row), h, (size_t)memory->units * sizeof(float));
+    memory->marks[row] = (memory->marks[row] & FG_TURNED) | (marks & (uint8_t)~FG_TURNED);
     state->fresh[row] = 0;
     return FG_OK;
 }
 
-void fg_state_flip(const fg_state *state, fg_memory *memory, int64_t ran)
+fg_status fg_state_point(fg_state *state, const fg_call *call)
 {
-    const float *from = memory->h[memory->now];
-    float *to = memory->h[memory->now ^= 1];
-    for (int64_t row = ran; row < state->rows; row++)
-        if (!state->fresh[row])
-            memcpy(to + row * memory->stride, from + row * memory->stride, (size_t)memory->stride * sizeof(float));
+    if (call->batch > state->run_rows) {
+        for (int i = 0; i < state->plan->n_memories; i++) {
+            fg_memory *memory = &state->memories[i];
+            void *copies = realloc(memory->copies, (size_t)call->batch * sizeof *memory->copies);
+            if (!copies)
+                return FG_NO_MEMORY;
+            memory->copies = copies;
+        }
+        state->run_rows = call->batch;
+    }
+    state->rows_of_run = call->rows;
+    state->begins_rows = false;
+    for (int64_t b = 0; b < call->batch; b++) {
+        const int64_t row = fg_state_row(state, b);
+        if (row < 0 || row >= state->rows)
+            return FG_BAD_CALL;
+        state->begins_rows |= state->fresh[row];
+    }
+    for (int i = 0; i < state->plan->n_memories; i++) {
+        fg_memory *memory = &state->memories[i];
+        for (int64_t b = 0; b < call->batch; b++) {
+            const int64_t row = fg_state_row(state, b);
+            const int turned = (memory->marks[row] & FG_TURNED) != 0;
+            memory->copies[b][turned] = row_of(memory, row);
+            memory->copies[b][!turned] = row_of(memory, row) + memory->stride;
+        }
+    }
+    return FG_OK;
+}
+
+void fg_state_turn(const fg_state *state, fg_memory *memory, int64_t ran)
+{
+    for (int64_t b = 0; b < ran; b++)
+        memory->marks[fg_state_row(state, b)] ^= FG_TURNED;
 }

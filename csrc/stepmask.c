@@ -18,15 +18,15 @@ static fg_status add(fg_plan *plan, fg_step *step, const fg_layer *layer)
 static int32_t steps_before(const fg_context *c, const fg_memory *memory, int64_t row)
 {
     int32_t steps = 0;
-    if (!c->state->fresh[row])
-        memcpy(&steps, memory->h[memory->now] + row * memory->stride, sizeof steps);
+    if (!c->state->fresh[fg_state_row(c->state, row)])
+        memcpy(&steps, memory->copies[row][0], sizeof steps);
     return steps;
 }
 
 static void keep_steps(const fg_context *c, const fg_memory *memory, int64_t row, int64_t total)
 {
     const int32_t steps = total < INT32_MAX ? (int32_t)total : INT32_MAX;
-    memcpy(memory->h[memory->now ^ (c->total & 1)] + row * memory->stride, &steps, sizeof steps);
+    memcpy(memory->copies[row][c->total & 1], &steps, sizeof steps);
 }
 
 static void share(const fg_step *step, const fg_context *c, int member)

@@ -127,6 +127,8 @@ cdef class FastPath:
     cdef bint _taken(self, fg_call *call) noexcept:
         call.steps = 1 if call.steps < 0 else call.steps
         call.input_steps = NULL
+        call.rows = NULL
+        call.before = 0
         call.begins = False
         return True
 

@@ -209,6 +209,8 @@ cdef extern from "fastgru.h" nogil:
         int64_t batch
         int64_t steps
         const int64_t *input_steps
+        const int64_t *rows
+        int64_t before
         bint begins
         int threads
         const fg_view *inputs
@@ -226,8 +228,10 @@ cdef extern from "fastgru.h" nogil:
     int64_t fg_plan_steps(const fg_plan *plan, fg_value v, const fg_call *call)
     bint fg_plan_same_steps(const fg_plan *plan, fg_value a, fg_value b)
     bint fg_plan_folded(const fg_plan *plan, int layer)
-    fg_status fg_state_new(const fg_plan *plan, int64_t batch, fg_state **state)
+    fg_status fg_state_new(const fg_plan *plan, int64_t rows, fg_state **state)
     void fg_state_free(fg_state *state)
+    fg_status fg_state_reserve(fg_state *state, int64_t rows)
+    fg_status fg_state_copy(fg_state *state, int64_t from_, int64_t to)
     void fg_state_reset(fg_state *state, int64_t first, int64_t count)
     int64_t fg_state_bytes(const fg_state *state)
     fg_status fg_state_get(const fg_plan *plan, const fg_state *state, fg_value v, int64_t row, float *h, uint8_t *marks)

@@ -222,6 +222,8 @@ cdef class Runner(FastPath):
         cdef list alive = [], checked = []
         call.steps = 1
         call.threads = threads
+        call.rows = NULL
+        call.before = 0
         call.begins = begins
         for i in range(len(plan.inputs)):
             spec = plan.inputs[i]
