@@ -13,8 +13,9 @@ from .errors import BadInput, UnsupportedModel
 from .feedback import FeedbackStream
 from .graph import GRU, Array, Concatenate, Graph, Identity, Layer, Reshape, Slice, Transpose
 from .layout import Feed, Layout
+from .obstacles import streaming_obstacles
 from .ports import state_fault
-from .stream import Carried, Stream, streaming_obstacles
+from .stream import Carried, Stream
 
 #: layers that move numbers and change none
 _MOVES = (Identity, Reshape, Slice, Concatenate, Transpose)
