@@ -1,11 +1,11 @@
-/* Embedding: rows of a table by token id; and the mask that mask_zero makes. */
+/* Embedding: rows of a table by token id, or one-hot vectors; and the mask that mask_zero makes. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "layers.h"
 
 typedef struct embedding_layer {
-    const float *table; /* the caller's, read in place */
+    const float *table; /* the caller's, read in place; NULL: the identity, which is not stored */
     int64_t vocabulary, features;
     bool mask_zero;
 } embedding_layer;
@@ -13,7 +13,8 @@ typedef struct embedding_layer {
 static fg_status add(fg_plan *plan, fg_step *step, const fg_layer *layer)
 {
     const fg_value_info *x = fg_read(plan, layer->x, FG_IDS);
-    if (!x || x->features != 1 || !layer->embedding.table || layer->embedding.vocabulary < 1 || layer->y == FG_NONE ||
+    if (!x || x->features != 1 || layer->embedding.vocabulary < 1 || layer->y == FG_NONE ||
+        (!layer->embedding.table && layer->embedding.features != layer->embedding.vocabulary) ||
         !fg_mask_fits(plan, layer->mask, layer->x))
         return FG_BAD_LAYER;
     embedding_layer *own = calloc(1, sizeof *own);
@@ -47,6 +48,16 @@ static void write_mask(const fg_step *step, const fg_context *c, bool mask_zero)
     }
 }
 
+static void write_vector(const embedding_layer *own, int64_t token, float *y)
+{
+    if (own->table) {
+        memcpy(y, own->table + token * own->features, (size_t)own->features * sizeof(float));
+    } else {
+        memset(y, 0, (size_t)own->features * sizeof(float));
+        y[token] = 1.0f;
+    }
+}
+
 static void look_up(const fg_step *step, const fg_context *c, int member)
 {
     const embedding_layer *own = step->own;
@@ -57,9 +68,8 @@ static void look_up(const fg_step *step, const fg_context *c, int member)
         int64_t id_time;
         const int32_t *ids = fg_ids_of(c, step->x, c->row + b, &id_time);
         for (int64_t t = 0; t < y.steps; t++)
-            memcpy(y.data + b * y.row_stride + t * y.time_stride,
-                   own->table + fg_token(ids[t * id_time], own->vocabulary) * own->features,
-                   (size_t)own->features * sizeof(float));
+            write_vector(own, fg_token(ids[t * id_time], own->vocabulary),
+                         y.data + b * y.row_stride + t * y.time_stride);
     }
 }
 
@@ -80,7 +90,7 @@ static void count(const fg_step *step, fg_context *c, fg_profile *profile)
         return;
     const fg_grid y = fg_grid_of(c, step->y);
     profile->input.bytes += fg_grid_size(&y) * row_bytes;
-    profile->input.weights = own->vocabulary * row_bytes;
+    profile->input.weights = own->table ? own->vocabulary * row_bytes : 0;
 }
 
 const fg_layer_ops fg_embedding_ops = {.add = add, .share = share, .count = count, .release = fg_free_own};

@@ -137,7 +137,7 @@ typedef struct fg_layer {
             int64_t features; /* of tokens: ids per row and step */
         } input;
         struct {
-            const float *table;
+            const float *table; /* NULL: the identity, so that one-hot vectors come out */
             int64_t vocabulary, features;
             bool mask_zero;
         } embedding;

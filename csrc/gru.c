@@ -1,4 +1,5 @@
 /* The GRU layer: x-projections of a block, then the loop over its steps. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -141,13 +142,39 @@ static fg_status add(fg_plan *plan, fg_step *step, const fg_layer *layer)
 /* The most bytes of a table of projections: it is filled when the network is loaded, and L3 should hold much of it. */
 enum { TABLE_BYTES = 32 << 20 };
 
+/* x-projections of one-hot vectors: the bias and one row of the kernel. The chain's other terms are zeros, which change
+ * nothing of finite weights but the sign of a zero: these are the tiles' results, without their vocabulary² · width
+ * products. */
+static void project_one_hot(const gru_layer *own, int64_t vocabulary)
+{
+    const fg_product *product = &own->input.product;
+    const int64_t group = own->width / own->weights.groups;
+    for (int64_t token = 0; token < vocabulary; token++)
+        for (int64_t column = 0; column < own->width; column += group) {
+            const float *w = product->w + column * product->k + token * group;
+            for (int64_t i = 0; i < group; i++)
+                own->table[token * own->width + column + i] = product->bias[column + i] + w[i];
+        }
+}
+
+/* With an infinite weight or NaN the zeros of one-hot vectors do change sums. */
+static bool has_finite_kernel(const gru_layer *own)
+{
+    const fg_product *product = &own->input.product;
+    for (int64_t i = 0; i < product->k * own->width; i++)
+        if (!isfinite(product->w[i]))
+            return false;
+    return true;
+}
+
 bool fg_gru_fold(fg_plan *plan, fg_step *gru, const fg_step *embedding)
 {
     gru_layer *own = gru->own;
     int64_t vocabulary, features;
     const float *vectors = fg_embedding_table(embedding, &vocabulary, &features);
     const int64_t row_bytes = own->width * (int64_t)sizeof(float);
-    if (own->input.plain || vocabulary > TABLE_BYTES / row_bytes)
+    /* a table for one-hot vectors is as large as the kernel, all of which their product would read */
+    if (vectors ? own->input.plain || vocabulary > TABLE_BYTES / row_bytes : !has_finite_kernel(own))
         return false;
     own->table = fg_store_alloc(&plan->store, (size_t)(vocabulary * row_bytes));
     if (!own->table)
@@ -155,7 +182,10 @@ bool fg_gru_fold(fg_plan *plan, fg_step *gru, const fg_step *embedding)
     const fg_grid x = {.data = (float *)vectors, .rows = vocabulary, .steps = 1, .inner = 1, .row_stride = features};
     const fg_grid y = {.data = own->table, .rows = vocabulary, .steps = 1, .inner = 1, .row_stride = own->width};
     const unsigned float_mode = fg_float_enter();
-    fg_multiply(plan->kernels, &own->input, &x, &y, 0, vocabulary, 0, own->weights.groups);
+    if (vectors)
+        fg_multiply(plan->kernels, &own->input, &x, &y, 0, vocabulary, 0, own->weights.groups);
+    else
+        project_one_hot(own, vocabulary);
     fg_float_restore(float_mode);
     own->vocabulary = vocabulary;
     gru->x = embedding->x;

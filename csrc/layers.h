@@ -355,7 +355,7 @@ static inline int64_t fg_round_up(int64_t n, int64_t step)
     return (n + step - 1) / step * step;
 }
 
-/* The table that an embedding step reads: (vocabulary, features). */
+/* The table that an embedding step reads: (vocabulary, features); NULL: the identity. */
 const float *fg_embedding_table(const fg_step *step, int64_t *vocabulary, int64_t *features);
 /* Lets a GRU step that reads an embedding's vectors look up their projections instead: `gru` then reads the token ids.
  * False, and nothing is changed, where the table of projections would be too large. */

@@ -197,6 +197,10 @@ def embedding(layer: g.Embedding, at: Run) -> None:
         at.values[f"{layer.name}:mask"] = mask & (ids != 0) if layer.mask_zero else mask
 
 
+def one_hot(layer: g.OneHot, at: Run) -> None:
+    at.values[layer.name] = np.eye(layer.vocabulary)[at.values[layer.inputs[0]]]
+
+
 def masking(layer: g.Masking, at: Run) -> None:
     x = at.values[layer.inputs[0]]
     features = tuple(range(2, x.ndim))
@@ -492,6 +496,7 @@ def time_distributed(layer: g.TimeDistributed, at: Run) -> None:
 LAYERS: dict[type[g.Layer], Callable[..., None]] = {
     g.Identity: identity,
     g.Embedding: embedding,
+    g.OneHot: one_hot,
     g.Masking: masking,
     g.GRU: gru,
     g.Dense: dense,

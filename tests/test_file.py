@@ -38,6 +38,7 @@ from fastgru.graph import (
     Masking,
     MatMul,
     Normalize,
+    OneHot,
     Pad,
     Pool,
     PReLU,
@@ -113,6 +114,7 @@ def every_kind() -> Graph:
         Reduce(name="reduced", inputs=("product",), function="mean", axis=1, mask="joined"),
         Reshape(name="frames", inputs=("c",), target=(4, 2), per_step=True),
         TimeDistributed(name="td/i", inputs=("frames",), graph=inner),
+        OneHot(name="one hot", inputs=("ids",), vocabulary=7),
     )  # fmt: skip
     return Graph(
         (

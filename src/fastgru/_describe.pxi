@@ -9,6 +9,8 @@ cdef int describe(Plan plan, object layer, fg_layer *c, list keep) except -1:
     kind = layer.kind
     if kind == "Embedding":
         return describe_embedding(plan, layer, c)
+    if kind == "OneHot":
+        return describe_one_hot(plan, layer, c)
     if kind == "Masking":
         return describe_masking(plan, layer, c)
     if kind == "JoinMasks":
@@ -63,6 +65,14 @@ cdef int describe_embedding(Plan plan, object layer, fg_layer *c) except -1:
     c.embedding.vocabulary, c.embedding.features = layer.table.shape
     c.embedding.mask_zero = layer.mask_zero
     plan._limit(layer, layer.table.shape[0])
+    return 0
+
+
+cdef int describe_one_hot(Plan plan, object layer, fg_layer *c) except -1:
+    c.kind = FG_EMBEDDING
+    c.embedding.table = NULL
+    c.embedding.vocabulary = c.embedding.features = layer.vocabulary
+    plan._limit(layer, layer.vocabulary)
     return 0
 
 

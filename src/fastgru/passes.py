@@ -1,6 +1,6 @@
 """Graph → Graph rewrites that hold on every machine and change no result, except by a rounding in `fold_scales`.
 
-A saved Graph has been through them.
+A saved Graph has been through those of `apply`. `tokens_for_one_hot` is for callers who have token ids.
 """
 
 from __future__ import annotations
@@ -23,9 +23,11 @@ from .graph import (
     Graph,
     Identity,
     Layer,
+    OneHot,
     Scale,
     TensorSpec,
     TimeDistributed,
+    tensor_spec,
 )  # fmt: skip
 from .ports import Port
 
@@ -236,3 +238,60 @@ def _spreading(graph: Graph) -> list[tuple[bool, ...]]:
 
 def _free(spec: TensorSpec) -> TensorSpec:
     return dataclasses.replace(spec, shape=(spec.shape[0], None, *spec.shape[2:]))
+
+
+def tokens_for_one_hot(graph: Graph) -> Graph | None:
+    """Let a network that reads one-hot vectors read token ids: for them it gives what it gives for these vectors, with
+    the same bits, and a GRU looks its projections up.
+
+    Parameters
+    ----------
+    graph : Graph
+        With one input that is a sequence: (batch, time, features) float32, made of one-hot vectors. Others may be there
+        besides, such as initial states.
+
+    Returns
+    -------
+    Graph or None
+        Its input of the same name is (batch, time) int32, in the caller's order of axes; None where the network has no
+        such input, or one that is also an output, or that a front end encodes.
+
+    Examples
+    --------
+    >>> from fastgru.graph import tensor_spec
+    >>> dense = Dense(name="d", inputs=("x",), kernel=np.ones((5, 3), np.float32))
+    >>> network = Graph((tensor_spec("x", None, (5,)),), (dense,), ("d",))
+    >>> tokens_for_one_hot(network).inputs
+    (TensorSpec(name='x', shape=(None, None), dtype='int32', axes=('batch', 'time')),)
+    """
+    sequences = [index for index, spec in enumerate(graph.inputs) if spec.is_sequence]
+    if len(sequences) != 1:
+        return None
+    (index,) = sequences
+    spec, port = graph.ported_inputs[index]
+    is_encoded = graph.text is not None and spec.name in graph.text.get("inputs", ())
+    if spec.dtype != "float32" or len(spec.inner) != 1 or spec.name in graph.outputs or is_encoded:
+        return None
+    ids = None if port is None else _without_features(port)
+    if ids is None and port is not None:
+        return None
+    name = f"{spec.name}_one_hot"
+    while name in graph.specs:
+        name += "_"
+    inputs, ports = list(graph.inputs), [port for _, port in graph.ported_inputs]
+    inputs[index], ports[index] = tensor_spec(spec.name, spec.shape[1], (), "int32"), ids
+    layers = (_reading(layer, {spec.name: name}) for layer in graph.layers)
+    return dataclasses.replace(
+        graph,
+        inputs=tuple(inputs),
+        input_ports=tuple(ports),
+        layers=(OneHot(name=name, inputs=(spec.name,), vocabulary=spec.features), *layers),
+    )
+
+
+def _without_features(port: Port) -> Port | None:
+    """The port of a sequence's ids, for that of their vectors; None where the vectors' axis is merged with others."""
+    features = 1 + len(port.sizes)  # counted behind batch and time
+    if any(size != 1 for size in port.sizes[:-1]) or (features,) not in port.axes:
+        return None
+    return Port(port.name, port.sizes[:-1], tuple(group for group in port.axes if group != (features,)))

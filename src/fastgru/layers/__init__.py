@@ -7,7 +7,7 @@ from .attention import Attention, MatMul
 from .base import ELEMENTWISE, LINEAR, ROWWISE, Activation, Array, Layer, TensorSpec, tensor_spec
 from .nested import TimeDistributed
 from .pointwise import Activate, Combine, Dense, Identity, Normalize, PReLU, Scale, Where
-from .recurrent import GRU, Embedding, JoinMasks, Masking, StepMask
+from .recurrent import GRU, Embedding, JoinMasks, Masking, OneHot, StepMask
 from .shaping import Concatenate, Pad, Repeat, Reshape, Slice, Transpose
 from .windows import ArgMax, Conv, Pool, Reduce
 
@@ -15,15 +15,15 @@ from .windows import ArgMax, Conv, Pool, Reduce
 LAYERS: dict[str, type[Layer]] = {
     cls.kind: cls
     for cls in (
-        Identity, Embedding, Masking, JoinMasks, StepMask, GRU, Dense, Activate, Scale, PReLU, Normalize, Combine,
-        Where, Reshape, Concatenate, Transpose, Slice, Pad, Repeat, Conv, Pool, Reduce, ArgMax, Attention, MatMul,
-        TimeDistributed,
+        Identity, Embedding, OneHot, Masking, JoinMasks, StepMask, GRU, Dense, Activate, Scale, PReLU, Normalize,
+        Combine, Where, Reshape, Concatenate, Transpose, Slice, Pad, Repeat, Conv, Pool, Reduce, ArgMax, Attention,
+        MatMul, TimeDistributed,
     )
 }  # fmt: skip
 
 __all__ = [
     "ELEMENTWISE", "LAYERS", "LINEAR", "ROWWISE", "GRU", "Activate", "Activation", "ArgMax", "Array", "Attention",
     "Combine", "Concatenate", "Conv", "Dense", "Embedding", "Identity", "JoinMasks", "Layer", "Masking", "MatMul",
-    "Normalize", "PReLU", "Pad", "Pool", "Reduce", "Repeat", "Reshape", "Scale", "Slice", "StepMask", "TensorSpec",
-    "TimeDistributed", "Transpose", "Where", "tensor_spec",
+    "Normalize", "OneHot", "PReLU", "Pad", "Pool", "Reduce", "Repeat", "Reshape", "Scale", "Slice", "StepMask",
+    "TensorSpec", "TimeDistributed", "Transpose", "Where", "tensor_spec",
 ]  # fmt: skip

@@ -44,6 +44,27 @@ class Embedding(Layer):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class OneHot(Layer):
+    """Vectors of zeros with a one at the place of the token id.
+
+    (batch, time) int32 → (batch, time, vocabulary), and (batch,) → (batch, vocabulary). Computed ids are those of
+    `Embedding`, of which this is the one whose table is the identity; none is stored.
+    """
+
+    vocabulary: int
+
+    kind: ClassVar[str] = "OneHot"
+
+    def infer(self, specs: Mapping[str, TensorSpec]) -> tuple[TensorSpec, ...]:
+        spec = specs[self.inputs[0]]
+        if spec.dtype != "int32":
+            raise self._fail(f"needs token ids, but {spec.name!r} is {spec.dtype}")
+        if self.vocabulary < 1:
+            raise self._fail(f"vocabulary should be at least 1, is {self.vocabulary}")
+        return (tensor_spec(self.name, spec.shape[1] if spec.is_sequence else False, (*spec.inner, self.vocabulary)),)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Masking(Layer):
     """Masks the steps all of whose features equal `mask_value` and sets them to zero: (batch, time, features) → same.
 

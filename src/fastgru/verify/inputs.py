@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..graph import Array, Graph, StepMask, TensorSpec, TimeDistributed
+from ..graph import Array, Graph, OneHot, StepMask, TensorSpec, TimeDistributed
 from ..text import Encoder, FrontEnd
 
 Sizes = Mapping[str, tuple[int | None, ...]]
@@ -122,4 +122,6 @@ def _vocabulary(graph: Graph, name: str) -> int:
             least = min(least, _vocabulary(layer.graph, layer.graph.inputs[0].name))
         elif layer.kind == "Embedding":
             least = min(least, len(layer.tensors["table"]))
+        elif isinstance(layer, OneHot):
+            least = min(least, layer.vocabulary)
     return least

@@ -14,6 +14,7 @@ from ...graph import (
     Graph,
     Layer,
     Normalize,
+    OneHot,
     Pad,
     PReLU,
     Reduce,
@@ -26,7 +27,7 @@ from ...graph import (
 )
 
 #: layers that work on each step by itself
-_PER_STEP = (Activate, Combine, Dense, Embedding, Normalize, PReLU, Scale, TimeDistributed)
+_PER_STEP = (Activate, Combine, Dense, Embedding, Normalize, OneHot, PReLU, Scale, TimeDistributed)
 
 
 def with_lengths(graph: Graph) -> Graph:
