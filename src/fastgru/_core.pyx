@@ -3,7 +3,7 @@
 
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport calloc, free, realloc
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from fastgru._native cimport *
 
@@ -89,6 +89,7 @@ HAS_OUTPUT, HAS_RUN = FG_HAS_OUTPUT, FG_HAS_RUN
 include "_plan.pxi"
 include "_describe.pxi"
 include "_arrays.pxi"
+include "_rows.pxi"
 include "_fast.pxi"
 include "_runner.pxi"
 

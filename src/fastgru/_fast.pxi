@@ -48,7 +48,7 @@ cdef class FastPath:
     """
 
     cdef readonly Plan plan
-    cdef readonly int64_t batch_size
+    cdef RowTable table
     cdef fg_state *state
     cdef fg_view *views
     cdef fg_view *results
@@ -58,11 +58,12 @@ cdef class FastPath:
     cdef Spares *spares        # of each output
     cdef bint *drops           # of each output: nobody wants it
     cdef int n_given           # outputs that are wanted
-    cdef list fixed            # of each input, what it is in every call of a stream, or None
+    cdef list fixed            # of each input without time what it is at each place, or None
+    cdef list gathered         # what of that the rows of a call read, where they are not the first places
 
     def __cinit__(self, Plan plan not None, int64_t batch_size=1, *args, **options):
         self.plan = plan
-        self.batch_size = batch_size
+        self.table = RowTable(batch_size)
         self.views = <fg_view *>calloc(plan.n_views, sizeof(fg_view))
         self.results = <fg_view *>calloc(plan.n_outputs, sizeof(fg_view))
         self.ids = <Ids *>calloc(plan.n_inputs, sizeof(Ids))
@@ -94,40 +95,78 @@ cdef class FastPath:
         if not self.plan.fits[form] or len(arrays) != self.plan.n_inputs:
             return False
         call.batch = call.steps = -1
+        call.rows = NULL
         for i in range(self.plan.n_inputs):
             if not self._take(arrays[i], i, form, True, call):
                 return False
         return self._taken(call)
 
     @final
+    cdef int _choose(self, object rows, fg_call *call) except -1:
+        """Say which rows a call is of: those with these handles, or None for all that are open."""
+        cdef RowTable table = self.table
+        if rows is None:
+            if not table.in_order:
+                table.arrange()
+            call.batch = table.count
+            call.rows = NULL if table.packed else table.open_places
+        else:
+            call.batch = table.choose(rows)
+            call.rows = table.chosen
+        return 0
+
+    @final
     cdef bint _take_sequences(self, object x, int form, fg_call *call) except -1:
-        """What a stream is given, beside what is fixed; False where an input is for the slow path."""
+        """What the chosen rows of a stream are given, beside what is fixed; False where an input is for the slow path.
+        """
         cdef Plan plan = self.plan
         cdef int i, count = 0
         cdef bint fits = True
         if not plan.fits[form]:
             return False
-        call.batch, call.steps = self.batch_size, -1
+        call.steps = -1
         if plan.n_inputs == 1:
             return plan.info[0].sequence and self._take(x, 0, form, False, call) and self._taken(call)
         for i in range(plan.n_inputs):
             if not plan.info[i].sequence:
-                array = self.fixed[i]
-            else:
-                array = x
-                if type(x) is tuple:
-                    array = x[count] if count < len(<tuple>x) else None
-                elif type(x) is dict:
-                    array = (<dict>x).get(plan.names[i])
-                count += 1
+                fits = fits and self._take_fixed(i, call)
+                continue
+            array = x
+            if type(x) is tuple:
+                array = x[count] if count < len(<tuple>x) else None
+            elif type(x) is dict:
+                array = (<dict>x).get(plan.names[i])
+            count += 1
             fits = fits and self._take(array, i, form, False, call)
         return fits and count == (len(x) if type(x) in (tuple, dict) else 1) and self._taken(call)
+
+    @final
+    cdef bint _take_fixed(self, int i, fg_call *call) except -1:
+        """Point an input's view at what it is for the chosen rows."""
+        cdef fg_view *view = &self.views[self.plan.info[i].view]
+        cdef cnp.ndarray fixed
+        cdef int64_t row, size
+        cdef char *from_
+        cdef char *to
+        if self.fixed[i] is None or not call.batch:
+            return False
+        fixed = <cnp.ndarray>self.fixed[i]
+        size = cnp.PyArray_STRIDE(fixed, 0)
+        view.data, view.batch_stride, view.time_stride = cnp.PyArray_DATA(fixed), size // 4, 0
+        if call.rows == NULL:
+            return True
+        if self.gathered[i] is None or cnp.PyArray_DIM(<cnp.ndarray>self.gathered[i], 0) < call.batch:
+            self.gathered[i] = np.empty((call.batch, *(<object>fixed).shape[1:]), fixed.dtype)
+        from_, to = <char *>view.data, <char *>cnp.PyArray_DATA(<cnp.ndarray>self.gathered[i])
+        for row in range(call.batch):
+            memcpy(to + row * size, from_ + call.rows[row] * size, size)
+        view.data = to
+        return True
 
     @final
     cdef bint _taken(self, fg_call *call) noexcept:
         call.steps = 1 if call.steps < 0 else call.steps
         call.input_steps = NULL
-        call.rows = NULL
         call.before = 0
         call.begins = False
         return True

@@ -11,11 +11,11 @@ cdef class Runner(FastPath):
     ----------
     plan : Plan
     batch_size : int
-        Rows to make room for; a call with more rows makes more room.
+        Rows that are open from the start. Without rows, a call makes the room that it needs.
     threads : int
         Upper bound of the threads of `step` and `run`.
     static : dict
-        Inputs without a time axis by name, for `step` and `run`.
+        Inputs without a time axis by name, for `step` and `run`: (batch_size, …).
     mask_drops : dict
         Why lengths would be without effect, by the names of those inputs where that is so.
     """
@@ -29,8 +29,9 @@ cdef class Runner(FastPath):
 
     def __cinit__(self, Plan plan not None, int64_t batch_size=1, int threads=1, dict static=None, dict mask_drops=None):
         self.threads = threads
-        self.static = {} if static is None else self._static(static)
+        self.static = {} if static is None else self._checked_static(static, batch_size, f"the stream batch_size={batch_size}")
         self.fixed = [self.static.get(name) for name in plan.names]
+        self.gathered = [None] * plan.n_inputs
         self.mask_drops = {} if mask_drops is None else mask_drops
         self.steps = <int64_t *>calloc(plan.n_views, sizeof(int64_t))
         if self.steps == NULL:
@@ -40,17 +41,22 @@ cdef class Runner(FastPath):
     def __dealloc__(self):
         free(self.steps)
 
-    def _static(self, given):
-        """Own copies of the inputs without a time axis."""
+    def _checked_static(self, given, int64_t rows, expected):
+        """Own copies of inputs without a time axis, as the core takes them."""
         static = {}
         for i, spec in enumerate(self.plan.inputs):
             if spec.name not in given:
                 continue
             array = <object>checked_input(given[spec.name], spec, False, self.plan.info[i].limit)
-            if array.shape[0] != self.batch_size:
-                raise BadInput(f"input {spec.name!r} has shape {array.shape}, the stream batch_size={self.batch_size}")
-            static[spec.name] = array.copy()
+            if array.shape[0] != rows:
+                raise BadInput(f"input {spec.name!r} has shape {array.shape}, {expected}")
+            static[spec.name] = array.copy("C")
         return static
+
+    @property
+    def batch_size(self):
+        """The number of open rows."""
+        return self.table.count
 
     # ---- one thread at a time: what is between _enter and _leave has the runner to itself ----
 
@@ -71,13 +77,16 @@ cdef class Runner(FastPath):
 
     # ---- what a Stream does ----
 
-    def step(self, x, out=None):
-        """One step of every row.
+    def step(self, x, rows=None, out=None):
+        """One step of rows.
 
         Parameters
         ----------
         x : array (batch, features) float, or (batch,) token ids
             Of several sequence inputs: a dict by name or a tuple.
+        rows : array or sequence of int (batch,), or int, optional
+            Handles of the rows that take the step, in the order of x, each named once; an int64 array is the fastest.
+            Default: all open rows, in the order of `rows`. The others stay as they are.
         out : array or tuple of arrays, optional
             Where to put the result; C-contiguous float32.
 
@@ -89,8 +98,10 @@ cdef class Runner(FastPath):
         Raises
         ------
         BadInput
-            Wrong shape, dtype or token id. The state is unchanged.
-        Closed, StreamBusy
+            Wrong shape, dtype or token id, or rows that are not the stream's. The state is unchanged.
+        Closed
+            The stream or one of the rows is closed. The state is unchanged.
+        StreamBusy
 
         Examples
         --------
@@ -105,22 +116,27 @@ cdef class Runner(FastPath):
         cdef fg_call call
         self.enter()
         try:
+            self._choose(rows, &call)
             if self._may_write(out) and self._take_sequences(x, STEP, &call):
                 results = self._go_fast(STEP, out, self.threads, &call)
                 if results is not None:
                     return results
-            return self._call(x, None, out, True)
+            return self._call(x, None, out, True, &call)
         finally:
             self.busy = False
 
-    def run(self, x, lengths=None, out=None):
-        """A chunk of steps of every row; chunks one after the other give what the whole sequence gives, to the bit.
+    def run(self, x, rows=None, lengths=None, out=None):
+        """A chunk of steps of rows; chunks one after the other give what the whole sequence gives, to the bit.
 
         Parameters
         ----------
         x : array (batch, time, features) float, or (batch, time) token ids
+        rows : array or sequence of int (batch,), or int, optional
+            As `step`.
         lengths : array of int (batch,), or a dict of them by input, optional
-            Steps of each row; what lies past them is masked.
+            Steps of each row; what lies past them is masked, as a plain call masks it. Where the network has a layer
+            that masks do not reach, a row runs its own steps only: outputs past them are zero, and what has no time
+            axis is as after the row's own last step.
         out : array or tuple of arrays, optional
             Where to put the result; C-contiguous float32.
 
@@ -131,9 +147,8 @@ cdef class Runner(FastPath):
 
         Raises
         ------
-        BadInput
-            As `step`; also where a layer drops the mask that `lengths` makes.
-        Closed, StreamBusy
+        BadInput, Closed, StreamBusy
+            As `step`.
 
         Examples
         --------
@@ -147,25 +162,32 @@ cdef class Runner(FastPath):
         cdef fg_call call
         self.enter()
         try:
+            self._choose(rows, &call)
             if lengths is None and self._may_write(out) and self._take_sequences(x, CHUNK, &call):
                 results = self._go_fast(CHUNK, out, self.threads, &call)
                 if results is not None:
                     return results
             check_masks(lengths, None, self.plan.inputs, self.mask_drops)
-            return self._call(x, lengths, out, False)
+            return self._call(x, lengths, out, False, &call)
         finally:
             self.busy = False
 
-    cdef object _call(self, object x, object lengths, object out, bint one_step):
+    cdef object _call(self, object x, object lengths, object out, bint one_step, const fg_call *call):
+        """The rows that `call` chose, from wherever x is."""
         cdef Plan plan = self.plan
+        places = self._places_of(call)
         if len(plan.inputs) == 1 and not isinstance(x, Mapping):
             arrays = (x,)
         else:
             sequences = [spec for spec in plan.inputs if spec.is_sequence]
-            given = {**named_inputs(x if isinstance(x, tuple) else (x,), sequences), **self.static}
+            given = {**named_inputs(x if isinstance(x, tuple) else (x,), sequences), **self._static_of(places)}
             arrays = tuple(given[spec.name] for spec in plan.inputs)
-        results = self._run(arrays, lengths, None, self.threads, out, one_step, self.batch_size)
+        results = self._run(arrays, lengths, None, self.threads, out, one_step, call.batch, places=places)
         return results[0] if len(results) == 1 else results
+
+    cdef object _places_of(self, const fg_call *call):
+        """Those of the chosen rows; None where they are 0 .. batch_size-1."""
+        return None if call.rows == NULL else copied_places(call.rows, call.batch)
 
     # ---- any call ----
 
@@ -187,8 +209,8 @@ cdef class Runner(FastPath):
         finally:
             self.busy = False
 
-    def _run_step(self, tuple arrays, bint timed):
-        """Every row from its initial state, in (batch, …); timed: as the only step of sequences, in and out.
+    def _run_step(self, tuple arrays, bint timed, int64_t expected):
+        """So many rows from their initial state, in (batch, …); timed: as the only step of sequences, in and out.
 
         Returns a tuple of outputs, or None where the call is for _run. The caller has the runner to itself.
         """
@@ -196,7 +218,7 @@ cdef class Runner(FastPath):
         cdef fg_call call
         cdef int i
         fg_state_reset(self.state, 0, 2**62)
-        if not self._take_all(arrays, STEP if timed else CHUNK, &call) or call.batch != self.batch_size:
+        if not self._take_all(arrays, STEP if timed else CHUNK, &call) or call.batch != expected:
             return None
         for i in range(plan.n_outputs):
             if timed and plan.output_info[i].sequence and fg_plan_steps(plan.plan, plan.values[i], &call) != 1:
@@ -205,13 +227,14 @@ cdef class Runner(FastPath):
         return results if results is None or self.n_given > 1 else (results,)
 
     def _run(self, tuple arrays, lengths, mask, int threads, out, bint one_step, int64_t expected=-1, bint begins=False,
-             bint whole=False):
+             bint whole=False, places=None, int64_t before=0):
         """Run the inputs, given in the order of the plan's, from where the state stands; returns a tuple of outputs.
 
         With one_step sequence inputs and outputs have no time axis. `lengths` and `mask` hold for every sequence input.
         Lengths or masks in a dict hold for the inputs that it names. `expected` is the number of rows that a stream
-        has, or -1; the steps that it gets are some of a sequence's unless `whole`; `begins` as in fg_call. `out` may
-        hold, for each output, an array, None or a function of shape and dtype that gives one at any batch and time stride. The caller has the runner to itself.
+        chose, or -1; the steps that it gets are some of a sequence's unless `whole`. `places` are those of the rows (int64;
+        None: from 0 on); `begins` and `before` as in fg_call. `out` may hold, for each output, an array, None or a
+        function of shape and dtype that gives one at any batch and time stride. The caller has the runner to itself.
         """
         cdef Plan plan = self.plan
         cdef fg_call call
@@ -222,8 +245,8 @@ cdef class Runner(FastPath):
         cdef list alive = [], checked = []
         call.steps = 1
         call.threads = threads
-        call.rows = NULL
-        call.before = 0
+        call.rows = NULL if places is None else <int64_t *>cnp.PyArray_DATA(<cnp.ndarray>places)
+        call.before = before
         call.begins = begins
         for i in range(len(plan.inputs)):
             spec = plan.inputs[i]
@@ -232,7 +255,8 @@ cdef class Runner(FastPath):
             checked.append(array)
             rows = cnp.PyArray_DIM(array, 0)
             if expected >= 0 and rows != expected:
-                raise BadInput(f"this stream has batch_size={expected}; got {rows} rows (shape {(<object>array).shape})")
+                stands = f"this stream has batch_size={expected}" if places is None else f"rows= names {expected}"
+                raise BadInput(f"{stands}; got {rows} rows (shape {(<object>array).shape})")
             if batch >= 0 and rows != batch:
                 raise BadInput(f"input {spec.name!r} has {rows} rows, the inputs before it {batch}")
             batch = rows
@@ -370,19 +394,31 @@ cdef class Runner(FastPath):
 
     # ---- the state ----
 
-    def close(self):
-        """Free the state. Further calls raise Closed; closing again does nothing.
+    def close(self, row=None):
+        """Close a row, whose place is free for another one then, or without an argument the whole stream.
+
+        Further calls with the row, or with the stream, raise Closed. Closing a stream again does nothing.
 
         Raises
         ------
+        Closed
+            The row is closed, or the stream where a row is given.
+        BadInput
+            No row of this stream.
         StreamBusy
         """
-        if self.closed:
+        if row is None and self.closed:
             return
         self.enter()
-        self.closed = True
-        fg_state_free(self.state)
-        self.state = NULL
+        if row is None:
+            self.closed = True
+            fg_state_free(self.state)
+            self.state = NULL
+            return
+        try:
+            self._close(row)
+        finally:
+            self.busy = False
 
     @property
     def nbytes(self):
@@ -402,27 +438,130 @@ cdef class Runner(FastPath):
             self.drops[i] = i not in places
         self.n_given = len(places)
 
-    def _begin(self):
+    def _choose_places(self, rows):
+        """The places of rows by their handles, or of all open ones where None; None where they are 0 .. batch_size-1.
+        """
+        cdef fg_call call
+        self._choose(rows, &call)
+        return self._places_of(&call)
+
+    def _places(self, rows, bint twice=False):
+        """As `_choose_places`, always an array (int64); `twice`: rows may be named more than once."""
+        if twice and rows is not None:
+            return self.table.find(rows)
+        places = self._choose_places(rows)
+        return np.arange(self.batch_size) if places is None else places
+
+    def _handles(self):
+        """Of all open rows, in the order of their places."""
+        return self.table.handles()
+
+    def _open(self, static):
+        """Open a row with its inputs without time, each (1, …) as `_checked_static` gave it; returns its handle."""
+        cdef int64_t place = self.table.next_place()
+        self._reserve(place + 1)
+        self._set_static(static, place)
+        self._reset_places(copied_places(&place, 1))
+        return self.table.add()
+
+    def _close(self, row):
+        self.table.remove(self._place_of(row))
+
+    def _place_of(self, row):
+        """That of one open row, by its handle."""
+        if self.table.choose((row,)) == 1:
+            return self.table.chosen[0]
+
+    def _reserve(self, int64_t count):
+        """Make room for what so many places carry."""
+        check(fg_state_reserve(self.state, count))
+
+    def _set_static(self, static, int64_t place):
+        """Give a place its inputs without time, each (1, …), making room for it."""
+        for name, array in static.items():
+            if place >= len(self.static[name]):
+                self.static[name] = roomy(self.static[name], place + 1)
+                self.fixed = [self.static.get(name) for name in self.plan.names]
+            self.static[name][place] = array[0]
+
+    def _static_of(self, places):
+        """The inputs without time of places (None: of all open rows, which are the first ones)."""
+        return {name: array[:self.batch_size] if places is None else array[places] for name, array in self.static.items()}
+
+    def _copy_rows(self, cnp.ndarray from_, cnp.ndarray to):
+        """Let the rows at places `to` stand where those at `from_` do, all at once: int64 arrays of one length.
+
+        A place may be in both; in `to` each is named once. Inputs without time stay what they are.
+        """
+        cdef RowTable table = self.table
+        cdef const int64_t *source = <const int64_t *>cnp.PyArray_DATA(from_)
+        cdef const int64_t *target = <const int64_t *>cnp.PyArray_DATA(to)
+        cdef int64_t i, count = cnp.PyArray_DIM(to, 0), place
+        check(fg_state_reserve(self.state, table.used + count))
+        table.stamp += 1
+        for i in range(count):
+            if source[i] != target[i]:
+                table.places[target[i]].stamp = table.stamp
+        for i in range(count):  # what will be overwritten is read from beyond the places
+            if source[i] != target[i] and table.places[source[i]].stamp == table.stamp:
+                check(fg_state_copy(self.state, source[i], table.used + i))
+        for i in range(count):
+            if source[i] != target[i]:
+                place = table.used + i if table.places[source[i]].stamp == table.stamp else source[i]
+                check(fg_state_copy(self.state, place, target[i]))
+
+    def _begin(self, places):
         """Take fresh rows to their initial state: a run of no steps."""
+        places = np.unique(places)
+        fixed = self._static_of(places)
         arrays = tuple(
-            np.zeros((self.batch_size, 0, *spec.inner), spec.dtype) if spec.is_sequence else self.static[spec.name]
+            np.zeros((len(places), 0, *spec.inner), spec.dtype) if spec.is_sequence else fixed[spec.name]
             for spec in self.plan.inputs
         )
-        self._run(arrays, None, None, 1, None, False, begins=True)
+        self._run(arrays, None, None, 1, None, False, begins=True, places=places)
 
     def _reset(self, int64_t first, int64_t count):
         fg_state_reset(self.state, first, count)
 
-    def _get_state(self, value, int64_t row):
-        """(h, marks) of one row of the layer whose value is named: a GRU's state and HAS_OUTPUT, HAS_RUN."""
-        cdef uint8_t marks = 0
-        cdef cnp.ndarray h = np.empty(self.plan.graph.specs[value].features, np.float32)
-        check(fg_state_get(self.plan.plan, self.state, self.plan.ids[value], row, <float *>cnp.PyArray_DATA(h), &marks))
-        return h, marks
+    def _reset_places(self, cnp.ndarray places):
+        cdef int64_t i
+        for i in range(cnp.PyArray_DIM(places, 0)):
+            fg_state_reset(self.state, (<int64_t *>cnp.PyArray_DATA(places))[i], 1)
 
-    def _set_state(self, value, int64_t row, h, uint8_t marks):
-        cdef cnp.ndarray dense = np.ascontiguousarray(h, np.float32)
-        check(fg_state_set(self.plan.plan, self.state, self.plan.ids[value], row, <const float *>cnp.PyArray_DATA(dense), marks))
+    def _get_state(self, value, cnp.ndarray places, int64_t size):
+        """What rows carry of the layer whose value is named: (rows, size) float32, and marks (rows,) uint8 such as a
+        GRU's HAS_OUTPUT and HAS_RUN."""
+        cdef int64_t i, count = cnp.PyArray_DIM(places, 0)
+        cdef const int64_t *place = <const int64_t *>cnp.PyArray_DATA(places)
+        cdef cnp.ndarray numbers = np.empty((count, size), np.float32), marks = np.empty(count, np.uint8)
+        cdef float *to = <float *>cnp.PyArray_DATA(numbers)
+        cdef uint8_t *mark = <uint8_t *>cnp.PyArray_DATA(marks)
+        cdef fg_value v = self.plan.ids[value]
+        for i in range(count):
+            check(fg_state_get(self.plan.plan, self.state, v, place[i], to + i * size, mark + i))
+        return numbers, marks
+
+    def _set_state(self, value, cnp.ndarray places, numbers, marks):
+        """The other way; both as `_get_state` gives them."""
+        cdef int64_t i, count = cnp.PyArray_DIM(places, 0), size
+        cdef const int64_t *place = <const int64_t *>cnp.PyArray_DATA(places)
+        cdef cnp.ndarray dense = np.ascontiguousarray(numbers, np.float32), kinds = np.ascontiguousarray(marks, np.uint8)
+        cdef const float *from_ = <const float *>cnp.PyArray_DATA(dense)
+        cdef const uint8_t *mark = <const uint8_t *>cnp.PyArray_DATA(kinds)
+        cdef fg_value v = self.plan.ids[value]
+        size = cnp.PyArray_DIM(dense, 1)
+        for i in range(count):
+            check(fg_state_set(self.plan.plan, self.state, v, place[i], from_ + i * size, mark[i]))
+
+
+def roomy(array, count):
+    """The array, or a larger one that begins with it, with room for `count` rows; it doubles, so that many rows are
+    cheap to add one by one."""
+    if count <= len(array):
+        return array
+    larger = np.zeros((max(count, 2 * len(array)), *array.shape[1:]), array.dtype)
+    larger[:len(array)] = array
+    return larger
 
 
 cdef object misfit(Plan plan, const fg_call *call):

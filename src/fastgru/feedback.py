@@ -38,67 +38,78 @@ class FeedbackStream(Stream):
         self._now: dict[str, Array] = {name: self.static[name].copy() for name in feeds}
         return self
 
-    def step(self, x: Any, out: Any = None) -> Any:
-        """One call with one step of every row; as `Stream.step`, without the carried outputs.
+    def step(self, x: Any, rows: Rows = None, out: Any = None) -> Any:
+        """One call with one step of rows; as `Stream.step`, without the carried outputs.
 
         Raises
         ------
         BadInput
-            Wrong shape, dtype or token id, or a network that gives no step, or several, for one. The state is
-            unchanged.
+            As `Stream.step`, or a network that gives no step, or several, for one. The state is unchanged.
         Closed, StreamBusy
         """
         self._enter()
         try:
+            places = self._choose_places(rows)
             given = core.named_inputs(x if isinstance(x, tuple) else (x,), self._streamed)
-            outs = self._given(out)
-            if out is None and (made := self._run_step(self._arrays(given, self._now), self._has_time)) is not None:
-                results, self._now = self._parted(made)
-                return _one_or_all(results)
+            outs, now = self._given(out), self._stands(places)
+            if out is None:
+                made = self._run_step(self._arrays(given, now, places), self._has_time, self._count(places))
+                if made is not None:
+                    results, now = self._parted(made)
+                    self._keep(places, now)
+                    return _one_or_all(results)
             if not self._has_time:
-                results, self._now = self._call(given, self._now, None, outs)
+                results, now = self._call(given, now, places, None, outs)
+                self._keep(places, now)
                 return _one_or_all(results)
             one_step = {spec.name: core.checked_array(given[spec.name], _of_one_step(spec)) for spec in self._streamed}
             steps = {name: array[:, None] for name, array in one_step.items()}
             timed = [self.plan.outputs[place].is_sequence for place in self._kept]
-            results, now = self._call(steps, self._now, None, list(map(_as_one_step, outs, timed)))
+            results, now = self._call(steps, now, places, None, list(map(_as_one_step, outs, timed)))
             for place, result, is_timed in zip(self._kept, results, timed, strict=True):
                 if is_timed and result.shape[1] != 1:
                     name = self.plan.outputs[place].name
                     raise BadInput(f"output {name!r} has {result.shape[1]} steps for one of the input: use run()")
-            self._now = now
+            self._keep(places, now)
             newest = [result[:, 0] if is_timed else result for result, is_timed in zip(results, timed, strict=True)]
             pairs = zip(newest, outs, strict=True)
             return _one_or_all([result if given is None else given for result, given in pairs])
         finally:
             self._leave()
 
-    def run(self, x: Any, lengths: Any = None, out: Any = None) -> Any:
-        """One call with a chunk of steps of every row, or of a network without a time axis as many calls as there are
+    def run(self, x: Any, rows: Rows = None, lengths: Any = None, out: Any = None) -> Any:
+        """One call with a chunk of steps of rows, or of a network without a time axis as many calls as there are
         steps; as `Stream.run`, without the carried outputs."""
         with self._alone():
+            places = self._choose_places(rows)
             core.check_masks(lengths, None, self.plan.inputs, self.mask_drops)
             given = core.named_inputs(x if isinstance(x, tuple) else (x,), self._streamed)
             if not self._has_time:
-                return _one_or_all(self._loop(given, self._given(out)))
-            results, self._now = self._call(given, self._now, lengths, self._given(out))
+                return _one_or_all(self._loop(given, places, self._given(out)))
+            results, now = self._call(given, self._stands(places), places, lengths, self._given(out))
+            self._keep(places, now)
             return _one_or_all(results)
 
     def _call(
-        self, given: Mapping[str, Any], now: Mapping[str, Array], lengths: Any, outs: Sequence[_Out]
+        self,
+        given: Mapping[str, Any],
+        now: Mapping[str, Array],
+        places: Array | None,
+        lengths: Any,
+        outs: Sequence[_Out],
     ) -> tuple[list[Array], dict[str, Array]]:
         """A plain call from a state: the outputs that are returned, and the state behind it."""
         spread: list[_Out] = [None] * len(self.plan.outputs)
         for place, array in zip(self._kept, outs, strict=True):
             spread[place] = array
-        arrays = self._arrays(given, now)
-        self._reset(0, self.batch_size)
-        results = self._run(arrays, lengths, None, self.threads, tuple(spread), False, self.batch_size, whole=True)
+        arrays, count = self._arrays(given, now, places), self._count(places)
+        self._reset(0, count)
+        results = self._run(arrays, lengths, None, self.threads, tuple(spread), False, count, whole=True)
         return self._parted(results)
 
-    def _arrays(self, given: Mapping[str, Any], now: Mapping[str, Array]) -> tuple[Any, ...]:
+    def _arrays(self, given: Mapping[str, Any], now: Mapping[str, Array], places: Array | None) -> tuple[Any, ...]:
         """Every input, in the network's order."""
-        inputs = {**self.static, **now, **given}
+        inputs = {**self._static_of(places), **now, **given}
         return tuple([inputs[spec.name] for spec in self.plan.inputs])
 
     def _parted(self, results: Sequence[Array]) -> tuple[list[Array], dict[str, Array]]:
@@ -108,7 +119,7 @@ class FeedbackStream(Stream):
             after = {name: array.copy() for name, array in after.items()}
         return [results[place] for place in self._kept], after
 
-    def _loop(self, given: Mapping[str, Any], outs: Sequence[Any]) -> list[Array]:
+    def _loop(self, given: Mapping[str, Any], places: Array | None, outs: Sequence[Any]) -> list[Array]:
         """The steps of a network without a time axis, one call after the other."""
         arrays = {spec.name: core.checked_array(given[spec.name], _of_all_steps(spec)) for spec in self._streamed}
         counts = {name: array.shape[1] for name, array in arrays.items()}
@@ -117,13 +128,13 @@ class FeedbackStream(Stream):
         steps, made = next(iter(counts.values())), []
         for place, array in zip(self._kept, outs, strict=True):
             spec = self.plan.outputs[place]
-            shape, dtype = (self.batch_size, steps, *spec.inner), np.dtype(spec.dtype)
+            shape, dtype = (self._count(places), steps, *spec.inner), np.dtype(spec.dtype)
             made.append(np.empty(shape, dtype) if array is None else core.check_output(array, spec, shape, dtype))
-        now = self._now
+        now = self._stands(places)
         for t in range(steps):
             step = {name: array[:, t] for name, array in arrays.items()}
-            _, now = self._call(step, now, None, [_writer(array[:, t]) for array in made])
-        self._now = now
+            _, now = self._call(step, now, places, None, [_writer(array[:, t]) for array in made])
+        self._keep(places, now)
         return made
 
     def _given(self, out: Any) -> tuple[Any, ...]:
@@ -135,27 +146,49 @@ class FeedbackStream(Stream):
             raise BadInput(f"out= should hold {len(self._kept)} arrays, holds {len(given)}")
         return given
 
-    # ---- the state ----
+    # ---- the state: arrays by place ----
 
-    def reset(self, rows: Rows = None) -> None:
-        """Set rows (all, if None) back to the state that the stream began with."""
-        with self._alone():
-            chosen = self._rows(rows)
-            for name, array in self._now.items():
-                array[chosen] = self.static[name][chosen]
+    def _count(self, places: Array | None) -> int:
+        return self.batch_size if places is None else len(places)
 
-    def _begin(self) -> None:
-        """The state stands in arrays: nothing has to be run for it."""
+    def _stands(self, places: Array | None) -> dict[str, Array]:
+        """The state of rows at places; None: of all, which are the first ones."""
+        if places is None:
+            return {name: array[: self.batch_size] for name, array in self._now.items()}
+        return {name: array[places] for name, array in self._now.items()}
 
-    def _state(self, chosen: list[int]) -> dict[str, Array]:
-        return {name: array[chosen] for name, array in self._now.items()}
+    def _keep(self, places: Array | None, now: dict[str, Array]) -> None:
+        """The other way. What is given is the stream's from here on."""
+        if places is None:
+            self._now = now
+            return
+        for name, array in now.items():
+            self._now[name][places] = array
+
+    def _reserve(self, count: int) -> None:
+        """No row stands in the core, which every call begins afresh."""
+        self._now = {name: core.roomy(array, count) for name, array in self._now.items()}
+
+    def _reset_places(self, places: Array) -> None:
+        """Back to the state that the rows began with."""
+        for name, array in self._now.items():
+            array[places] = self.static[name][places]
+
+    def _copy_rows(self, from_: Array, to: Array) -> None:
+        for array in self._now.values():
+            array[to] = array[from_]
+
+    def _get(self, places: Array) -> dict[str, Array]:
+        return {name: array[places] for name, array in self._now.items()}
 
     def _shapes(self, rows: int) -> dict[str, tuple[int, ...]]:
         return {name: (rows, *array.shape[1:]) for name, array in self._now.items()}
 
-    def _put(self, state: Mapping[str, Array], chosen: list[int]) -> None:
-        for name, array in self._now.items():
-            array[chosen] = state[name]
+    def _carried(self, state: Mapping[str, Array]) -> dict[str, Any]:
+        return dict(state)
+
+    def _put(self, carried: Mapping[str, Any], places: Array) -> None:
+        self._keep(places, dict(carried))
 
 
 def _of_one_step(spec: TensorSpec) -> TensorSpec:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -35,13 +35,15 @@ def shapes(graph: Graph, rows: int) -> dict[str, tuple[int, ...]]:
     return found
 
 
-def from_core(layer: GRU | StepMask, pairs: Sequence[tuple[np.ndarray, int]]) -> dict[str, np.ndarray]:
-    """The arrays of a layer, of each row's numbers and marks in the core."""
-    size = 1 if isinstance(layer, StepMask) else layer.units
-    h = np.array([h for h, _ in pairs], np.float32).reshape(len(pairs), size)
-    marks = np.array([marks for _, marks in pairs], np.uint8)
+def size(layer: GRU | StepMask) -> int:
+    """How many numbers the core keeps of a row."""
+    return 1 if isinstance(layer, StepMask) else layer.units
+
+
+def from_core(layer: GRU | StepMask, h: np.ndarray, marks: np.ndarray) -> dict[str, np.ndarray]:
+    """The arrays of a layer, of what the core keeps: (rows, size) float32, and each row's marks."""
     if isinstance(layer, StepMask):
-        return {f"{layer.name}/steps": h[:, 0].view(np.int32)}
+        return {f"{layer.name}/steps": h.view(np.int32)[:, 0]}
     state = {f"{layer.name}/h": h}
     if _keeps_output(layer):
         state[f"{layer.name}/last_output"] = np.where((marks & core.HAS_OUTPUT)[:, None], h, np.float32(0))
@@ -56,7 +58,7 @@ def to_core(layer: GRU | StepMask, state: Mapping[str, np.ndarray]) -> tuple[np.
         steps = state[f"{layer.name}/steps"]
         if steps.dtype.kind == "f" or (steps.size and not 0 <= steps.min() <= steps.max() < 2**31):
             raise StateMismatch(f"{layer.name}/steps should be whole numbers from 0 to {2**31 - 1}")
-        return steps.astype(np.int32)[:, None].view(np.float32), np.zeros(len(steps), np.uint8)
+        return steps.astype(np.int32).reshape(-1, 1).view(np.float32), np.zeros(len(steps), np.uint8)
     has_output = _has_output(layer, state)
     has_run = has_output
     if layer.zero_state_without_steps:

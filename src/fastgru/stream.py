@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -11,9 +11,9 @@ import numpy as np
 
 from . import memories
 from ._openmp import core
-from .errors import BadInput, StateMismatch
+from .errors import StateMismatch
 
-Rows = int | Sequence[int] | None
+Rows = int | Sequence[int] | np.ndarray | None
 
 
 class Carried(NamedTuple):
@@ -34,15 +34,17 @@ class Carried(NamedTuple):
 
 
 class Stream(core.Runner):
-    """A batch of sequences that run step by step or in chunks, each call going on where the last one ended.
+    """Sequences that run step by step or in chunks, each call going on where the last one of its rows ended.
 
-    Made by `Model.stream`. A Stream serves one thread at a time; a second one inside it is a StreamBusy error. It is
-    a context manager; once closed every call raises Closed.
+    Made by `Model.stream`. A row is a sequence of its own, known by a handle: an int that is never given again. Rows
+    that a call does not name stay as they are, and what a row gives does not hang on the rows beside it, to the bit.
+    A Stream serves one thread at a time; a second one inside it is a StreamBusy error. It is a context manager; once
+    closed every call raises Closed.
 
     Attributes
     ----------
     batch_size : int
-        Number of rows, each a sequence of its own.
+        Number of open rows.
     threads : int
         Upper bound of the threads of one call.
     states : tuple of Carried
@@ -50,12 +52,84 @@ class Stream(core.Runner):
     """
 
     states: tuple[Carried, ...] = ()
+    _static_inputs: Callable[[Mapping[str, Any] | None], dict[str, Any]]
+
+    # ---- rows ----
+
+    @property
+    def rows(self) -> np.ndarray:
+        """The handles of all open rows, int64, in the order in which calls without `rows=` take them: by place. Those
+        that a stream begins with are 0 … batch_size - 1."""
+        with self._alone():
+            return self._handles()
+
+    def open(self, inputs: Mapping[str, Any] | None = None, state: Mapping[str, Any] | None = None) -> int:
+        """A new row, which begins a sequence; no other row moves.
+
+        Parameters
+        ----------
+        inputs : dict, optional
+            What `Model.stream` takes, of this row: with a batch axis, of size 1.
+        state : dict, optional
+            Where it goes on instead, as `get_state` gives it for one row.
+
+        Returns
+        -------
+        int
+            The row's handle: ``generation << 32 | place``. The place is that of a closed row, if there is one, with the
+            next generation.
+
+        Raises
+        ------
+        BadInput
+            Inputs that are missing, not the network's, or not of one row.
+        StateMismatch
+            As `set_state`.
+        Closed, StreamBusy
+
+        Examples
+        --------
+        >>> import fastgru, numpy as np
+        >>> model = fastgru.load(fastgru.demo_path())
+        >>> stream = model.stream(batch_size=0)
+        >>> one, other = stream.open(), stream.open()
+        >>> _ = stream.step([4, 8], rows=[one, other])
+        >>> y = stream.run([[15, 16]], rows=other)
+        >>> bool(np.array_equal(y, model(np.array([[8, 15, 16]]))))
+        True
+        >>> stream.close(one)
+        >>> stream.rows.tolist() == [other]
+        True
+        """
+        with self._alone():
+            static = self._checked_static(self._static_inputs(inputs), 1, "a row takes a batch of 1")
+            checked = None if state is None else self._checked(state, 1)
+            row = self._open(static)
+            if checked is not None:
+                self._put(checked, self._places(row))
+            return row
+
+    def fork(self, row: int) -> int:
+        """A new row that stands where another one does, with the same inputs without time.
+
+        Raises
+        ------
+        BadInput
+            No row of this stream.
+        Closed, StreamBusy
+        """
+        with self._alone():
+            from_ = np.array([self._place_of(row)])
+            new = self._open(self._static_of(from_))
+            self._copy_rows(from_, self._places(new))
+            return new
+
+    # ---- the state ----
 
     def reset(self, rows: Rows = None) -> None:
         """Set rows (all, if None) back to the network's own initial state."""
         with self._alone():
-            for row in self._rows(rows):
-                self._reset(row, 1)
+            self._reset_places(self._places(rows, twice=True))
 
     def get_state(self, rows: Rows = None) -> dict[str, np.ndarray]:
         """The state of rows (all, if None), as copies.
@@ -69,14 +143,13 @@ class Stream(core.Runner):
             An input of `states` stands under its own name for what it feeds: (rows, …).
         """
         with self._alone():
-            chosen = self._rows(rows)
-            self._begin()
-            return self._state(chosen)
+            return self._get(self._places(rows, twice=True))
 
-    def _state(self, chosen: list[int]) -> dict[str, np.ndarray]:
+    def _get(self, places: np.ndarray) -> dict[str, np.ndarray]:
+        self._begin(places)
         state: dict[str, np.ndarray] = {}
         for layer in memories.keepers(self.plan.graph):
-            state |= memories.from_core(layer, [self._get_state(layer.name, row) for row in chosen])
+            state |= memories.from_core(layer, *self._get_state(layer.name, places, memories.size(layer)))
         return state
 
     def set_state(self, state: Mapping[str, Any], rows: Rows = None) -> None:
@@ -89,23 +162,27 @@ class Stream(core.Runner):
             changed.
         """
         with self._alone():
-            self._replace(state, self._rows(rows))
+            places = self._places(rows)
+            self._put(self._checked(state, len(places)), places)
 
-    def _replace(self, state: Any, chosen: list[int]) -> None:
-        expected, got = self._shapes(len(chosen)), _as_state(state)
+    def _checked(self, state: Any, rows: int) -> dict[str, Any]:
+        """A state of this network and so many rows as `_put` takes it, which fails no more."""
+        expected, got = self._shapes(rows), _as_state(state)
         shown = {key: value.shape for key, value in got.items()}
         if shown != expected:
             raise StateMismatch(f"this network's state is {expected}, the one given is {shown}")
-        self._put(got, chosen)
+        return self._carried(got)
 
     def _shapes(self, rows: int) -> dict[str, tuple[int, ...]]:
         return memories.shapes(self.plan.graph, rows)
 
-    def _put(self, state: Mapping[str, np.ndarray], chosen: list[int]) -> None:
-        found = {layer.name: memories.to_core(layer, state) for layer in memories.keepers(self.plan.graph)}
-        for name, (h, marks) in found.items():
-            for i, row in enumerate(chosen):
-                self._set_state(name, row, h[i], marks[i])
+    def _carried(self, state: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """By layer what the core keeps."""
+        return {layer.name: memories.to_core(layer, state) for layer in memories.keepers(self.plan.graph)}
+
+    def _put(self, carried: Mapping[str, Any], places: np.ndarray) -> None:
+        for name, (numbers, marks) in carried.items():
+            self._set_state(name, places, numbers, marks)
 
     def __enter__(self) -> Stream:
         with self._alone():
@@ -125,15 +202,6 @@ class Stream(core.Runner):
             yield
         finally:
             self._leave()
-
-    def _rows(self, rows: Rows) -> list[int]:
-        if rows is None:
-            return list(range(self.batch_size))
-        given = list(rows) if isinstance(rows, Iterable) else [rows]
-        for row in given:
-            if isinstance(row, bool) or not isinstance(row, (int, np.integer)) or not 0 <= row < self.batch_size:
-                raise BadInput(f"rows should be whole numbers from 0 to {self.batch_size - 1}, got {row!r}")
-        return [int(row) for row in given]
 
 
 def _as_state(state: Any) -> dict[str, np.ndarray]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -48,14 +49,18 @@ def open_stream(
     starts = None if reasons else _starts(graph, pairs)
     if reasons and not pairs:
         raise UnsupportedModel(reasons)
-    rows = engine.whole_number(batch_size, "batch_size")
+    rows = 0 if batch_size == 0 and type(batch_size) is not bool else engine.whole_number(batch_size, "batch_size")
     static = _static(plan, rows, inputs, layout, pairs)
     args = plan, rows, engine.thread_limit(threads), static, mask_drops
     if not pairs:
-        return Stream(*args)
-    if starts is None:
-        return FeedbackStream(*args).carry({source: Feed(graph, source, target) for source, target in pairs.items()})
-    return NativeStream(*args).carry(pairs, starts)
+        stream = Stream(*args)
+    elif starts is None:
+        feeds = {source: Feed(graph, source, target) for source, target in pairs.items()}
+        stream = FeedbackStream(*args).carry(feeds)
+    else:
+        stream = NativeStream(*args).carry(pairs, starts)
+    stream._static_inputs = partial(_static_of_one, plan, tuple(static), layout, pairs)
+    return stream
 
 
 def _pairs(graph: Graph, state: Any) -> dict[str, str]:
@@ -80,27 +85,44 @@ def _obstacles(plan: Any) -> list[str]:
 def _static(plan: Any, rows: int, given: Any, layout: Layout | None, pairs: Mapping[str, str]) -> dict[str, Any]:
     """What `inputs=` holds, as the core takes it; states that it lacks begin at zero.
 
-    It holds all inputs without time but states. Where no input has a time axis, those that it lacks are the streamed
-    ones.
+    It holds all inputs without time but states; none of no rows. Where no input has a time axis, those that it lacks
+    are the streamed ones.
     """
     needed = [spec.name for spec in plan.inputs if not spec.is_sequence]
     streams = any(spec.is_sequence for spec in plan.inputs)
-    optional = set(pairs) if streams else set(needed)
-    inputs = {} if given is None else given
-    if not isinstance(inputs, Mapping) or not set(needed) - optional <= set(inputs) <= set(needed):
-        got = sorted(inputs) if isinstance(inputs, Mapping) else type(inputs).__name__
-        names = [name for name in needed if name not in pairs]
-        states = f" and, if they should not begin at zero, of the states {sorted(pairs)}" if pairs else ""
-        raise BadInput(f"stream(inputs=…) should be a dict of the inputs without time, {names}{states}; got {got}")
+    optional = set(pairs) if streams and rows else set(needed)
+    inputs = _named(given, needed, optional, pairs)
     if not streams and set(inputs) | set(pairs) == set(needed):
         raise BadInput("stream(inputs=…, state=…) hold every input of the network, so there is nothing to stream")
-    zeros = {
-        spec.name: np.zeros((rows, *spec.inner), np.float32)
-        for spec in plan.inputs
-        if spec.name in pairs and spec.name not in inputs
-    }
-    taken = {name: x if layout is None else layout.taken(name, x) for name, x in inputs.items()}
-    return {**zeros, **taken}
+    absent = needed if streams else pairs
+    return _zeros(plan, rows, [name for name in absent if name not in inputs]) | _taken(inputs, layout)
+
+
+def _static_of_one(
+    plan: Any, names: Sequence[str], layout: Layout | None, pairs: Mapping[str, str], given: Any
+) -> dict[str, Any]:
+    """The same for a row of a stream that has inputs of these names without time."""
+    inputs = _named(given, names, set(pairs), pairs)
+    return _zeros(plan, 1, [name for name in names if name not in inputs]) | _taken(inputs, layout)
+
+
+def _named(given: Any, names: Sequence[str], optional: set[str], pairs: Mapping[str, str]) -> Mapping[str, Any]:
+    """A dict of inputs that has all of `names`, but those that are optional, and no others."""
+    inputs = {} if given is None else given
+    if isinstance(inputs, Mapping) and set(names) - optional <= set(inputs) <= set(names):
+        return inputs
+    got = sorted(map(str, inputs)) if isinstance(inputs, Mapping) else type(inputs).__name__
+    needed = [name for name in names if name not in pairs]
+    states = f" and, if they should not begin at zero, of the states {sorted(pairs)}" if pairs else ""
+    raise BadInput(f"inputs=… should be a dict of the inputs without time, {needed}{states}; got {got}")
+
+
+def _zeros(plan: Any, rows: int, names: Sequence[str]) -> dict[str, Any]:
+    return {spec.name: np.zeros((rows, *spec.inner), spec.dtype) for spec in plan.inputs if spec.name in names}
+
+
+def _taken(inputs: Mapping[str, Any], layout: Layout | None) -> dict[str, Any]:
+    return {name: x if layout is None else layout.taken(name, x) for name, x in inputs.items()}
 
 
 class NativeStream(Stream):
@@ -124,15 +146,15 @@ class NativeStream(Stream):
             self._return_only(kept)
         return self
 
-    def _state(self, chosen: list[int]) -> dict[str, np.ndarray]:
-        state = super()._state(chosen)
+    def _get(self, places: np.ndarray) -> dict[str, np.ndarray]:
+        state = super()._get(places)
         carried = {}
         for name, starts in self._starts.items():
             first = self.static[name]
-            whole = np.empty((len(chosen), math.prod(first.shape[1:])), np.float32)
-            for layer, places in starts.items():
-                whole[:, places] = state.pop(f"{layer}/h")
-            carried[name] = whole.reshape(len(chosen), *first.shape[1:])
+            whole = np.empty((len(places), math.prod(first.shape[1:])), np.float32)
+            for layer, numbers in starts.items():
+                whole[:, numbers] = state.pop(f"{layer}/h")
+            carried[name] = whole.reshape(len(places), *first.shape[1:])
         return {**carried, **state}
 
     def _shapes(self, rows: int) -> dict[str, tuple[int, ...]]:
@@ -142,12 +164,12 @@ class NativeStream(Stream):
                 del shapes[f"{layer}/h"]
         return {name: (rows, *self.static[name].shape[1:]) for name in self._starts} | shapes
 
-    def _put(self, state: Mapping[str, np.ndarray], chosen: list[int]) -> None:
+    def _carried(self, state: Mapping[str, np.ndarray]) -> dict[str, Any]:
         own = {name: array for name, array in state.items() if name not in self._starts}
         for name, starts in self._starts.items():
-            whole = state[name].reshape(len(chosen), -1)
-            own |= {f"{layer}/h": whole[:, places] for layer, places in starts.items()}
-        super()._put(own, chosen)
+            whole = state[name].reshape(len(state[name]), math.prod(state[name].shape[1:]))
+            own |= {f"{layer}/h": whole[:, numbers] for layer, numbers in starts.items()}
+        return super()._carried(own)
 
 
 def _starts(graph: Graph, pairs: Mapping[str, str]) -> dict[str, dict[str, Array]] | None:
