@@ -197,11 +197,11 @@ void fg_leave_cpu(int cpu)
 
 /* ---- the region -------------------------------------------------------------------------------------------------- */
 
-static _Atomic bool forked;
+static _Atomic unsigned forks; /* from the process that loaded this to here */
 
 static void in_child(void)
 {
-    atomic_store(&forked, true);
+    atomic_fetch_add(&forks, 1);
     atomic_store(&helpers_out, 0);
 }
 
@@ -216,9 +216,14 @@ void fg_watch_forks(void)
     pthread_once(&once, register_handler);
 }
 
+unsigned fg_fork_count(void)
+{
+    return atomic_load_explicit(&forks, memory_order_relaxed);
+}
+
 void fg_parallel(int threads, void (*work)(void *argument, int rank, int members), void *argument)
 {
-    if (threads <= 1 || atomic_load_explicit(&forked, memory_order_relaxed)) {
+    if (threads <= 1 || fg_fork_count() > 0) {
         work(argument, 0, 1);
         return;
     }

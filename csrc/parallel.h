@@ -50,6 +50,8 @@ int fg_current_cpu(void);
 
 /* From here on a forked child of this process runs on one thread. */
 void fg_watch_forks(void);
+/* How often a fork has led to this process since then: what belongs to another number belongs to another process. */
+unsigned fg_fork_count(void);
 
 /* Calls work(argument, rank, members) from `threads` threads at once, the caller being rank 0. The runtime may grant
  * fewer: `members` is what it granted. In a forked child it is 1, since libgomp's threads do not survive a fork. */

@@ -22,11 +22,12 @@ from .errors import (
 from .graph import Graph, TensorSpec
 from .loading import demo_path, from_keras, from_onnx, from_torch, gru_network, load, onnx_gru_nodes
 from .model import Model
+from .pool import StreamPool, Ticket
 from .stream import Stream
 
 __all__ = [
     "load", "from_keras", "from_onnx", "from_torch", "gru_network", "onnx_gru_nodes",
-    "Model", "Stream", "Graph", "TensorSpec", "cpu_info", "demo_path",
+    "Model", "Stream", "StreamPool", "Ticket", "Graph", "TensorSpec", "cpu_info", "demo_path",
     "FastGRUError", "BadModelFile", "UnsupportedModel", "BadInput", "StateMismatch", "MissingExtra", "Closed",
     "StreamBusy", "QueueFull", "__version__",
 ]  # fmt: skip

@@ -2,15 +2,17 @@
 """The only door to the C core: checks arguments, releases the GIL where it pays, turns a status into an exception."""
 
 from libc.stdint cimport int32_t, int64_t, uint8_t
-from libc.stdlib cimport calloc, free, realloc
+from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
 
 from fastgru._native cimport *
 
 cimport numpy as cnp
-from cython cimport final
+from cython cimport final, freelist, no_gc_clear
+from cpython.exc cimport PyErr_CheckSignals, PyErr_WriteUnraisable
 from cpython.object cimport PyObject
-from cpython.ref cimport Py_INCREF, Py_XDECREF
+from cpython.pythread cimport PyThread_get_thread_ident
+from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
 
 import math
 from collections.abc import Mapping
@@ -19,7 +21,7 @@ from dataclasses import replace
 import numpy as np
 
 from . import graph as _graph
-from .errors import BadInput, BadModelFile, Closed, FastGRUError, StreamBusy
+from .errors import BadInput, BadModelFile, Closed, FastGRUError, QueueFull, StreamBusy
 from .ports import Port
 
 cnp.import_array()
@@ -92,6 +94,7 @@ include "_arrays.pxi"
 include "_rows.pxi"
 include "_fast.pxi"
 include "_runner.pxi"
+include "_scheduler.pxi"
 
 # ---- doors for the kernel tests --------------------------------------------------------------------------------------
 

@@ -248,3 +248,48 @@ cdef extern from "fastgru.h" nogil:
     int fg_cpu_count()
     fg_status fg_blas_open(const char *path, const char *prefix)
     const char *fg_blas_config()
+
+cdef extern from "scheduler.h" nogil:
+    ctypedef struct fg_scheduler:
+        pass
+    ctypedef enum fg_answer:
+        FG_ACCEPTED, FG_NO_ROW, FG_FULL, FG_TIME_OVER, FG_ENDED, FG_FORKED
+    ctypedef enum fg_line_name:
+        FG_POLLED, FG_DELIVERED
+    ctypedef struct fg_chunk:
+        int64_t row
+        int64_t steps
+        const char *const *inputs
+        char *const *outputs
+        void *owner
+        fg_line_name line
+        bint dropped
+        fg_status status
+    ctypedef struct fg_scheduler_facts:
+        int64_t rows
+        int64_t queued
+        int64_t untaken
+        int64_t quanta
+        int64_t row_quanta
+        int64_t row_steps
+    bint fg_chunk_finished(const fg_chunk *chunk)
+    fg_status fg_scheduler_new(const fg_plan *plan, fg_state *state, int64_t max_rows, int64_t queue, int threads,
+                               const int *wanted, fg_scheduler **scheduler)
+    void fg_scheduler_free(fg_scheduler *s)
+    fg_answer fg_scheduler_open(fg_scheduler *s, const void *const *statics, int64_t *row)
+    fg_answer fg_scheduler_close_row(fg_scheduler *s, int64_t row)
+    fg_answer fg_scheduler_reset(fg_scheduler *s, int64_t row)
+    fg_answer fg_scheduler_submit(fg_scheduler *s, fg_chunk *chunk, bint always, int64_t ns)
+    fg_answer fg_scheduler_wait(fg_scheduler *s, fg_chunk *chunk, int64_t ns)
+    fg_answer fg_scheduler_claim(fg_scheduler *s, fg_chunk *chunk, int count)
+    fg_answer fg_scheduler_deliver(fg_scheduler *s, fg_chunk *chunk)
+    fg_answer fg_scheduler_take(fg_scheduler *s, fg_line_name line, fg_chunk **chunks, int64_t most, int64_t ns,
+                                int64_t *count)
+    fg_answer fg_scheduler_hold(fg_scheduler *s, fg_chunk *chunk)
+    fg_answer fg_scheduler_release(fg_scheduler *s, fg_chunk *chunk)
+    void fg_scheduler_copy_statics(fg_scheduler *s, int64_t from_, int64_t to)
+    fg_answer fg_scheduler_close(fg_scheduler *s, bint drain, int64_t ns)
+    fg_answer fg_scheduler_look(fg_scheduler *s, fg_scheduler_facts *facts)
+
+cdef extern from "parallel.h" nogil:
+    int64_t fg_now()
