@@ -7,6 +7,8 @@ from .graph import Graph, TensorSpec
 
 HAS_OUTPUT: int
 HAS_RUN: int
+WHOLE: int
+STREAMED: int
 
 def isa_names() -> list[str]: ...
 def isa_available(name: str) -> bool: ...
@@ -79,3 +81,34 @@ class Runner:
     def _reset(self, first: int, count: int) -> None: ...
     def _get_state(self, value: str, row: int) -> tuple[np.ndarray, int]: ...
     def _set_state(self, value: str, row: int, h: np.ndarray, marks: int) -> None: ...
+
+class Sampler:
+    tokens: int
+    rows: int
+    log_probability: float | None
+    def __init__(
+        self,
+        tokens: int,
+        rows: int = 1,
+        isa: str | None = None,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        repetition_penalty: float = 1.0,
+        probabilities: bool = False,
+        log_probability: bool = False,
+        banned: Sequence[int] = (),
+        seed: int = 0,
+        row: int = 0,
+    ) -> None: ...
+    def see(self, ids: Sequence[int], row: int = 0) -> None: ...
+    def choose(self, logits: Any, row: int = 0) -> int: ...
+
+class TokenLoop:
+    plan: Plan
+    sampler: Sampler
+    window: int
+    def __init__(self, plan: Plan, sampler: Sampler, window: int = 0, threads: int = 1) -> None: ...
+    def read(self, ids: Sequence[int], row: int = 0) -> None: ...
+    def next(self) -> int: ...
+    def next_of(self, rows: Sequence[int]) -> list[tuple[int, float | None]]: ...

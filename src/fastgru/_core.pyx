@@ -1,9 +1,9 @@
 # cython: cdivision=True, initializedcheck=False, embedsignature=True
 """The only door to the C core: checks arguments, releases the GIL where it pays, turns a status into an exception."""
 
-from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
-from libc.string cimport memset
+from libc.string cimport memcpy, memmove, memset
 
 from fastgru._native cimport *
 
@@ -91,6 +91,8 @@ include "_describe.pxi"
 include "_arrays.pxi"
 include "_fast.pxi"
 include "_runner.pxi"
+include "_sample.pxi"
+include "_generate.pxi"
 
 # ---- doors for the kernel tests --------------------------------------------------------------------------------------
 
