@@ -19,7 +19,7 @@ from dataclasses import replace
 import numpy as np
 
 from . import graph as _graph
-from .errors import BadInput, BadModelFile, Closed, FastGRUError, StreamBusy
+from .errors import BadInput, BadModelFile, Closed, FastGRUError, StreamBusy, UnsupportedModel
 from .ports import Port
 
 cnp.import_array()

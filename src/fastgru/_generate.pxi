@@ -63,6 +63,9 @@ cdef class TokenLoop:
                 zero = np.zeros(spec.features, spec.dtype)
                 self.views[plan.info[i].view].data = cnp.PyArray_DATA(<cnp.ndarray>zero)  # at stride 0, for every row
             self.zeros.append(zero)
+        if sampler.tokens > plan.info[self.place].limit:
+            limit = plan.info[self.place].limit
+            raise UnsupportedModel(f"the network chooses among {sampler.tokens} tokens, but reads ids below {limit} alone")
         check(fg_state_new(plan.plan, sampler.rows, &self.state))
 
     def __dealloc__(self):
@@ -78,13 +81,19 @@ cdef class TokenLoop:
         free(self.logits)
 
     def read(self, ids, int64_t row=0):
-        """Put tokens of a prompt behind what a row has."""
+        """Put tokens of a prompt behind what a row has; the sampler does not see them."""
         cdef int64_t token, limit = self.plan.info[self.place].limit
+        if not 0 <= row < self.sampler.rows:
+            raise BadInput(f"row should be a whole number from 0 to {self.sampler.rows - 1}, got {row}")
         for token in ids:
             if not 0 <= token < limit:
                 raise BadInput(f"token ids should be whole numbers from 0 to {limit - 1}, got {token}")
             self._push(row, <int32_t>token)
-        self.sampler.see([token for token in ids if token < self.sampler.tokens], row)
+
+    @property
+    def log_probability(self):
+        """Of the token that `next` gave, as the sampler tells it."""
+        return self.sampler.log_probability
 
     def next(self):
         """The next token of row 0."""
