@@ -15,7 +15,8 @@ typedef enum fg_status {
     FG_BAD_LAYER, /* fg_plan_add: sizes or values do not fit each other */
     FG_BAD_CALL,  /* fg_run: batch, steps or a view do not fit the plan */
     FG_NO_ISA,    /* the kernel set asked for is unknown or this CPU lacks it */
-    FG_NO_BLAS    /* the BLAS library could not be opened or lacks cblas_sgemm */
+    FG_NO_BLAS,   /* the BLAS library could not be opened or lacks cblas_sgemm */
+    FG_BAD_LOGITS /* fg_sample: NaN or infinity, or no token that may be chosen */
 } fg_status;
 
 /* A sentence for a status; never NULL. */

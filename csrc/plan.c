@@ -13,6 +13,7 @@ const char *fg_status_text(fg_status status)
     case FG_BAD_CALL: return "batch, steps or arrays do not fit the network";
     case FG_NO_ISA: return "this kernel set is unknown, or the CPU lacks it";
     case FG_NO_BLAS: return "the BLAS library could not be opened or lacks cblas_sgemm";
+    case FG_BAD_LOGITS: return "the logits hold NaN or infinity, or no token that may be chosen";
     }
     return "unknown status";
 }

@@ -6,6 +6,8 @@
 (1, 1)
 """
 
+from typing import TYPE_CHECKING, Any
+
 from ._version import __version__
 from .engine import cpu_info
 from .errors import (
@@ -25,9 +27,22 @@ from .model import Model
 from .pool import StreamPool, Ticket
 from .stream import Stream
 
+if TYPE_CHECKING:
+    from .generation import generate
+
 __all__ = [
     "load", "from_keras", "from_onnx", "from_torch", "gru_network", "onnx_gru_nodes",
-    "Model", "Stream", "StreamPool", "Ticket", "Graph", "TensorSpec", "cpu_info", "demo_path",
+    "Model", "Stream", "StreamPool", "Ticket", "Graph", "TensorSpec", "generate", "cpu_info", "demo_path",
     "FastGRUError", "BadModelFile", "UnsupportedModel", "BadInput", "StateMismatch", "MissingExtra", "Closed",
     "StreamBusy", "QueueFull", "__version__",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """What takes milliseconds to import that a first answer need not wait for."""
+    if name != "generate":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from .generation import generate
+
+    globals()[name] = generate
+    return generate

@@ -8,6 +8,8 @@ from .graph import Graph, TensorSpec
 
 HAS_OUTPUT: int
 HAS_RUN: int
+WHOLE: int
+STREAMED: int
 
 def isa_names() -> list[str]: ...
 def isa_available(name: str) -> bool: ...
@@ -129,3 +131,36 @@ class Scheduler:
     def join(self, timeout: float | None) -> None: ...
     def abandon(self) -> None: ...
     def facts(self) -> dict[str, int]: ...
+
+class Sampler:
+    tokens: int
+    rows: int
+    log_probability: float | None
+    def __init__(
+        self,
+        tokens: int,
+        rows: int = 1,
+        isa: str | None = None,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        repetition_penalty: float = 1.0,
+        probabilities: bool = False,
+        log_probability: bool = False,
+        banned: Sequence[int] = (),
+        seed: int = 0,
+        row: int = 0,
+    ) -> None: ...
+    def see(self, ids: Sequence[int], row: int = 0) -> None: ...
+    def choose(self, logits: Any, row: int = 0) -> int: ...
+
+class TokenLoop:
+    plan: Plan
+    sampler: Sampler
+    window: int
+    @property
+    def log_probability(self) -> float | None: ...
+    def __init__(self, plan: Plan, sampler: Sampler, window: int = 0, threads: int = 1) -> None: ...
+    def read(self, ids: Sequence[int], row: int = 0) -> None: ...
+    def next(self) -> int: ...
+    def next_of(self, rows: Sequence[int]) -> list[tuple[int, float | None]]: ...

@@ -1,9 +1,9 @@
 # cython: cdivision=True, initializedcheck=False, embedsignature=True
 """The only door to the C core: checks arguments, releases the GIL where it pays, turns a status into an exception."""
 
-from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy, memmove, memset
 
 from fastgru._native cimport *
 
@@ -21,7 +21,7 @@ from dataclasses import replace
 import numpy as np
 
 from . import graph as _graph
-from .errors import BadInput, BadModelFile, Closed, FastGRUError, QueueFull, StreamBusy
+from .errors import BadInput, BadModelFile, Closed, FastGRUError, QueueFull, StreamBusy, UnsupportedModel
 from .ports import Port
 
 cnp.import_array()
@@ -95,6 +95,8 @@ include "_rows.pxi"
 include "_fast.pxi"
 include "_runner.pxi"
 include "_scheduler.pxi"
+include "_sample.pxi"
+include "_generate.pxi"
 
 # ---- doors for the kernel tests --------------------------------------------------------------------------------------
 

@@ -1,10 +1,10 @@
 """csrc/fastgru.h as Cython sees it; that header says what everything means."""
 
-from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 
 cdef extern from "fastgru.h" nogil:
     ctypedef enum fg_status:
-        FG_OK, FG_NO_MEMORY, FG_BAD_LAYER, FG_BAD_CALL, FG_NO_ISA, FG_NO_BLAS
+        FG_OK, FG_NO_MEMORY, FG_BAD_LAYER, FG_BAD_CALL, FG_NO_ISA, FG_NO_BLAS, FG_BAD_LOGITS
     ctypedef enum fg_function:
         FG_LINEAR, FG_SOFTMAX, FG_FUNCTIONS
     ctypedef enum fg_kind:
@@ -293,3 +293,19 @@ cdef extern from "scheduler.h" nogil:
 
 cdef extern from "parallel.h" nogil:
     int64_t fg_now()
+
+cdef extern from "sample.h" nogil:
+    ctypedef struct fg_sampler:
+        pass
+    ctypedef struct fg_sampling:
+        float temperature
+        float repetition_penalty
+        int64_t top_k
+        double top_p
+        bint probabilities
+        bint log_probability
+    fg_status fg_sampler_new(const char *isa, int64_t tokens, int64_t rows, const fg_sampling *options, uint64_t seed,
+                             uint64_t row, const int32_t *banned, int64_t n_banned, fg_sampler **sampler)
+    void fg_sampler_free(fg_sampler *sampler)
+    void fg_sampler_see(fg_sampler *sampler, int64_t row, int32_t token)
+    fg_status fg_sample(fg_sampler *sampler, int64_t row, const float *logits, int32_t *token, float *log_probability)

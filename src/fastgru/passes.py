@@ -1,6 +1,7 @@
 """Graph → Graph rewrites that hold on every machine and change no result, except by a rounding in `fold_scales`.
 
-A saved Graph has been through those of `apply`. `tokens_for_one_hot` is for callers who have token ids.
+A saved Graph has been through those of `apply`. `tokens_for_one_hot` and
+`logits_before_softmax` are for those who feed a network what it chose.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from .graph import (
     Layer,
     OneHot,
     Scale,
+    Slice,
     TensorSpec,
     TimeDistributed,
     tensor_spec,
@@ -295,3 +297,39 @@ def _without_features(port: Port) -> Port | None:
     if any(size != 1 for size in port.sizes[:-1]) or (features,) not in port.axes:
         return None
     return Port(port.name, port.sizes[:-1], tuple(group for group in port.axes if group != (features,)))
+
+
+def logits_before_softmax(graph: Graph) -> Graph | None:
+    """Cut off the softmax at the end of a network, whose output then are the logits.
+
+    Parameters
+    ----------
+    graph : Graph
+        With one output.
+
+    Returns
+    -------
+    Graph or None
+        None where it does not end in a softmax along the last axis that nobody else reads, but for layers that choose
+        steps.
+
+    Examples
+    --------
+    >>> from fastgru.graph import Activation, tensor_spec
+    >>> softmax = Dense(name="d", inputs=("x",), kernel=np.ones((5, 3), np.float32), activation=Activation("softmax"))
+    >>> network = Graph((tensor_spec("x", None, (5,)),), (softmax,), ("d",))
+    >>> logits_before_softmax(network).layers[0].activation
+    Activation(name='linear', params=())
+    """
+    layers = {layer.name: layer for layer in graph.layers}
+    readers = Counter([*graph.outputs, *(value for layer in graph.layers for value in layer.inputs)])
+    value = graph.outputs[0]
+    while value in layers and readers[value] == 1:
+        layer = layers[value]
+        if isinstance(layer, (Dense, Conv, Activate)) and layer.activation.name == "softmax":
+            layers[value] = dataclasses.replace(layer, activation=LINEAR)
+            return dataclasses.replace(graph, layers=tuple(layers.values()))
+        if not isinstance(layer, Slice) or layer.axis % len(graph.specs[layer.inputs[0]].shape) != 1:
+            return None
+        value = layer.inputs[0]
+    return None

@@ -172,6 +172,11 @@ class NativeStream(Stream):
         return super()._carried(own)
 
 
+def carried_natively(graph: Graph) -> bool:
+    """Whether a Stream's own state stands for all that `Graph.states` carries."""
+    return _starts(graph, dict(graph.states)) is not None
+
+
 def _starts(graph: Graph, pairs: Mapping[str, str]) -> dict[str, dict[str, Array]] | None:
     """By input, which of its numbers each GRU begins with, if the outputs are these GRUs' last states in the same
     places and no GRU begins elsewhere; else None."""

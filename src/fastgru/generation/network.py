@@ -1,0 +1,132 @@
+"""The network behind a generation: token ids in, logits out."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from .. import passes
+from .._openmp import core
+from ..errors import UnsupportedModel
+from ..graph import Activate, Conv, Dense, Embedding, Graph, TensorSpec, TimeDistributed
+from ..obstacles import streaming_obstacles
+from ..streaming import carried_natively
+
+if TYPE_CHECKING:
+    from ..model import Model
+
+#: activations behind which a network's numbers are logits, up to a constant
+_LOGITS = ("linear", "log_softmax")
+#: of each Model that has generated, so that its weights are packed once
+_known: WeakKeyDictionary[Model, Network] = WeakKeyDictionary()
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A network that reads token ids and gives logits.
+
+    Attributes
+    ----------
+    plan : Plan
+        Its only output is the logits; its inputs without time are states, which begin at zero.
+    spec : TensorSpec
+        Of the tokens; `name` as the network's front end knows it.
+    tokens : int
+        How many it chooses among.
+    streams : bool
+        Whether its state goes on from token to token. Else it reads a sequence whole.
+    probabilities : bool
+        What it gives are probabilities: its softmax could not be cut off.
+    masks_zero : bool
+        The token 0 is masked: reading it changes nothing.
+    """
+
+    plan: Any
+    spec: TensorSpec
+    tokens: int
+    streams: bool
+    probabilities: bool
+    masks_zero: bool
+
+    @property
+    def steps(self) -> int | None:
+        """The only number of tokens that it can read at once, if that is fixed."""
+        return self.spec.shape[1]
+
+    @classmethod
+    def of(cls, model: Model) -> Network:
+        """Of a Model.
+
+        Raises
+        ------
+        UnsupportedModel
+            It cannot read what it gives; all reasons.
+        """
+        if model not in _known:
+            _known[model] = _network(model)
+        return _known[model]
+
+
+def _network(model: Model) -> Network:
+    graph = model.graph
+    sources, targets = {source for source, _ in graph.states}, {target for _, target in graph.states}
+    named = zip(graph.input_names, graph.inputs, strict=True)
+    given = [dataclasses.replace(spec, name=name) for name, spec in named if name not in sources]
+    made = [value for name, value in zip(graph.output_names, graph.outputs, strict=True) if name not in targets]
+    reasons = [*_input_faults(given), *_output_faults(graph, made)]
+    if not reasons and graph.states and not carried_natively(graph):
+        reasons = [f"input {source!r} is no initial state of its GRUs" for source, _ in graph.states]
+    if reasons:
+        raise UnsupportedModel(reasons)
+    (tokens,) = graph.specs[made[0]].inner
+    cut = dataclasses.replace(graph, outputs=(made[0],), text=None, output_ports=(), input_ports=(), states=())
+    is_one_hot = given[0].dtype == "float32"
+    if is_one_hot and given[0].inner != (tokens,):
+        raise UnsupportedModel(
+            f"the network reads vectors of {given[0].inner[0]} numbers, which are not one-hot vectors of the {tokens} "
+            "tokens that it chooses among"
+        )
+    reads = passes.tokens_for_one_hot(cut) if is_one_hot else cut
+    if reads is None:
+        raise UnsupportedModel(f"the network gives its input {given[0].name!r} back, so it cannot read token ids")
+    logits = passes.logits_before_softmax(reads)
+    ending = "linear" if logits is not None else _ending(reads, made[0])
+    if ending not in (*_LOGITS, "softmax"):
+        raise UnsupportedModel(
+            f"output {made[0]!r} ends in the activation {ending!r}; generation needs logits or softmax"
+        )
+    graph = logits or reads
+    spec = next(spec for spec in graph.inputs if spec.is_sequence)
+    network = Network(
+        plan=model._plan if graph is model.graph else core.Plan(graph, model.isa, model.matmul == "blas"),
+        spec=dataclasses.replace(spec, name=given[0].name),
+        tokens=tokens,
+        streams=False,
+        probabilities=ending == "softmax",
+        masks_zero=any(isinstance(x, Embedding) and x.mask_zero and x.inputs[0] == spec.name for x in graph.layers),
+    )
+    return dataclasses.replace(network, streams=network.plan.causal and not streaming_obstacles(graph))
+
+
+def _input_faults(given: list[TensorSpec]) -> list[str]:
+    shown = ", ".join(f"{spec.name!r} {spec.dtype} {spec.shape}" for spec in given)
+    takes = "generation takes one sequence of token ids (batch, time), or of one-hot vectors (batch, time, tokens)"
+    fits = len(given) == 1 and given[0].is_sequence and len(given[0].inner) == (given[0].dtype == "float32")
+    return [] if fits else [f"the network reads {shown}; {takes}"]
+
+
+def _output_faults(graph: Graph, made: list[str]) -> list[str]:
+    specs = [graph.specs[value] for value in made]
+    shown = ", ".join(f"{spec.name!r} {spec.dtype} {spec.shape}" for spec in specs)
+    needs = "generation needs one output (batch, tokens) or (batch, time, tokens)"
+    fits = len(specs) == 1 and specs[0].dtype == "float32" and len(specs[0].inner) == 1
+    return [] if fits else [f"the network gives {shown}; {needs}"]
+
+
+def _ending(graph: Graph, value: str) -> str:
+    """The activation that a value comes out of; ``"linear"`` where it comes out of none."""
+    layer = next((layer for layer in graph.layers if layer.name == value), None)
+    if isinstance(layer, TimeDistributed):
+        return _ending(layer.graph, layer.graph.outputs[0])
+    return layer.activation.name if isinstance(layer, (Activate, Conv, Dense)) else "linear"
