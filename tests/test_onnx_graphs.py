@@ -8,6 +8,8 @@ import pytest
 pytest.importorskip("onnx", reason="onnx is not installed: ONNX files are not read")
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: it judges what operators give")
 
+from fastgru import UnsupportedModel
+from fastgru.importers.onnx import from_onnx
 from onnx_build import difference, gru, model
 
 RNG = np.random.default_rng(7)
@@ -200,3 +202,44 @@ def test_operators_behind_a_gru(name: str) -> None:
 
 
 W |= gru(RNG, "f", 3, 8)
+
+
+# ---- one-hot vectors of ids ------------------------------------------------------------------------------------------
+
+W |= gru(RNG, "hot", 5, 4) | {"five": np.array([5]), "off_on": np.array([0, 1], np.float32), "whole": np.array([0, 1])}
+ONE_HOTS = {
+    "floats": ("int64[T, B] ids", "x = OneHot (ids, five, off_on) y, h = GRU <hidden_size = 4> (x, hotW, hotR, hotB)"),
+    "last axis": ("int64[T, B] ids", "x = OneHot <axis = 2> (ids, five, off_on) y = Relu (x)"),
+    "cast": (
+        "int64[B, T] ids",
+        "o = OneHot (ids, five, whole) x = Cast <to = 1> (o) t = Transpose <perm = [1, 0, 2]> (x) "
+        "y, h = GRU <hidden_size = 4> (t, hotW, hotR, hotB)",
+    ),
+    "without time": ("int64[B] ids", "x = OneHot (ids, five, off_on) y = Tanh (x)"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ONE_HOTS)
+def test_one_hot(name: str) -> None:
+    inputs, body = ONE_HOTS[name]
+    proto = model(inputs, "y", body, used(body))
+    graph = from_onnx(proto)
+    assert [layer.kind for layer in graph.layers if layer.kind in ("OneHot", "Transpose")] == ["OneHot"]
+    assert difference(proto, SIZES, graph) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("y = OneHot (ids, five, whole)", "gives vectors of int64, which are not cast to floats"),
+        ("o = OneHot (ids, five, whole) y = Cast <to = 1> (o) z = Add (o, o)", "which are not cast to floats"),
+        ("y = OneHot <axis = 0> (ids, five, off_on)", "puts vectors of int32 along axis 0"),
+        ("y = OneHot (ids, five, p8)", r"makes vectors of \[5\] numbers"),
+        ("y = OneHot (ids, n0, off_on)", r"makes vectors of \[0\] numbers"),
+        ("e = Gather (m5, ids) y = OneHot (e, five, off_on)", "puts vectors of float32"),
+    ],
+)
+def test_one_hot_refused(body: str, reason: str) -> None:
+    outputs = "y, int64 z" if "z =" in body else "int64 y" if "y = OneHot (ids, five, whole)" in body else "y"
+    with pytest.raises(UnsupportedModel, match=reason):
+        from_onnx(model("int64[B, T] ids", outputs, body, used(body)))

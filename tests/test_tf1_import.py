@@ -12,7 +12,7 @@ import pytest
 
 import fastgru
 import tf1_records
-from fastgru import BadInput, Model
+from fastgru import BadInput, Model, UnsupportedModel
 from fastgru.graph import GRU, Activation, Graph
 from fastgru.importers import tf1
 from fastgru.importers.tf1 import config as described
@@ -279,3 +279,47 @@ def test_a_checkpoint_without_its_graph_needs_config(networks, tmp_path: Path) -
         fastgru.load(saved.prefix)
     model = fastgru.load(saved.prefix, config=network.config)
     check(model(saved.inputs["x"]), saved.outputs["y/BiasAdd"], "tensorflow")
+
+
+def one_hot(*changes: Node, ids: str = "int32") -> Source:
+    """tf.one_hot(ids, 5) · w, where `changes` stand for nodes of these names."""
+    w = np.arange(15, dtype=np.float32).reshape(5, 3)
+    constants = {"depth": np.int32(5), "on": np.float32(1), "off": np.float32(0), "w": w}
+    nodes = [
+        Node("ids", "Placeholder", (), {"dtype": ids, "shape": [None, None]}),
+        *(Node(name, "Const", value=np.asarray(value)) for name, value in constants.items()),
+        Node("vectors", "OneHot", tuple(map(Ref, ("ids", "depth", "on", "off"))), {"axis": -1}),
+        Node("flat", "Const", value=np.array([-1, 5], np.int32)),
+        Node("rows", "Reshape", (Ref("vectors"), Ref("flat"))),
+        Node("y", "MatMul", (Ref("rows"), Ref("w"))),
+    ]
+    return Source({node.name: node for node in (*nodes, *changes)})
+
+
+@pytest.mark.parametrize("ids", ["int32", "int64"])
+def test_one_hot_vectors_of_ids(ids: str) -> None:
+    graph = understand(one_hot(ids=ids), outputs=["vectors", "y"])
+    assert graph.layers[0].kind == "OneHot"
+    given = np.array([[0, 4, 2], [1, 1, 3]])
+    vectors, y = Model(graph)(given)
+    np.testing.assert_array_equal(vectors, np.eye(5)[given])
+    np.testing.assert_array_equal(y, np.arange(15).reshape(5, 3)[given.ravel()])
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (Node("on", "Const", value=np.float32(2)), "of other numbers than one 1 and zeros"),
+        (Node("off", "Const", value=np.float32(-1)), "of other numbers than one 1 and zeros"),
+        (Node("depth", "Const", value=np.int32(0)), "of other numbers than one 1 and zeros"),
+        (Node("on", "Const", value=np.int32(1)), "makes one-hot vectors of int32"),
+        (Node("ids", "Placeholder", (), {"dtype": "float32", "shape": [None, 4]}), "of numbers that are no ids"),
+        (
+            Node("vectors", "OneHot", tuple(map(Ref, ("ids", "depth", "on", "off"))), {"axis": 0}),
+            "along another axis than the last",
+        ),
+    ],
+)
+def test_other_vectors_are_refused(change: Node, reason: str) -> None:
+    with pytest.raises(UnsupportedModel, match=reason):
+        understand(one_hot(change), outputs=["vectors"])

@@ -181,6 +181,8 @@ def _before(node: Any, known: _Known, net: Network) -> list[tuple[str, _Known]]:
         return [(node.input[1], known)] if len(node.input) > 1 and _is_table(first, net) else []
     if op in _WINDOWS:
         return [(first, known)]
+    if op == "OneHot":
+        return [(first, {axis: word for axis, word in known.items() if axis >= 0})]
     if op == "Reshape":
         return _before_reshape(node, known, net)
     if op == "ReverseSequence":

@@ -123,6 +123,18 @@ def _gather(call: Call, table: Any, indices: Any, where: Any = 0) -> Any:
     return _taken(call, tensor, [slice(None)] * axis + [int(indices)])
 
 
+def _one_hot(call: Call, indices: Any, depth: Any, on: Any, off: Any) -> Tensor:
+    ids, size = call.assembly.tensor(indices), array_of(depth)
+    if call.option("axis", -1) not in (-1, len(ids.axes)) or ids.spec.dtype != "int32":
+        raise Refused("makes one-hot vectors of numbers that are no ids, or along another axis than the last")
+    if size.size != 1 or not size >= 1 or (array_of(on).tolist(), array_of(off).tolist()) != (1.0, 0.0):
+        raise Refused("makes vectors of other numbers than one 1 and zeros")
+    if array_of(on).dtype.kind != "f":
+        raise Refused(f"makes one-hot vectors of {array_of(on).dtype}")
+    spec = call.assembly.builder.add(graph.OneHot, call.name, ids.spec, vocabulary=int(size.item()))
+    return Tensor(spec, (*ids.axes, (len(spec.shape) - 1,)), ids.steps)
+
+
 def _reverse(call: Call, value: Any, axes: Any) -> Any:
     if isinstance(value, np.ndarray):
         return np.flip(value, tuple(array_of(axes).tolist()))
@@ -160,6 +172,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "StridedSlice": _strided_slice,
     "Slice": _slice,
     **dict.fromkeys(("Gather", "GatherV2", "ResourceGather"), _gather),
+    "OneHot": _one_hot,
     "ReverseV2": _reverse,
     "ArgMax": _arg_max,
 }

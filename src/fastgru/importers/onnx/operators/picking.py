@@ -1,4 +1,4 @@
-"""Operators that take some entries of an axis: Slice, Gather."""
+"""Operators that take some entries of an axis: Slice, Gather; and OneHot, which is a Gather of the identity."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ....graph import Embedding, Slice, TensorSpec
+from ....graph import Embedding, OneHot, Slice, TensorSpec
 from ...sizes import Dim, as_declared, declared
 from ..arrange import arranged, in_place, resized, shape_of, squeezed, unflipped, unsqueezed
 from ..fold import slices
@@ -193,3 +193,27 @@ def _embedding(node: Node, table: Any, ids: Tensor, axis: int) -> Tensor:
         node.network.sequence(ids.steps, spec)
     last = ids.lead + len(ids.sizes)
     return replace(ids, spec=spec, sizes=(*ids.sizes, table.shape[1]), axes=(*ids.axes, (last,)))
+
+
+@reads("OneHot", note="of ids, along a last axis of its own; values 0 and 1")
+def one_hot(node: Node) -> Tensor:
+    ids, axis = node.runtime(0), node.whole("axis", -1)
+    depth, values = node.numbers_of(1, "depth"), node.numbers_of(2, "values")
+    if not ids.is_ids or axis not in (-1, ids.rank):
+        raise Refusal(f"puts vectors of {ids.spec.dtype} along axis {axis}")
+    if depth.size != 1 or not depth >= 1 or values.ravel().tolist() != [0, 1]:
+        raise Refusal(f"makes vectors of {depth.ravel().tolist()} numbers {values.ravel().tolist()}")
+    if values.dtype.kind != "f" and not _is_cast(node):
+        raise Refusal(f"gives vectors of {values.dtype}, which are not cast to floats")
+    size = int(depth.item())
+    spec = node.network.build.add(OneHot, node.name, ids.spec, vocabulary=size)
+    if spec.is_sequence:
+        node.network.sequence(ids.steps, spec)
+    return replace(ids, spec=spec, sizes=(*ids.sizes, size), axes=(*ids.axes, (ids.lead + len(ids.sizes),)))
+
+
+def _is_cast(node: Node) -> bool:
+    """Whether all who read the node cast what it gives; to anything but floats is refused there."""
+    (name,) = node.outputs
+    readers = [other.op_type for other in node.scope.proto.node if name in other.input]
+    return set(readers) == {"Cast"} and all(entry.name != name for entry in node.scope.proto.output)
