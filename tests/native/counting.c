@@ -24,14 +24,14 @@
 
 enum { ALLOCATIONS, FREES, MAPPINGS, LOCKS, WAITS, KINDS };
 
-int fastgru_counting;                 /* counts while it is not 0 */
+volatile int fastgru_counting;        /* counts while it is not 0 */
 uintptr_t fastgru_watched[2];         /* addresses [first, last) of one library's code */
 atomic_long fastgru_counts[2][KINDS]; /* of all callers; of the watched library alone */
 
 static void note(int kind, const void *caller)
 {
     const uintptr_t from = (uintptr_t)caller;
-    if (!*(volatile int *)&fastgru_counting)
+    if (!fastgru_counting)
         return;
     atomic_fetch_add(&fastgru_counts[0][kind], 1);
     if (from >= fastgru_watched[0] && from < fastgru_watched[1])
@@ -40,8 +40,7 @@ static void note(int kind, const void *caller)
 
 #define NOTE(kind) note(kind, __builtin_return_address(0))
 
-/* ---- memory: by glibc's other names, since dlsym may allocate ------------------------------------------------------
- */
+/* ---- memory: by glibc's other names, since dlsym may allocate ---- */
 
 void *__libc_malloc(size_t);
 void *__libc_calloc(size_t, size_t);
@@ -122,8 +121,7 @@ void free(void *memory)
     __libc_free(memory);
 }
 
-/* ---- everything else: the next library's function of that name -----------------------------------------------------
- */
+/* ---- everything else: the next library's function of that name ---- */
 
 /* Defines name(parameters) that counts and calls on. */
 #define PASS(kind, result, name, parameters, arguments)                                                                \
