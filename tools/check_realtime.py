@@ -34,9 +34,10 @@ from fastgru.graph import GRU, Graph, tensor_spec
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 sys.path.insert(0, str(Path(__file__).parent / "bench"))
-import counting
 import neighbour
 import report
+
+import counting
 
 ROOT = Path(__file__).resolve().parents[1]
 NSNET2 = "nsnet2-20ms-48k-baseline.onnx"
