@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import UnsupportedModel
+from ..errors import BadInput, UnsupportedModel
 from ._common import (
     Config,
     ModelFile,
@@ -27,6 +28,7 @@ from ._common import (
 if TYPE_CHECKING:
     import numpy as np
 
+    from ..bench.realtime import Schedule
     from ..model import Model
 
 PERCENTILES = (50.0, 90.0, 99.0, 99.9)
@@ -48,7 +50,10 @@ def bench(
         list[int] | None,
         typer.Option(min=1, help="A batch size for the throughput; may be repeated.", show_default="1, 8, 64, 256"),
     ] = None,
-    seconds: Annotated[float, typer.Option(min=0.001, help="Time for each measurement.")] = 1.0,
+    seconds: Annotated[
+        float | None,
+        typer.Option(min=0.001, help="Time for each measurement.", show_default="1; 60 with --realtime"),
+    ] = None,
     against: Annotated[
         str | None,
         typer.Option(
@@ -60,6 +65,24 @@ def bench(
         bool,
         typer.Option("--profile", help="Show where the time of a call goes, on one thread unless --threads is given."),
     ] = False,
+    realtime: Annotated[
+        bool,
+        typer.Option("--realtime", help="Only run steps of a stream at a fixed rate; show the slowest and the late."),
+    ] = False,
+    period: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="With --realtime: from tick to tick, as 10ms or 500us.", show_default="10ms"),
+    ] = None,
+    steps_per_tick: Annotated[
+        int | None, typer.Option(min=1, help="With --realtime: steps of each tick.", show_default="1")
+    ] = None,
+    rows: Annotated[
+        int | None, typer.Option(min=1, help="With --realtime: rows of the stream.", show_default="1")
+    ] = None,
+    spin: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="With --realtime: poll the clock before each tick.", show_default="0us"),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     config: Config = None,
     option: Options = None,
@@ -70,7 +93,21 @@ def bench(
     """
     import fastgru
 
+    if realtime:
+        _refuse({"--steps": steps, "--batch": batch, "--against": against, "--profile": profile}, "without --realtime")
+    else:
+        paced = {"--period": period, "--steps-per-tick": steps_per_tick, "--rows": rows, "--spin": spin}
+        _refuse(paced, "with --realtime")
     model = load(model_file, config, option, threads)
+    if realtime:
+        from ..bench.realtime import Schedule
+
+        schedule = Schedule(
+            period=duration(period or "10ms"), seconds=seconds or 60.0, steps=steps_per_tick or 1,
+            spin=duration(spin or "0us"),
+        )  # fmt: skip
+        return _realtime(model, model_file.name, schedule, rows or 1, threads or 1, as_json)
+    seconds = seconds or 1.0
     time_steps = _steps(model, steps)
     result = {
         "model": model_file.name,
@@ -93,6 +130,65 @@ def bench(
         print(json.dumps(result, indent=2, default=str))
     else:
         _print(result)
+
+
+def _refuse(options: Mapping[str, Any], where: str) -> None:
+    """Say which of these options were given where they have no meaning."""
+    given = [name for name, value in options.items() if value not in (None, False)]
+    if given:
+        raise BadInput(f"{', '.join(given)} can only be given {where}")
+
+
+def duration(text: str) -> float:
+    """Seconds of a duration with its unit.
+
+    >>> duration("10ms"), duration("2.5 s"), duration("0us")
+    (0.01, 2.5, 0.0)
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?(s|ms|us|µs)", text.strip())
+    if match is None:
+        raise BadInput(f"a duration is a number with its unit s, ms or us, such as 10ms; got {text!r}")
+    return float(match[1]) / {"s": 1, "ms": 1e3}.get(match[2], 1e6)
+
+
+def _realtime(model: Model, name: str, schedule: Schedule, rows: int, threads: int, as_json: bool) -> None:
+    import fastgru
+
+    from ..bench.realtime import realtime
+
+    result = {
+        "model": name,
+        "fingerprint": model.fingerprint,
+        "cpu": fastgru.cpu_info(),
+        "isa": model.isa,
+        **realtime(model, schedule, rows, threads),
+    }
+    if as_json:
+        print(json.dumps(result, indent=2, default=str))
+    else:
+        _print_realtime(result)
+
+
+def _print_realtime(result: dict[str, Any]) -> None:
+    out = console()
+    out.print(
+        f"{result['model']}: {result['ticks']:,} ticks of {result['period'] * 1e3:g} ms, rows {result['rows']}, "
+        f"steps a tick {result['steps_per_tick']}, {result['isa']} kernels, threads {result['threads']}"
+    )
+    names = [*(f"p{q:g}" for q in (50, 99, 99.9)), "max"]
+    times = table("time", *(f">{name}" for name in names))
+    for label, key in (("step", "step"), ("from the tick to the step's end", "from_tick")):
+        times.add_row(label, *(time_text(result[key][one]) for one in names))
+    out.print(times)
+    used = result["in_steps"]
+    out.print(f"missed deadlines: {result['missed']:,} of {result['ticks']:,}")
+    out.print(
+        f"inside steps: {used['minor_faults']:,} minor and {used['major_faults']:,} major page faults, "
+        f"{used['voluntary_switches']:,} voluntary and {used['involuntary_switches']:,} involuntary context switches"
+    )
+    for who, counts in (result["counted"] or {}).items():
+        shown = ", ".join(f"{count:,} {kind}" for kind, count in counts.items())
+        out.print(f"counted inside steps, {'by the core itself' if who == 'core' else 'in all'}: {shown}")
 
 
 def _steps(model: Model, wanted: int | None) -> int:

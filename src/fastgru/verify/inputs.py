@@ -48,7 +48,7 @@ def random_inputs(graph: Graph, rows: int, steps: int, seed: int, sizes: Sizes |
             most = _steps_beside(graph, value.name, known, steps)
             found[spec.name] = rng.integers(0, most + 1, shape).astype(spec.dtype)
         else:
-            ids = rng.integers(0, _vocabulary(graph, value.name), shape).astype(spec.dtype)
+            ids = rng.integers(0, vocabulary(graph, value.name), shape).astype(spec.dtype)
             if "time" in spec.axes:
                 _pad(ids, spec)
             found[spec.name] = ids
@@ -112,14 +112,14 @@ def _random_tokens(rng: np.random.Generator, encoder: Encoder, rows: int, steps:
     return rng.choice(tokens, (rows, *(steps if size is None else size for size in encoder.shape)))
 
 
-def _vocabulary(graph: Graph, name: str) -> int:
+def vocabulary(graph: Graph, name: str) -> int:
     """How many token ids every table that reads an input has."""
     least = 2**31
     for layer in graph.layers:
         if name not in layer.inputs:
             continue
         if isinstance(layer, TimeDistributed):
-            least = min(least, _vocabulary(layer.graph, layer.graph.inputs[0].name))
+            least = min(least, vocabulary(layer.graph, layer.graph.inputs[0].name))
         elif layer.kind == "Embedding":
             least = min(least, len(layer.tensors["table"]))
         elif isinstance(layer, OneHot):
