@@ -171,7 +171,7 @@ cdef class TokenLoop:
         cdef History *history
         cdef int64_t i, stride = self.sampler.tokens, made
         cdef fg_view *view = &self.views[self.plan.info[self.place].view]
-        self.ids = <int32_t *>grown(self.ids, &self.ids_room, batch * steps)
+        self.ids = <int32_t *>grown_numbers(self.ids, &self.ids_room, batch * steps)
         for i in range(batch):
             history = &self.rows[self.places[i]]
             memcpy(self.ids + i * steps, history.ids + self._offset(history, first, steps), steps * sizeof(int32_t))
@@ -188,7 +188,7 @@ cdef class TokenLoop:
                     raise misfit(self.plan, &call) if made < 0 else BadInput(
                         f"the network gives no step for {steps} tokens: give it a longer prompt")
                 stride *= made
-            self.logits = <float *>grown(self.logits, &self.logits_room, batch * stride)
+            self.logits = <float *>grown_numbers(self.logits, &self.logits_room, batch * stride)
             self.result.data, self.result.batch_stride = self.logits, stride
             self.result.time_stride = self.sampler.tokens
         if self.plan.cost * batch * steps > GIL_COST:
@@ -209,13 +209,13 @@ cdef class TokenLoop:
         if history.count == history.room and 0 < 2 * self.window <= history.count:
             memmove(history.ids, history.ids + history.count - self.window, self.window * sizeof(int32_t))
             history.count = self.window
-        history.ids = <int32_t *>grown(history.ids, &history.room, history.count + 1)
+        history.ids = <int32_t *>grown_numbers(history.ids, &history.room, history.count + 1)
         history.ids[history.count] = token
         history.count += 1
         return 0
 
 
-cdef void *grown(void *memory, int64_t *room, int64_t needed) except NULL:
+cdef void *grown_numbers(void *memory, int64_t *room, int64_t needed) except NULL:
     """Memory for so many numbers of 32 bits, with what stands in it."""
     cdef int64_t more = max(needed, 2 * room[0], 16)
     if needed <= room[0]:

@@ -181,7 +181,7 @@ class StreamPool:
         Closed
         """
         with self._held(row) as hold:
-            return self._stream._state([hold.place])
+            return self._stream._get(np.array([hold.place]))
 
     def set_state(self, state: Mapping[str, Any], row: int) -> None:
         """Continue a row from a state, with what is submitted from here on. Waits for what was submitted before.
@@ -193,7 +193,7 @@ class StreamPool:
         Closed
         """
         with self._held(row) as hold:
-            self._stream._replace(state, [hold.place])
+            self._stream._put(self._stream._checked(state, 1), np.array([hold.place]))
 
     @contextmanager
     def _held(self, row: int) -> Iterator[Any]:

@@ -143,10 +143,12 @@ class Stream(core.Runner):
             An input of `states` stands under its own name for what it feeds: (rows, …).
         """
         with self._alone():
-            return self._get(self._places(rows, twice=True))
+            places = self._places(rows, twice=True)
+            self._begin(places)
+            return self._get(places)
 
     def _get(self, places: np.ndarray) -> dict[str, np.ndarray]:
-        self._begin(places)
+        """The state of rows that have begun."""
         state: dict[str, np.ndarray] = {}
         for layer in memories.keepers(self.plan.graph):
             state |= memories.from_core(layer, *self._get_state(layer.name, places, memories.size(layer)))
