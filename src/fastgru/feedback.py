@@ -178,6 +178,9 @@ class FeedbackStream(Stream):
         for array in self._now.values():
             array[to] = array[from_]
 
+    def _begin(self, places: Array) -> None:
+        """The state stands in arrays: nothing has to be run for it."""
+
     def _get(self, places: Array) -> dict[str, Array]:
         return {name: array[places] for name, array in self._now.items()}
 
