@@ -205,9 +205,9 @@ def test_late_steps_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_usage_is_that_of_steps() -> None:
-    _, _, used = walk(lambda x: (mmap.mmap(-1, 8).write(b"x"), time.sleep(1e-5)), ticks=5, period=0.01)
+    _, _, used = walk(lambda x: (mmap.mmap(-1, 8).write(b"x"), time.sleep(1e-3)), ticks=5, period=0.01)
     assert used[0] >= 5
-    assert used[2] == 5, "not the sleep until the tick"
+    assert 5 <= used[2] < 10, "the sleeps in the calls, not those until the ticks"
     assert walk(lambda x: None, ticks=5, period=0.01)[2][:3] == [0, 0, 0]
 
 

@@ -68,11 +68,12 @@ def check(*_: str) -> None:
         "gcc",
         *warnings,
         *sorted((ROOT / "csrc").glob("*.c")),
+        *sorted((ROOT / "tests" / "native").glob("*.c")),
         ROOT / "csrc/simd/isa_scalar.c",
         ROOT / "csrc/simd/isa_avx2.c",
     )
     if shutil.which("clang-format"):
-        sources = sorted(path for path in (ROOT / "csrc").rglob("*.[ch]"))
+        sources = sorted(path for folder in ("csrc", "tests/native") for path in (ROOT / folder).rglob("*.[ch]"))
         run("clang-format", "--dry-run", "--Werror", *sources)
     else:
         print("clang-format is not installed: C format not checked")
