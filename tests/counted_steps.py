@@ -11,8 +11,8 @@ import json
 import mmap
 import resource
 import sys
-from collections.abc import Callable
-from itertools import repeat
+from collections.abc import Callable, Sequence
+from itertools import count, repeat
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,12 @@ def into(call: Callable[..., Any], x: Any) -> Made:
 def returned(call: Callable[..., Any], x: Any) -> Made:
     """Results that nobody keeps are used again: the third step finds those of the first two."""
     return lambda: call(x), 3
+
+
+def in_turn(items: Sequence[Any]) -> Callable[[], Any]:
+    """Gives one after the other, again and again, and allocates nothing."""
+    calls, size = count(), len(items)
+    return lambda: items[next(calls) % size]
 
 
 def sequences(**options: Any) -> Model:
@@ -223,6 +229,76 @@ def cell() -> Model:
 def feedback() -> Made:
     """Works through Python's dicts and NumPy's arrays."""
     return returned(cell().stream(state={"h": "next"}).step, uniform(rng(), 1, 3))
+
+
+@case
+def some_rows_of_many() -> Made:
+    """Another third of the rows each time, in no order."""
+    stream, x = sequences().stream(batch_size=30), uniform(rng(), 10, 4)
+    order = rng().permutation(stream.rows)
+    turn, out = in_turn([order[i::3].copy() for i in range(3)]), np.empty((10, 5), np.float32)
+
+    def work() -> None:
+        stream.step(x, rows=turn(), out=out)
+
+    work()
+    return work, 0
+
+
+@case
+def rows_that_come_and_go() -> Made:
+    """Rows whose first step is counted, and whose places others have left."""
+    stream, x = sequences().stream(batch_size=4), uniform(rng(), 5, 4)
+    out = np.empty((5, 5), np.float32)
+    stream.open()
+    stream.step(x, out=out)
+    opened = []
+    for _ in range(700):
+        opened.append(stream.open())
+    for row in opened[::2]:
+        stream.close(row)
+    opened = [stream.open() for _ in range(600)]
+    turn = in_turn([np.array(opened[i : i + 5]) for i in range(0, 600, 5)])
+
+    def work() -> None:
+        stream.step(x, rows=turn(), out=out)
+
+    return work, 0
+
+
+@case
+def one_row_of_many() -> Made:
+    stream, x = sequences().stream(batch_size=1000), uniform(rng(), 1, 4)
+    out, turn = np.empty((1, 5), np.float32), in_turn([np.array([row]) for row in stream.rows])
+
+    def work() -> None:
+        stream.step(x, rows=turn(), out=out)
+
+    work()
+    return work, 0
+
+
+@case
+def chunks_of_some_rows() -> Made:
+    stream, x = sequences().stream(batch_size=8), uniform(rng(), 3, 9, 4)
+    out, rows = np.empty((3, 9, 5), np.float32), np.array([7, 0, 2])
+    stream.run(x, rows=rows, out=out)
+    return lambda: stream.run(x, rows=rows, out=out), 0
+
+
+@case
+def numbers_of_rows() -> Made:
+    """The largest call first."""
+    stream, x = sequences().stream(batch_size=200), uniform(rng(), 200, 4)
+    counts = [200, 7, 60, 1, 199]
+    turn = in_turn([(x[:n], stream.rows[:n].copy(), np.empty((n, 5), np.float32)) for n in counts])
+
+    def work() -> None:
+        x, rows, out = turn()
+        stream.step(x, rows=rows, out=out)
+
+    work()
+    return work, 0
 
 
 @case

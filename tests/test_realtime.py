@@ -30,7 +30,7 @@ ALLOCATING = {"large_results": "a new array each", "fresh_memory": "no network"}
 #: steps above some 50 µs let other Python threads run: the interpreter's lock is given back and taken again
 RELEASING = (
     "gru_of_many_units", "many_rows", "chunks_of_several_blocks", "large_results", "large_results_with_out",
-    "fresh_memory",
+    "fresh_memory", "numbers_of_rows",
 )  # fmt: skip
 THREADED = ("two_threads", "two_threads_on_rows")
 
