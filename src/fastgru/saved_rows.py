@@ -57,7 +57,9 @@ def unpack(belongs: Mapping[str, str], data: Any) -> tuple[Arrays, Arrays]:
     if version is None:
         raise StateMismatch("no saved row: no fastgru_row in its metadata")
     if version != belongs["fastgru_row"]:
-        raise StateMismatch(f"this version of fastgru reads rows of format {FORMAT}, the one given is of {version[:20]!r}")
+        raise StateMismatch(
+            f"this version of fastgru reads rows of format {FORMAT}, the one given is of {version[:20]!r}"
+        )
     for key, expected in belongs.items():
         if metadata.get(key) != expected:
             got = metadata[key][:200] if key in metadata else "missing"

@@ -129,7 +129,9 @@ class Stream(core.Runner):
     def _cuts(self, lengths: Any) -> bool:
         """Whether lengths keep rows from running on, for want of layers that masks reach: some layer drops them, or
         carries the steps themselves."""
-        given = lengths if isinstance(lengths, Mapping) else [spec.name for spec in self.plan.inputs if spec.is_sequence]
+        given = (
+            lengths if isinstance(lengths, Mapping) else [spec.name for spec in self.plan.inputs if spec.is_sequence]
+        )
         return any(name in self.mask_drops for name in given)
 
     def _run_own_steps(self, x: Any, places: np.ndarray | None, lengths: Any, out: Any) -> Any:
