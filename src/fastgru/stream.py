@@ -240,6 +240,7 @@ class Stream(core.Runner):
         """
         with self._alone():
             places = np.array([self._place_of(row)])
+            self._begin(places)
             return saved_rows.pack(self._belonging(), self._get(places), self._static_of(places))
 
     def load_row(self, data: bytes, row: int | None = None) -> int:
