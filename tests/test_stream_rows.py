@@ -11,6 +11,7 @@ import pytest
 from building import chain, dense, floats, gru, uniform
 from fastgru import BadInput, Closed, Model, StateMismatch
 from fastgru.graph import Graph, tensor_spec
+from stream_operations import CASES, play
 from test_stream_states import cell, stack
 
 FEATURES, UNITS, STEPS = 3, 5, 9
@@ -234,3 +235,15 @@ def test_wrong_inputs_and_states_open_no_row() -> None:
             stream.open({"h0": h0}, state)
     assert stream.batch_size == 0
     assert stream.open({"h0": h0}) == 0
+
+
+# ---- anything at random --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("name", CASES)
+def test_random_operations(name: str, isa: str, threads: int) -> None:
+    """A part of what tools/check_stream_rows.py does."""
+    counts = play(name, isa, threads, operations=150, seed=threads)
+    assert counts["_run"] > 10
+    assert counts["_move"] > 3

@@ -453,10 +453,12 @@ def test_a_mask_that_a_layer_drops(given: dict[str, Any]) -> None:
 
 
 def test_lengths_of_a_stream_whose_mask_a_layer_drops() -> None:
+    """A row runs its own steps there, so only lengths that there cannot be are refused."""
     shape = Reshape(name="regroup", inputs=("x",), target=(FEATURES,), per_step=True, drops_mask=True)
     graph = chain(floats(FEATURES), shape, gru(np.random.default_rng(4), FEATURES, UNITS, source="regroup"))
     with Model(graph).stream() as stream:
-        refused(BadInput, ("regroup", "mask"), stream.run, np.zeros((1, 3, FEATURES)), lengths=[1])
+        refused(BadInput, ("lengths", 4, 3), stream.run, np.zeros((1, 3, FEATURES)), lengths=[4])
+        refused(BadInput, ("lengths", "(2,)"), stream.run, np.zeros((1, 3, FEATURES)), lengths=[1, 2])
         assert stream.run(np.zeros((1, 3, FEATURES))).shape == (1, UNITS)
 
 

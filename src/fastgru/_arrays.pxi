@@ -129,17 +129,27 @@ cdef object of_input(object value, object spec):
     return value.get(spec.name) if isinstance(value, Mapping) else value
 
 
-cdef cnp.ndarray make_mask(object lengths, object mask, int64_t batch, int64_t steps, object spec):
-    """(batch, time) bool for one input from a row's number of steps, an explicit mask, or both."""
+def checked_lengths(lengths, array, spec):
+    """The steps of each row of an input (batch, time, …), int64; None: all of them."""
+    batch, steps = array.shape[:2]
+    if lengths is None:
+        return np.full(batch, steps)
+    expected = f"lengths of input {spec.name!r} should be {batch} whole numbers, one a row"
+    n = plain_array(lengths, expected)
+    if n.shape != (batch,) or (n.dtype.kind not in "iu" and batch):
+        raise BadInput(f"{expected}; got {n.dtype} of shape {n.shape}")
+    if batch and (n.min() < 0 or n.max() > steps):
+        row = int(np.argmax((n < 0) | (n > steps)))
+        raise BadInput(f"lengths[{row}] is {int(n[row])}, but input {spec.name!r} has {steps} steps")
+    return n.astype(np.int64)
+
+
+cdef cnp.ndarray make_mask(object lengths, object mask, object array, object spec):
+    """(batch, time) bool for one input (batch, time, …) from a row's number of steps, an explicit mask, or both."""
+    batch, steps = array.shape[:2]
     result = np.ones((batch, steps), np.bool_)
     if lengths is not None:
-        n = plain_array(lengths, f"lengths of input {spec.name!r} should be {batch} whole numbers, one a row")
-        if n.shape != (batch,) or (n.dtype.kind not in "iu" and batch):
-            raise BadInput(f"lengths of input {spec.name!r} should be {batch} whole numbers, one a row; got {n.dtype} of shape {n.shape}")
-        if batch and (n.min() < 0 or n.max() > steps):
-            row = int(np.argmax((n < 0) | (n > steps)))
-            raise BadInput(f"lengths[{row}] is {int(n[row])}, but input {spec.name!r} has {steps} steps")
-        result = np.arange(steps) < n[:, None]
+        result = np.arange(steps) < checked_lengths(lengths, array, spec)[:, None]
     if mask is not None:
         m = plain_array(mask, f"mask of input {spec.name!r} should be bool of shape (batch, time) = ({batch}, {steps})")
         if m.shape != (batch, steps) or not (m.dtype.kind == "b" or (m.dtype.kind in "iu" and ((m == 0) | (m == 1)).all())):

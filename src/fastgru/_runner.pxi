@@ -167,6 +167,8 @@ cdef class Runner(FastPath):
                 results = self._go_fast(CHUNK, out, self.threads, &call)
                 if results is not None:
                     return results
+            if lengths is not None and self._cuts(lengths):
+                return self._run_own_steps(x, self._places_of(&call), lengths, out)
             check_masks(lengths, None, self.plan.inputs, self.mask_drops)
             return self._call(x, lengths, out, False, &call)
         finally:
@@ -184,6 +186,34 @@ cdef class Runner(FastPath):
             arrays = tuple(given[spec.name] for spec in plan.inputs)
         results = self._run(arrays, lengths, None, self.threads, out, one_step, call.batch, places=places)
         return results[0] if len(results) == 1 else results
+
+    def _checked_sequences(self, x, int64_t rows):
+        """Inputs with time by name, each (batch, time, …) as the core takes it."""
+        specs = [(i, spec) for i, spec in enumerate(self.plan.inputs) if spec.is_sequence]
+        given = named_inputs(x if isinstance(x, tuple) else (x,), [spec for _, spec in specs])
+        checked = {}
+        for i, spec in specs:
+            array = <object>checked_input(given[spec.name], spec, False, self.plan.info[i].limit, True)
+            if len(array) != rows:
+                raise BadInput(f"expected {rows} rows; got {len(array)} of {spec.name!r} (shape {array.shape})")
+            checked[spec.name] = array
+        return checked
+
+    def _made_outputs(self, out, int64_t rows, int64_t steps, arrays):
+        """For each output that is wanted the array to fill, which meets none of `arrays`; its spec beside it."""
+        specs = [spec for i, spec in enumerate(self.plan.outputs) if not self.drops[i]]
+        given = (None,) * self.n_given if out is None else (out,) if isinstance(out, np.ndarray) else tuple(out)
+        if len(given) != self.n_given:
+            raise BadInput(f"out= should hold {self.n_given} arrays, holds {len(given)}")
+        made = []
+        for spec, array in zip(specs, given):
+            shape = (rows, steps, *spec.inner) if spec.is_sequence else (rows, *spec.inner)
+            if array is None:
+                array = np.empty(shape, spec.dtype)
+            elif any(np.may_share_memory(check_output(array, spec, shape, np.dtype(spec.dtype)), other) for other in arrays):
+                raise BadInput(f"out= for {spec.name!r} overlaps another array of this call")
+            made.append((spec, array))
+        return made
 
     cdef object _places_of(self, const fg_call *call):
         """Those of the chosen rows; None where they are 0 .. batch_size-1."""
@@ -279,7 +309,7 @@ cdef class Runner(FastPath):
             self.views[view].data = NULL
             row_lengths, row_mask = of_input(lengths, spec), of_input(mask, spec)
             if row_lengths is not None or row_mask is not None:
-                array = make_mask(row_lengths, row_mask, batch, rows, spec)
+                array = make_mask(row_lengths, row_mask, array, spec)
                 alive.append(array)
                 self.views[view].data = cnp.PyArray_DATA(array)
                 self.views[view].batch_stride, self.views[view].time_stride = rows, 1

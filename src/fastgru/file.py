@@ -136,9 +136,16 @@ def read_safetensors(
     """Metadata, and every tensor by name as a view of the mapped file; of the `dtypes` that are allowed."""
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
-        if size < 8:
-            raise BadModelFile(f"holds {size} bytes, too few for a safetensors file")
-        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        return parse_safetensors(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b"", dtypes)
+
+
+def parse_safetensors(
+    data: mmap.mmap | bytes, dtypes: Mapping[str, np.dtype[Any]] = DTYPES
+) -> tuple[dict[str, str], dict[str, Array]]:
+    """The same of a file's bytes."""
+    size = len(data)
+    if size < 8:
+        raise BadModelFile(f"holds {size} bytes, too few for a safetensors file")
     length = int.from_bytes(data[:8], "little")
     if length > min(size - 8, MAX_HEADER):
         raise BadModelFile(f"no safetensors file, or cut short: a header of {length} bytes in a file of {size}")
@@ -156,7 +163,7 @@ def read_safetensors(
     return metadata, tensors
 
 
-def _tensor(name: str, entry: Any, data: mmap.mmap, start: int, dtypes: Mapping[str, np.dtype[Any]]) -> Array:
+def _tensor(name: str, entry: Any, data: mmap.mmap | bytes, start: int, dtypes: Mapping[str, np.dtype[Any]]) -> Array:
     """One tensor, after its dtype, shape and place have been compared with each other and with the file."""
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
         raise BadModelFile(f"tensor {name!r} should have dtype, shape and data_offsets")

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import memories
+from . import chunks, memories, saved_rows
 from ._openmp import core
-from .errors import StateMismatch
+from .errors import BadInput, StateMismatch
 
 Rows = int | Sequence[int] | np.ndarray | None
 
@@ -124,6 +124,38 @@ class Stream(core.Runner):
             self._copy_rows(from_, self._places(new))
             return new
 
+    # ---- chunks of unequal length ----
+
+    def _cuts(self, lengths: Any) -> bool:
+        """Whether lengths keep rows from running on, for want of layers that masks reach: some layer drops them, or
+        carries the steps themselves."""
+        given = (
+            lengths if isinstance(lengths, Mapping) else [spec.name for spec in self.plan.inputs if spec.is_sequence]
+        )
+        return any(name in self.mask_drops for name in given)
+
+    def _run_own_steps(self, x: Any, places: np.ndarray | None, lengths: Any, out: Any) -> Any:
+        """`run` of rows that run their own steps and no more."""
+        places = np.arange(self.batch_size) if places is None else places
+        core.check_masks(lengths, None, self.plan.inputs, {})
+        arrays = self._checked_sequences(x, len(places))
+        own = chunks.own_lengths(lengths, [spec for spec in self.plan.inputs if spec.is_sequence], arrays)
+        steps = next(iter(arrays.values())).shape[1]
+        made = self._made_outputs(out, len(places), steps, tuple(arrays.values()))
+        for _, array in made:
+            array[...] = 0
+        for piece in chunks.pieces(own):
+            given = {name: array[piece.rows, piece.first : piece.last] for name, array in arrays.items()}
+            given |= self._static_of(places[piece.rows])
+            ordered = tuple([given[spec.name] for spec in self.plan.inputs])
+            count = len(piece.rows)
+            results = self._run(ordered, None, None, self.threads, None, False, count, places=places[piece.rows])
+            for (spec, array), result in zip(made, results, strict=True):
+                at = (piece.rows, slice(piece.first, piece.last)) if spec.is_sequence else piece.rows
+                array[at] = result
+        results = tuple([array for _, array in made])
+        return results[0] if len(results) == 1 else results
+
     # ---- the state ----
 
     def reset(self, rows: Rows = None) -> None:
@@ -185,6 +217,69 @@ class Stream(core.Runner):
     def _put(self, carried: Mapping[str, Any], places: np.ndarray) -> None:
         for name, (numbers, marks) in carried.items():
             self._set_state(name, places, numbers, marks)
+
+    def save_row(self, row: int) -> bytes:
+        """A row as bytes, a safetensors file: its state and its inputs without time, with the Graph's fingerprint.
+
+        `load_row` of a stream of the same network goes on with the same bits, in another process or on a machine with
+        another vector ISA as well.
+
+        Raises
+        ------
+        BadInput, Closed, StreamBusy
+
+        Examples
+        --------
+        >>> import fastgru, numpy as np
+        >>> model = fastgru.load(fastgru.demo_path())
+        >>> stream, other = model.stream(), model.stream(batch_size=0)
+        >>> _ = stream.run([[4, 8]])
+        >>> row = other.load_row(stream.save_row(0))
+        >>> bool((stream.step([15]) == other.step([15])).all())
+        True
+        """
+        with self._alone():
+            places = np.array([self._place_of(row)])
+            self._begin(places)
+            return saved_rows.pack(self._belonging(), self._get(places), self._static_of(places))
+
+    def load_row(self, data: bytes, row: int | None = None) -> int:
+        """Open a row that stands where one did that `save_row` made bytes of, or let an open one stand there.
+
+        Returns
+        -------
+        int
+            The row's handle.
+
+        Raises
+        ------
+        StateMismatch
+            Damaged bytes, or a row of another network, dtype or kind of stream; names what differs. Nothing is
+            changed.
+        BadInput, Closed, StreamBusy
+        """
+        with self._alone():
+            place = None if row is None else self._place_of(row)
+            state, inputs = saved_rows.unpack(self._belonging(), data)
+            checked = self._checked(state, 1)
+            kinds = {name: (array.dtype, (1, *array.shape[1:])) for name, array in self.static.items()}
+            given = {name: (array.dtype, array.shape) for name, array in inputs.items()}
+            if given != kinds:
+                raise StateMismatch(f"this stream's inputs without time are {kinds}, the row's {given}")
+            try:
+                static = self._checked_static(inputs, 1, "a row takes a batch of 1")
+            except BadInput as error:
+                raise StateMismatch(f"the row is damaged: {error}") from None
+            if row is None or place is None:
+                row = self._open(static)
+                place = self._place_of(row)
+            else:
+                self._set_static(static, place)
+            self._put(checked, np.array([place]))
+            return row
+
+    def _belonging(self) -> dict[str, str]:
+        return saved_rows.belonging(self.plan.graph.fingerprint, self.states)
 
     def __enter__(self) -> Stream:
         with self._alone():
