@@ -406,14 +406,22 @@ def test_branches_of_another_pace_are_an_error_that_changes_nothing() -> None:
     assert same(stream.run(x[:, 2:]), model(x)[:, 1:])
 
 
-def test_rows_of_another_number_of_steps_are_refused() -> None:
+def test_rows_count_their_own_steps() -> None:
+    """Rows of one call have had as many steps, so that as many come out."""
     model = fastgru.Model(chain(floats(2), conv(2, 3, 2, strides=(2,))))
     stream = model.stream(batch_size=2)
     x = values(floats(2), 2, 6)
     stream.run(x[:, :3])
-    with pytest.raises(BadInput, match="all have had as many steps"):
-        stream.reset(1)
-    assert same(stream.run(x[:, 3:]), model(x)[:, 1:])
+    other = stream.fork(0)
+    stream.reset(1)
+    with pytest.raises(BadInput, match="the rows of a call should have had as many"):
+        stream.run(x[[0, 1, 0], 3:])
+    assert stream.get_state()["/steps"].tolist() == [3, 0, 3]
+    assert same(stream.run(x[[0, 0], 3:], rows=[0, other]), model(x[[0, 0]])[:, 1:])
+    assert same(stream.run(x[1:, 3:], rows=1), model(x[1:, 3:]))
+    stream.set_state(stream.get_state(1), 0)
+    rest = values(floats(2), 2, 3)
+    assert same(stream.run(rest, rows=[0, 1])[:1], model(np.concatenate([x[1:, 3:], rest[:1]], axis=1))[:, 1:])
 
 
 # ---- threads, masks, padding -----------------------------------------------------------------------------------------
