@@ -119,7 +119,7 @@ static fg_status add(fg_plan *plan, fg_step *step, const fg_layer *layer)
         own->strip_floats = STRIP_FLOATS;
     /* a product twice as wide as what becomes of it goes through scratch */
     step->scratch_member = own->strip_floats + (f.function == FG_GLU ? MOST_ROWS * units : 0);
-    return fg_define_windows(plan, w, layer->x, layer->y, windows * (f.function == FG_GLU ? units / 2 : units));
+    return fg_define_windows(plan, step, w, windows * (f.function == FG_GLU ? units / 2 : units));
 }
 
 static int64_t steps(const fg_plan *plan, const fg_step *step, const fg_call *call)
@@ -135,6 +135,7 @@ static int64_t steps(const fg_plan *plan, const fg_step *step, const fg_call *ca
 typedef struct conv_run {
     const conv_layer *own;
     fg_grid x, y;
+    fg_tail tail;
     int64_t rows, places, classes,
         windows;                         /* lines are counted by row, place on the outer axis, class; windows on one */
     int64_t inner_windows, inner_length; /* on the inner axis: windows of all classes, entries */
@@ -159,7 +160,11 @@ static void begin(conv_run *r, const fg_step *step, const fg_context *c)
 {
     const conv_layer *own = step->own;
     const fg_window *w = &own->window;
-    *r = (conv_run){.own = own, .x = fg_whole_of(c, step->x), .y = fg_whole_of(c, step->y), .rows = c->rows};
+    *r = (conv_run){.own = own,
+                    .x = fg_whole_of(c, step->x),
+                    .y = fg_whole_of(c, step->y),
+                    .tail = fg_tail_of(c, step),
+                    .rows = c->rows};
     const bool flat = own->inner == 0;
     const int64_t dilation = w->dilation[own->inner], stride = w->stride[own->inner];
     const int64_t shared = common_divisor(dilation, stride);
@@ -175,7 +180,7 @@ static void begin(conv_run *r, const fg_step *step, const fg_context *c)
     r->pace = stride / shared;
     r->taps = flat ? 1 : w->size[0];
     r->channels = w->channels / own->groups;
-    r->before[0] = fg_window_before(w, 0, r->x.steps);
+    r->before[0] = fg_window_begin(c, step, w);
     r->before[1] = fg_window_before(w, 1, w->width);
     r->direct = r->taps == 1 && (r->size == 1 || (dilation == 1 && r->x_column == r->channels));
 }
@@ -214,7 +219,9 @@ static const float *outer_data(const conv_run *r, const conv_piece *piece, int64
         return row;
     const fg_window *w = &r->own->window;
     const int64_t t = piece->place * w->stride[0] + tap * w->dilation[0] - r->before[0];
-    return t >= 0 && t < r->x.steps ? row + t * r->x.time_stride : NULL;
+    if (t < 0)
+        return fg_tail_step(&r->tail, piece->row, t);
+    return t < r->x.steps ? row + t * r->x.time_stride : NULL;
 }
 
 static float *output_of(const conv_run *r, const conv_piece *piece, int64_t j)
@@ -263,12 +270,26 @@ static int64_t clamp(int64_t n, int64_t least, int64_t most)
     return n < least ? least : n > most ? most : n;
 }
 
+/* `count` columns before the first entry of the inner axis: steps of the tail where that is time, else padding. */
+static void gather_before(const conv_run *r, const conv_piece *piece, int64_t channel, int64_t entry, int64_t count,
+                          float *strip)
+{
+    const int64_t apart = r->own->window.dilation[r->own->inner], column = r->taps * r->channels;
+    for (int64_t i = 0; i < count; i++, strip += column) {
+        const float *from = r->own->inner == 0 ? fg_tail_step(&r->tail, piece->row, entry + i * apart) : NULL;
+        if (from)
+            memcpy(strip, from + channel, (size_t)r->channels * sizeof(float));
+        else
+            zero_columns(strip, column, r->channels, 1);
+    }
+}
+
 /* `count` columns, the first at entry `entry` of the inner axis, for the channels from `channel` on. */
 static void gather_columns(const conv_run *r, const conv_piece *piece, int64_t channel, int64_t entry, int64_t count,
                            float *strip)
 {
     const int64_t apart = r->own->window.dilation[r->own->inner], column = r->taps * r->channels;
-    const int64_t first = clamp((-entry + apart - 1) / apart, 0, count); /* columns before it are padding */
+    const int64_t first = clamp((-entry + apart - 1) / apart, 0, count);
     const int64_t end = clamp((r->inner_length - entry + apart - 1) / apart, first, count);
     for (int64_t tap = 0; tap < r->taps; tap++, strip += r->channels) {
         const float *from = outer_data(r, piece, tap);
@@ -276,7 +297,7 @@ static void gather_columns(const conv_run *r, const conv_piece *piece, int64_t c
             zero_columns(strip, column, r->channels, count);
             continue;
         }
-        zero_columns(strip, column, r->channels, first);
+        gather_before(r, piece, channel, entry, first, strip);
         copy_columns(strip + first * column, column, from + (entry + first * apart) * r->x_column + channel,
                      apart * r->x_column, r->channels, end - first);
         zero_columns(strip + end * column, column, r->channels, count - end);
@@ -367,10 +388,11 @@ static void depthwise_window(const conv_run *r, const fg_context *c, const conv_
         const float *from = outer_data(r, piece, tap);
         for (int64_t i = 0; from && i < r->size; i++) {
             const int64_t at = entry + i * apart;
-            if (at < 0 || at >= r->inner_length)
+            const float *past = at < 0 && own->inner == 0 ? fg_tail_step(&r->tail, piece->row, at) : NULL;
+            if ((at < 0 && !past) || at >= r->inner_length)
                 continue;
-            const float *restrict x = from + at * r->x_column, *restrict w =
-                                                                   own->taps + (tap * r->size + i) * own->units;
+            const float *restrict x = past ? past : from + at * r->x_column;
+            const float *restrict w = own->taps + (tap * r->size + i) * own->units;
             float *restrict sum = y;
             if (each == 1)
                 for (int64_t channel = 0; channel < channels; channel++)
@@ -399,19 +421,37 @@ static void depthwise(const conv_run *r, const fg_context *c, float *scratch, in
     }
 }
 
-static void share(const fg_step *step, const fg_context *c, int member)
+static void convolve_share(void *argument, int member)
 {
-    const conv_layer *own = step->own;
-    conv_run r;
-    begin(&r, step, c);
+    const conv_run *r = argument;
+    const fg_context *c = r->tail.c;
     float *scratch = fg_member_scratch(c, member);
     int64_t first, last;
-    fg_share(c, member, r.rows * r.places * r.classes * r.windows, &first, &last);
+    fg_share(c, member, r->rows * r->places * r->classes * r->windows, &first, &last);
     if (first == last)
         return;
-    const int64_t at_once = own->matrices ? windows_at_once(&r, c->kernels) : MOST_ROWS;
+    const int64_t at_once = r->own->matrices ? windows_at_once(r, c->kernels) : MOST_ROWS;
     for (; first < last; first += at_once)
-        (own->matrices ? multiply : depthwise)(&r, c, scratch, first, last - first < at_once ? last : first + at_once);
+        (r->own->matrices ? multiply : depthwise)(r, c, scratch, first,
+                                                  last - first < at_once ? last : first + at_once);
+}
+
+static void keep_share(void *argument, int member)
+{
+    const conv_run *r = argument;
+    int64_t first, last;
+    fg_share(r->tail.c, member, r->rows, &first, &last);
+    for (int64_t row = first; row < last; row++)
+        fg_tail_keep(&r->tail, &r->x, row);
+}
+
+static void run(const fg_step *step, fg_context *c)
+{
+    conv_run r;
+    begin(&r, step, c);
+    fg_phase(c, convolve_share, &r);
+    if (r.tail.memory)
+        fg_phase(c, keep_share, &r);
 }
 
 static void count(const fg_step *step, fg_context *c, fg_profile *profile)
@@ -427,4 +467,4 @@ static void count(const fg_step *step, fg_context *c, fg_profile *profile)
 }
 
 const fg_layer_ops fg_conv_ops = {
-    .add = add, .share = share, .count = count, .release = release, .steps = steps, .once = true};
+    .add = add, .run = run, .count = count, .release = release, .steps = steps, .once = true};

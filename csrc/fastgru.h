@@ -257,7 +257,9 @@ void fg_plan_free(fg_plan *plan); /* NULL is fine */
 
 /* Facts of a finished plan. */
 const char *fg_plan_isa(const fg_plan *plan);
-bool fg_plan_causal(const fg_plan *plan);   /* output at t needs no input after t */
+bool fg_plan_causal(const fg_plan *plan); /* output at t needs no input after t */
+/* Whether a layer gives other numbers of steps than it takes, so that a call must say what was `before`. */
+bool fg_plan_changes_steps(const fg_plan *plan);
 int64_t fg_plan_bytes(const fg_plan *plan); /* packed weights */
 double fg_plan_cost(const fg_plan *plan);   /* multiply-adds per row and step */
 /* Whether two sequence inputs must have the same number of steps. */
@@ -295,11 +297,16 @@ typedef struct fg_profile {
     int64_t steps, chain;     /* of a GRU: its steps, and the multiply-adds in them of which each waits for the last */
 } fg_profile;
 
+/* In the place of fg_call.before: the rows are fresh and end with the call, so what only a next one would read is not
+ * kept, and a layer that completes no step is a misfit. */
+enum { FG_WHOLE = -1 };
+
 typedef struct fg_call {
     int64_t batch, steps;       /* steps: of the sequence inputs; 1 where a network has none */
     const int64_t *input_steps; /* of each input, where they differ; else NULL */
     const int64_t *rows;        /* of each row of the call its row of the State, no two the same; NULL: 0 .. batch-1 */
-    int64_t before;         /* steps that each of these rows has had; read where a layer changes their number alone */
+    int64_t before;         /* steps that each of these rows has had, read where a layer changes their number alone; or
+                               FG_WHOLE */
     bool begins;            /* no steps: only takes fresh rows to their initial state, outputs mean nothing */
     int threads;            /* upper bound, at least 1 */
     const fg_view *inputs;  /* for each FG_INPUT / FG_TOKENS / FG_MASK layer, in the order of fg_plan_add */
@@ -308,14 +315,15 @@ typedef struct fg_call {
 } fg_call;
 
 /* A State for up to `rows` rows, every row at the network's initial state. Grows by itself in fg_run where a call has
- * more rows; for causal networks nothing in it depends on the number of steps. */
+ * more rows; for causal networks without windows over time nothing in it depends on the number of steps. What windows
+ * look back on has its place from the first call that is not FG_WHOLE. */
 fg_status fg_state_new(const fg_plan *plan, int64_t rows, fg_state **state);
 void fg_state_free(fg_state *state);
 /* Makes room for so many rows, new ones at the initial state; rows that there are stay where they lie. FG_NO_MEMORY. */
 fg_status fg_state_reserve(fg_state *state, int64_t rows);
 /* Rows [first, first + count) start afresh with their next step. */
 void fg_state_reset(fg_state *state, int64_t first, int64_t count);
-/* Lets row `to` stand where row `from` does. FG_BAD_CALL where there is no such row. */
+/* Lets row `to` stand where row `from` does. FG_BAD_CALL where there is no such row, FG_NO_MEMORY. */
 fg_status fg_state_copy(fg_state *state, int64_t from, int64_t to);
 int64_t fg_state_bytes(const fg_state *state);
 
@@ -323,9 +331,14 @@ int64_t fg_state_bytes(const fg_state *state);
  * because the last step was masked and gives zero. HAS_RUN: it has had an unmasked step. */
 enum { FG_HAS_OUTPUT = 1, FG_HAS_RUN = 2 };
 
-/* What a layer (named by its y or y_state value) carries from step to step, one row: a GRU its hidden state, `units`
- * floats, and its marks; a step mask the bits of an int32, the steps so far. Setting one layer of a row that starts
- * afresh makes all of its layers go on, so set them all. FG_BAD_CALL where there is no such layer or row. */
+/* What a layer (named by its y or y_state value) carries from step to step, one row, and how many numbers these are (0
+ * where it carries nothing): a GRU its hidden state, `units` floats, and its marks; a step mask the bits of an int32,
+ * the steps so far; windows over time the last steps that they look back on, S of them (fg_window), and behind them the
+ * bits of an int32 N: step n of those so far, counted so that N is less than 2·S, stands at n % S, and where N is less
+ * than S the row has had no more; a last step behind a layer that changes their number itself. Setting one layer of a
+ * row that starts afresh makes all of its layers go on, so set them all. FG_BAD_CALL where there is no such layer or
+ * row, FG_NO_MEMORY. */
+int64_t fg_plan_carried(const fg_plan *plan, fg_value v);
 fg_status fg_state_get(const fg_plan *plan, const fg_state *state, fg_value v, int64_t row, float *h, uint8_t *marks);
 fg_status fg_state_set(const fg_plan *plan, fg_state *state, fg_value v, int64_t row, const float *h, uint8_t marks);
 

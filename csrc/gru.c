@@ -131,6 +131,7 @@ static fg_status add(fg_plan *plan, fg_step *step, const fg_layer *layer)
     step->scratch_step = own->width;
     step->scratch_row = own->weights.reset_after ? 0 : 2 * own->stride;
     step->memory = plan->n_memories++;
+    step->carried = units;
     step->cost = 3.0 * (double)units * (double)(units + x->features);
     step->bytes = own->input.bytes + own->weights.groups * 3 * plan->kernels->lanes * units * (int64_t)sizeof(float);
     const fg_status defined = fg_define(plan, layer->y, own->return_sequences ? layer->x : FG_NONE, FG_FLOATS, units);

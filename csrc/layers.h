@@ -77,10 +77,13 @@ struct fg_step {
     fg_value query_mask; /* a second mask that it reads */
     bool joins;          /* y holds the inputs side by side, so they may be computed there */
     bool reads_whole;
+    bool streams;      /* though it reads all steps of a call: the next call goes on where this one ends */
     bool counts_steps; /* it must know which step of the whole sequence it is at */
     int stage;
     fg_value walked;                   /* the sequence whose steps it walks; FG_NONE: it runs once */
     int memory;                        /* index of its fg_memory, -1: it carries nothing from step to step */
+    int64_t carried;                   /* numbers of that, a row */
+    bool carries_in_place;             /* see fg_memory */
     const float *initial;              /* of its state, NULL: zeros */
     int64_t scratch_row, scratch_step; /* floats of scratch that a row takes, and a row per step of a block */
     int64_t scratch_member;            /* and a member, however many rows there are */
@@ -115,7 +118,8 @@ struct fg_plan {
     struct fg_equal *equal; /* sequences that must prove to have the same steps when it runs */
     int n_equal, room_equal;
     bool causal, finished;
-    bool has_parts; /* a value is computed inside another one */
+    bool changes_steps; /* a layer that streams does */
+    bool has_parts;     /* a value is computed inside another one */
     double cost;
     int64_t bytes;
     int64_t scratch_row, scratch_step, scratch_member; /* the most of any layer; the last a multiple of a line */
@@ -123,16 +127,19 @@ struct fg_plan {
     int64_t row_elements; /* what a row holds at most per step: no product of it may overflow */
 };
 
-/* What a layer carries from step to step, row by row: a GRU its state, a step mask the number of steps so far. Of each
- * row there are two copies, one behind the other: that which stands, and that which the next step writes. Rows lie in
- * slabs that never move, so that rows come and go without a copy of the others. */
+/* What a layer carries from step to step, row by row: a GRU its state, a step mask the number of steps so far, windows
+ * the last steps of what they read. Of each row there are two copies, one behind the other: that which stands, and that
+ * which the next step writes. What is carried `in_place` has one, which the layer writes when all have read it; of
+ * whole sequences nobody reads it, so there are no rows before the first call that is not FG_WHOLE. Rows lie in slabs
+ * that never move, so that rows come and go without a copy of the others. */
 typedef struct fg_memory {
     int64_t units, stride; /* numbers of a copy, and the floats that it takes */
+    bool in_place;
     const float *initial;
     int64_t rows;        /* rows there is room for: those of the State, or more where growing it failed */
     float **slabs;       /* of FG_SLAB_ROWS rows each, or the only one of fewer */
     uint8_t *marks;      /* per row: FG_HAS_OUTPUT, FG_HAS_RUN, FG_TURNED */
-    float *(*copies)[2]; /* of each row of the run: what stood before its first step, and the other one */
+    float *(*copies)[2]; /* of each row of the run: what stood before its first step, and the other one, if any */
 } fg_memory;
 
 enum { FG_SLAB_ROWS = 256 };
@@ -163,12 +170,14 @@ struct fg_state {
     uint8_t *fresh;             /* per row: the next step begins a sequence */
     int64_t run_rows;           /* rows of a run that there is room for in memories' copies */
     const int64_t *rows_of_run; /* fg_call.rows of the run */
+    int64_t before;             /* fg_call.before of the run */
     bool begins_rows;           /* a row of the run is fresh */
     fg_slot *slots;
     char *arena; /* buffers of values, then scratch */
     size_t arena_bytes;
     /* the layout of the last run, which the next one of the same kind keeps */
     int64_t batch, steps; /* batch -1: there is none */
+    int64_t laid_before;  /* fg_call.before, as far as it matters */
     uint64_t given;       /* which inputs and outputs were no NULL, a bit each */
     fg_pace pace;
     /* of networks that layers run: nested[lane * plan->n_nested + step->nested]; each laid out for so many rows as it
@@ -206,6 +215,10 @@ struct fg_context {
 
 /* Points the copies of all memories at the rows of a call. FG_NO_MEMORY, FG_BAD_CALL where the State lacks one. */
 fg_status fg_state_point(fg_state *state, const fg_call *call);
+/* The steps of a value before the call whose `before` that is. */
+int64_t fg_steps_before(const fg_plan *plan, fg_value v, int64_t before);
+/* Gives a step a memory in place of so many numbers; see fg_memory. */
+void fg_carry_in_place(fg_plan *plan, fg_step *step, int64_t numbers);
 /* An odd number of steps left what stands in the other copy. */
 void fg_state_turn(const fg_state *state, fg_memory *memory, int64_t ran);
 

@@ -114,6 +114,7 @@ static void run_part(const nested_run *r, fg_state *inner, int64_t b, int64_t t,
                                .time_stride = 1};
     const fg_call call = {.batch = inner->batch,
                           .steps = r->step->inner_steps,
+                          .before = FG_WHOLE,
                           .threads = 1,
                           .inputs = inputs,
                           .outputs = outputs,

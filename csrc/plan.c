@@ -166,6 +166,18 @@ int64_t fg_plan_steps(const fg_plan *plan, fg_value v, const fg_call *call)
     return maker->ops->steps(plan, maker, call);
 }
 
+int64_t fg_steps_before(const fg_plan *plan, fg_value v, int64_t before)
+{
+    return before > 0 ? fg_plan_steps(plan, v, &(fg_call){.steps = before}) : 0;
+}
+
+void fg_carry_in_place(fg_plan *plan, fg_step *step, int64_t numbers)
+{
+    step->memory = plan->n_memories++;
+    step->carried = numbers;
+    step->carries_in_place = true;
+}
+
 bool fg_mask_fits(fg_plan *plan, fg_value mask, fg_value x)
 {
     if (mask == FG_NONE)
@@ -407,7 +419,8 @@ static bool has_ended(const fg_plan *plan, fg_value v, int stage)
     if (v == FG_NONE)
         return false;
     const fg_value_info *info = &plan->values[v];
-    return info->ended || (!info->is_input && info->stage % 2 && info->stage != stage);
+    const bool goes_on = info->sequence && !info->late; /* its steps so far do stand */
+    return info->ended || (!info->is_input && !goes_on && info->stage % 2 && info->stage != stage);
 }
 
 /* Whether a layer reads what stands only after a walk; then so does what it makes. */
@@ -424,6 +437,18 @@ static bool note_ended(fg_plan *plan, const fg_step *step)
         if (outs[i] != FG_NONE)
             plan->values[outs[i]].ended = ended;
     return ended;
+}
+
+/* Whether a layer, plan->steps[reader], may read two sequences side by side, step by step. */
+static bool go_together(const fg_plan *plan, int reader, fg_value a, fg_value b)
+{
+    a = fg_steps_root(plan, a);
+    b = fg_steps_root(plan, b);
+    for (int k = 0; k < plan->n_equal; k++)
+        if (plan->equal[k].reader == reader &&
+            ((plan->equal[k].a == a && plan->equal[k].b == b) || (plan->equal[k].a == b && plan->equal[k].b == a)))
+            return true;
+    return a == b;
 }
 
 /* A sequence that a later stage reads is kept whole. */
@@ -531,12 +556,14 @@ fg_status fg_plan_finish(fg_plan *plan, const fg_value *outputs, int32_t n_outpu
         for (int32_t k = 0; k < step->n_inputs; k++) {
             keep_whole(plan, step->inputs[k], step->stage);
             if (step->walked != FG_NONE && plan->values[step->inputs[k]].sequence)
-                plan->causal = plan->causal && same_steps(plan, step->inputs[k], step->walked);
+                plan->causal = plan->causal && go_together(plan, i, step->inputs[k], step->walked);
         }
         for (int32_t k = 0; step->reads_whole && k < step->n_inputs; k++)
             plan->causal = plan->causal && !plan->values[step->inputs[k]].sequence;
-        if (step->counts_steps || (step->reads_whole && plan->values[step->x].sequence))
+        if (step->counts_steps || (step->reads_whole && !step->streams && plan->values[step->x].sequence))
             plan->causal = false;
+        if (step->streams && fg_steps_root(plan, step->y) != fg_steps_root(plan, step->x))
+            plan->changes_steps = true;
     }
     choose_parts(plan);
     for (int i = 0; i < plan->n_steps; i++) {
@@ -567,6 +594,11 @@ const char *fg_plan_isa(const fg_plan *plan)
 bool fg_plan_causal(const fg_plan *plan)
 {
     return plan->causal;
+}
+
+bool fg_plan_changes_steps(const fg_plan *plan)
+{
+    return plan->changes_steps;
 }
 
 int64_t fg_plan_bytes(const fg_plan *plan)

@@ -1,6 +1,7 @@
 /* The maximum or mean of each window and channel. A window without an entry, all of it padding, has the maximum
  * -infinity and the mean NaN. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "window.h"
 
@@ -21,13 +22,20 @@ static fg_status add(fg_plan *plan, fg_step *step, const fg_layer *layer)
         return FG_NO_MEMORY;
     *own = (pool_layer){.window = *w, .mean = mean, .count_padding = layer->pool.count_padding};
     step->own = own;
-    return fg_define_windows(plan, w, layer->x, layer->y, fg_window_count(w, 1, w->width) * w->channels);
+    return fg_define_windows(plan, step, w, fg_window_count(w, 1, w->width) * w->channels);
 }
 
 static int64_t steps(const fg_plan *plan, const fg_step *step, const fg_call *call)
 {
     const pool_layer *own = step->own;
     return fg_window_steps(plan, step, &own->window, call);
+}
+
+/* Room for the steps of a window that begins in a tail. */
+static int64_t scratch(const fg_plan *plan, const fg_step *step, const fg_call *call)
+{
+    const pool_layer *own = step->own;
+    return step->memory < 0 || call->before < 0 ? 0 : own->window.size[0] * plan->values[step->x].features;
 }
 
 static void pool(const pool_layer *own, const fg_kernels *kernels, const fg_entries *e, float *y)
@@ -49,22 +57,42 @@ static void find_taps(const fg_window *w, int axis, int64_t entry, int64_t lengt
     *last = *last < *first ? *first : *last;
 }
 
-static void share(const fg_step *step, const fg_context *c, int member)
+/* The steps that a window sees, of which the first is step t, from tap `from` on to before tap `to`: where they stand
+ * in x, or brought together. */
+static const float *see(const pool_layer *own, const fg_tail *tail, const fg_grid *x, int64_t row, int64_t t,
+                        int64_t from, int64_t to, int64_t *row_stride)
+{
+    const int64_t apart = own->window.dilation[0];
+    const float *data = x->data + row * x->row_stride;
+    *row_stride = apart * x->time_stride;
+    if (t + from * apart >= 0)
+        return data + (t + from * apart) * x->time_stride;
+    float *seen = tail->c->scratch + row * tail->c->state->scratch_row, *to_step = seen;
+    for (int64_t tap = from; tap < to; tap++, to_step += tail->features) {
+        const int64_t at = t + tap * apart;
+        memcpy(to_step, at < 0 ? fg_tail_step(tail, row, at) : data + at * x->time_stride,
+               (size_t)tail->features * sizeof(float));
+    }
+    *row_stride = tail->features;
+    return seen;
+}
+
+/* Windows [begin, end), counted over all rows. */
+static void pool_windows(const fg_step *step, const fg_context *c, const fg_tail *tail, int64_t begin, int64_t end)
 {
     const pool_layer *own = step->own;
     const fg_window *w = &own->window;
     const fg_grid x = fg_whole_of(c, step->x), y = fg_whole_of(c, step->y);
     const int64_t windows = fg_window_count(w, 1, w->width);
-    const int64_t before[2] = {fg_window_before(w, 0, x.steps), fg_window_before(w, 1, w->width)};
-    int64_t begin, end;
-    fg_share(c, member, y.rows * y.steps, &begin, &end);
+    const int64_t before[2] = {fg_window_begin(c, step, w), fg_window_before(w, 1, w->width)};
     for (int64_t i = begin; i < end; i++) {
         const int64_t b = i / y.steps, step_of_y = i % y.steps, t = step_of_y * w->stride[0] - before[0];
+        const int64_t held = fg_tail_held(tail, b);
         float *out = y.data + b * y.row_stride + step_of_y * y.time_stride;
-        fg_entries e = {.row_stride = w->dilation[0] * x.time_stride, .column_stride = w->dilation[1] * w->channels};
+        fg_entries e = {.column_stride = w->dilation[1] * w->channels};
         int64_t from, to;
-        find_taps(w, 0, t, x.steps, &from, &to);
-        const float *data = x.data + b * x.row_stride + (t + from * w->dilation[0]) * x.time_stride;
+        find_taps(w, 0, t + held, x.steps + held, &from, &to);
+        const float *data = see(own, tail, &x, b, t, from, to, &e.row_stride);
         e.rows = to - from;
         for (int64_t j = 0; j < windows; j++, out += w->channels) {
             const int64_t entry = j * w->stride[1] - before[1];
@@ -76,4 +104,18 @@ static void share(const fg_step *step, const fg_context *c, int member)
     }
 }
 
-const fg_layer_ops fg_pool_ops = {.add = add, .share = share, .release = fg_free_own, .steps = steps, .once = true};
+/* Of rows that have a tail each is one member's, which brings it up to date. */
+static void share(const fg_step *step, const fg_context *c, int member)
+{
+    const fg_tail tail = fg_tail_of(c, step);
+    const fg_grid x = fg_whole_of(c, step->x);
+    const int64_t steps = c->state->slots[step->y].steps;
+    int64_t first, last;
+    fg_share(c, member, tail.memory ? c->rows : c->rows * steps, &first, &last);
+    pool_windows(step, c, &tail, tail.memory ? first * steps : first, tail.memory ? last * steps : last);
+    for (int64_t row = first; tail.memory && row < last; row++)
+        fg_tail_keep(&tail, &x, row);
+}
+
+const fg_layer_ops fg_pool_ops = {
+    .add = add, .share = share, .release = fg_free_own, .steps = steps, .scratch = scratch, .once = true};

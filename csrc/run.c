@@ -244,11 +244,17 @@ static fg_status lay_out(fg_state *state, const fg_call *call)
     return FG_OK;
 }
 
+/* What of fg_call.before a layout hangs on. */
+static int64_t before_of_layout(const fg_plan *plan, const fg_call *call)
+{
+    return plan->changes_steps || call->before < 0 ? call->before : 0;
+}
+
 static fg_status prepare_layout(fg_state *state, const fg_call *call)
 {
     const uint64_t given = call->input_steps || call->begins ? 0 : given_views(state->plan, call);
     if (given && state->given == given && state->batch == call->batch && state->steps == call->steps &&
-        lanes_of(state->plan, call) <= state->lanes) {
+        state->laid_before == before_of_layout(state->plan, call) && lanes_of(state->plan, call) <= state->lanes) {
         bind_outputs(state, call);
         place_parts(state);
         return bind_inputs(state, call);
@@ -260,6 +266,7 @@ static fg_status prepare_layout(fg_state *state, const fg_call *call)
         state->batch = call->batch;
         state->steps = call->steps;
         state->given = given;
+        state->laid_before = before_of_layout(state->plan, call);
     }
     return status;
 }
@@ -301,6 +308,7 @@ static fg_status prepare_nested(fg_state **nested, const fg_step *step, const fg
     }
     fg_call inside = {.batch = 1,
                       .steps = step->inner_steps,
+                      .before = FG_WHOLE,
                       .threads = 1,
                       .inputs = inputs,
                       .outputs = outputs,
@@ -583,7 +591,8 @@ static void copy_outputs(const fg_plan *plan, const fg_state *state, const fg_ca
 
 fg_status fg_run(const fg_plan *plan, fg_state *state, const fg_call *call)
 {
-    if (state->plan != plan || call->batch < 0 || call->steps < 0)
+    if (state->plan != plan || call->batch < 0 || call->steps < 0 || call->before < FG_WHOLE ||
+        call->before > INT64_MAX / 4)
         return FG_BAD_CALL;
     if (is_too_large(plan, call))
         return FG_NO_MEMORY;
@@ -602,7 +611,8 @@ fg_status fg_run(const fg_plan *plan, fg_state *state, const fg_call *call)
         return status;
     run_on_threads(&job, wanted);
     for (int i = 0; i < plan->n_steps; i++)
-        if (plan->steps[i].memory >= 0 && (stage_steps(&job, plan->steps[i].stage) & 1))
+        if (plan->steps[i].memory >= 0 && !plan->steps[i].carries_in_place &&
+            (stage_steps(&job, plan->steps[i].stage) & 1))
             fg_state_turn(state, &state->memories[plan->steps[i].memory], call->batch);
     for (int64_t b = 0; b < call->batch; b++)
         state->fresh[fg_state_row(state, b)] = 0;

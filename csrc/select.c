@@ -175,27 +175,47 @@ const fg_layer_ops fg_select_time_ops = {
 static fg_status last_add(fg_plan *plan, fg_step *step, const fg_layer *layer)
 {
     const fg_value_info *x = fg_read(plan, layer->x, FG_FLOATS);
-    (void)step;
     if (!x || !x->sequence || layer->y == FG_NONE)
         return FG_BAD_LAYER;
+    if (!plan->values[fg_steps_root(plan, layer->x)].is_input) /* a call of steps may give it none */
+        fg_carry_in_place(plan, step, x->features);
     return fg_define(plan, layer->y, FG_NONE, FG_FLOATS, x->features);
 }
 
 static int64_t last_steps(const fg_plan *plan, const fg_step *step, const fg_call *call)
 {
-    return call->begins || fg_plan_steps(plan, step->x, call) > 0 ? 1 : -1;
+    const bool stands = call->begins || (step->memory >= 0 && call->before >= 0);
+    return stands || fg_plan_steps(plan, step->x, call) > 0 ? 1 : -1;
+}
+
+/* Of no steps, what stood before them; zeros where nothing did. */
+static const float *last_of(const fg_context *c, const fg_memory *memory, const fg_grid *x, int64_t b)
+{
+    if (x->steps > 0)
+        return x->data + b * x->row_stride + (x->steps - 1) * x->time_stride;
+    return memory && !c->state->fresh[fg_state_row(c->state, c->row + b)] ? memory->copies[c->row + b][0] : NULL;
 }
 
 static void last_share(const fg_step *step, const fg_context *c, int member)
 {
     const fg_grid x = fg_grid_of(c, step->x), y = fg_grid_of(c, step->y);
+    const bool carries = step->memory >= 0 && c->state->before >= 0;
+    const fg_memory *memory = carries ? &c->state->memories[step->memory] : NULL;
+    const size_t bytes = (size_t)c->plan->values[step->y].features * sizeof(float);
     int64_t first, last;
-    if (!fg_is_last_block(c) || x.steps == 0)
+    if (!fg_is_last_block(c))
         return;
     fg_share(c, member, c->rows, &first, &last);
-    for (int64_t b = first; b < last; b++)
-        memcpy(y.data + b * y.row_stride, x.data + b * x.row_stride + (x.steps - 1) * x.time_stride,
-               (size_t)c->plan->values[step->y].features * sizeof(float));
+    for (int64_t b = first; b < last; b++) {
+        const float *from = last_of(c, memory, &x, b);
+        float *to = y.data + b * y.row_stride;
+        if (from)
+            memcpy(to, from, bytes);
+        else
+            memset(to, 0, bytes);
+        if (memory)
+            memcpy(memory->copies[c->row + b][0], to, bytes);
+    }
 }
 
 const fg_layer_ops fg_last_ops = {.add = last_add, .share = last_share, .release = fg_free_own, .steps = last_steps};

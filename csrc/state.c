@@ -5,10 +5,10 @@
 
 #include "layers.h"
 
-/* Floats of a row: both copies. */
+/* Floats of a row: all of its copies. */
 static size_t row_floats(const fg_memory *memory)
 {
-    return 2 * (size_t)memory->stride;
+    return (memory->in_place ? 1 : 2) * (size_t)memory->stride;
 }
 
 static float *row_of(const fg_memory *memory, int64_t row)
@@ -85,11 +85,18 @@ fg_status fg_state_reserve(fg_state *state, int64_t rows)
         return FG_NO_MEMORY;
     state->fresh = fresh;
     for (int i = 0; i < state->plan->n_memories; i++)
-        if (state->memories[i].rows < rows && grow_memory(&state->memories[i], rows) != FG_OK)
+        if (!state->memories[i].in_place && state->memories[i].rows < rows &&
+            grow_memory(&state->memories[i], rows) != FG_OK)
             return FG_NO_MEMORY;
     memset(state->fresh + state->rows, 1, (size_t)(rows - state->rows));
     state->rows = rows;
     return FG_OK;
+}
+
+/* Gives what is carried in place room for all rows of the State. */
+static fg_status catch_up(const fg_state *state, fg_memory *memory)
+{
+    return memory->rows < state->rows ? grow_memory(memory, state->rows) : FG_OK;
 }
 
 fg_status fg_state_new(const fg_plan *plan, int64_t rows, fg_state **out)
@@ -108,8 +115,8 @@ fg_status fg_state_new(const fg_plan *plan, int64_t rows, fg_state **out)
     for (int i = 0; status == FG_OK && i < plan->n_steps; i++)
         if (plan->steps[i].memory >= 0) {
             fg_memory *memory = &state->memories[plan->steps[i].memory];
-            const fg_value named = plan->steps[i].y != FG_NONE ? plan->steps[i].y : plan->steps[i].y_state;
-            memory->units = plan->values[named].features;
+            memory->units = plan->steps[i].carried;
+            memory->in_place = plan->steps[i].carries_in_place;
             memory->initial = plan->steps[i].initial;
             memory->stride = fg_round_up(memory->units, FG_MAX_LANES);
         }
@@ -155,7 +162,10 @@ fg_status fg_state_copy(fg_state *state, int64_t from, int64_t to)
 {
     if (from < 0 || from >= state->rows || to < 0 || to >= state->rows)
         return FG_BAD_CALL;
-    for (int i = 0; from != to && i < state->plan->n_memories; i++) {
+    for (int i = 0; !state->fresh[from] && i < state->plan->n_memories; i++)
+        if (catch_up(state, &state->memories[i]) != FG_OK)
+            return FG_NO_MEMORY;
+    for (int i = 0; from != to && !state->fresh[from] && i < state->plan->n_memories; i++) {
         fg_memory *memory = &state->memories[i];
         memory->marks[to] = memory->marks[from];
         memcpy(copy_of(memory, to), copy_of(memory, from), (size_t)memory->stride * sizeof(float));
@@ -177,14 +187,25 @@ int64_t fg_state_bytes(const fg_state *state)
     return bytes;
 }
 
-static const fg_memory *memory_of(const fg_plan *plan, const fg_state *state, fg_value v, int64_t row)
+/* The layer that carries something under the name of a value, or NULL. */
+static const fg_step *carrier_of(const fg_plan *plan, fg_value v)
 {
-    if (v < 0 || state->plan != plan || row < 0 || row >= state->rows)
-        return NULL;
-    for (int i = 0; i < plan->n_steps; i++)
+    for (int i = 0; v >= 0 && i < plan->n_steps; i++)
         if (plan->steps[i].memory >= 0 && (plan->steps[i].y == v || plan->steps[i].y_state == v))
-            return &state->memories[plan->steps[i].memory];
+            return &plan->steps[i];
     return NULL;
+}
+
+int64_t fg_plan_carried(const fg_plan *plan, fg_value v)
+{
+    const fg_step *step = carrier_of(plan, v);
+    return step ? step->carried : 0;
+}
+
+static fg_memory *memory_of(const fg_plan *plan, const fg_state *state, fg_value v, int64_t row)
+{
+    const fg_step *step = carrier_of(plan, v);
+    return step && state->plan == plan && row >= 0 && row < state->rows ? &state->memories[step->memory] : NULL;
 }
 
 fg_status fg_state_get(const fg_plan *plan, const fg_state *state, fg_value v, int64_t row, float *h, uint8_t *marks)
@@ -192,20 +213,23 @@ fg_status fg_state_get(const fg_plan *plan, const fg_state *state, fg_value v, i
     const fg_memory *memory = memory_of(plan, state, v, row);
     if (!memory)
         return FG_BAD_CALL;
-    const float *from = state->fresh[row] ? memory->initial : copy_of(memory, row);
+    const bool stands = !state->fresh[row] && row < memory->rows;
+    const float *from = stands ? copy_of(memory, row) : memory->initial;
     if (from)
         memcpy(h, from, (size_t)memory->units * sizeof(float));
     else
         memset(h, 0, (size_t)memory->units * sizeof(float));
-    *marks = state->fresh[row] ? 0 : memory->marks[row] & (uint8_t)~FG_TURNED;
+    *marks = stands ? memory->marks[row] & (uint8_t)~FG_TURNED : 0;
     return FG_OK;
 }
 
 fg_status fg_state_set(const fg_plan *plan, fg_state *state, fg_value v, int64_t row, const float *h, uint8_t marks)
 {
-    const fg_memory *memory = memory_of(plan, state, v, row);
+    fg_memory *memory = memory_of(plan, state, v, row);
     if (!memory)
         return FG_BAD_CALL;
+    if (catch_up(state, memory) != FG_OK)
+        return FG_NO_MEMORY;
     memcpy(copy_of(memory, row), h, (size_t)memory->units * sizeof(float));
     memory->marks[row] = (memory->marks[row] & FG_TURNED) | (marks & (uint8_t)~FG_TURNED);
     state->fresh[row] = 0;
@@ -224,7 +248,11 @@ fg_status fg_state_point(fg_state *state, const fg_call *call)
         }
         state->run_rows = call->batch;
     }
+    for (int i = 0; call->before >= 0 && i < state->plan->n_memories; i++)
+        if (catch_up(state, &state->memories[i]) != FG_OK)
+            return FG_NO_MEMORY;
     state->rows_of_run = call->rows;
+    state->before = call->before;
     state->begins_rows = false;
     for (int64_t b = 0; b < call->batch; b++) {
         const int64_t row = fg_state_row(state, b);
@@ -234,11 +262,13 @@ fg_status fg_state_point(fg_state *state, const fg_call *call)
     }
     for (int i = 0; i < state->plan->n_memories; i++) {
         fg_memory *memory = &state->memories[i];
+        if (memory->in_place && call->before < 0)
+            continue;
         for (int64_t b = 0; b < call->batch; b++) {
             const int64_t row = fg_state_row(state, b);
             const int turned = (memory->marks[row] & FG_TURNED) != 0;
             memory->copies[b][turned] = row_of(memory, row);
-            memory->copies[b][!turned] = row_of(memory, row) + memory->stride;
+            memory->copies[b][!turned] = memory->in_place ? NULL : row_of(memory, row) + memory->stride;
         }
     }
     return FG_OK;

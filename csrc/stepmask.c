@@ -11,6 +11,7 @@ static fg_status add(fg_plan *plan, fg_step *step, const fg_layer *layer)
     if (!is_sequence || !lengths || lengths->sequence || lengths->features != 1 || layer->y == FG_NONE)
         return FG_BAD_LAYER;
     step->memory = plan->n_memories++;
+    step->carried = 1;
     return fg_define_mask(plan, layer->y, layer->x, FG_NONE, true);
 }
 

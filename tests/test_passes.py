@@ -21,6 +21,7 @@ from fastgru.graph import (
     Graph,
     Identity,
     Layer,
+    Pad,
     Reshape,
     Scale,
     tensor_spec,
@@ -258,3 +259,67 @@ def test_an_activation_stays_where_others_read_what_it_reads() -> None:
         graph = Graph((tensor_spec("x", None, (5,)),), layers, outputs)
         assert [found.name for found in passes.fold_activations(graph).layers][-1] == outputs[-1]
         assert len(passes.fold_activations(graph).layers) == 2
+
+
+def padded(axis: int, before: int = 0, after: int = 0, name: str = "pad", source: str = "x", **options: float) -> Pad:
+    return Pad(name=name, inputs=(source,), axis=axis, before=before, after=after, **options)
+
+
+def convolution(size: tuple[int, ...], channels: int, groups: int = 1, source: str = "pad", **options: object) -> Conv:
+    tensors = {"kernel": weights(*size, channels // groups, 2 * groups), "bias": weights(2 * groups)}
+    return Conv(**{"name": "conv", "inputs": (source,), "groups": groups} | tensors | options)
+
+
+def image(*layers: Layer) -> Graph:
+    return Graph((tensor_spec("x", None, (5, 4)),), layers, (layers[-1].name,))
+
+
+FOLDED = [
+    (network(None, padded(1, 2), convolution((3,), 4), outputs=("conv",)), (2, 0)),
+    (network(None, padded(-2, 2, 1), convolution((3,), 4, pads=(1, 1)), outputs=("conv",)), (3, 2)),
+    (network(None, padded(1, 4), convolution((3,), 4, groups=4, dilation=(2,)), outputs=("conv",)), (4, 0)),
+    (image(padded(1, 2), padded(2, 1, 1, "sides", "pad"), convolution((3, 3), 4, source="sides")), (2, 0, 1, 1)),
+    (image(padded(2, 1, 1), padded(1, 2, 0, "first", "pad"), convolution((3, 3), 4, source="first")), (2, 0, 1, 1)),
+    (image(padded(1, 1), convolution((2, 5), 4)), (1, 0, 0, 0)),
+    (image(padded(1, 1), convolution((2, 3), 4, groups=4)), (1, 0, 0, 0)),
+]
+
+
+@pytest.mark.parametrize(("before", "pads"), FOLDED)
+def test_padding_folds_into_a_convolution_with_the_same_bits(before: Graph, pads: tuple[int, ...]) -> None:
+    after = passes.fold_pads(before)
+    (conv,) = after.layers
+    assert isinstance(conv, Conv)
+    assert (conv.name, conv.inputs, conv.pads) == ("conv", ("x",), pads)
+    for batch, steps in ((1, 3), (3, 20)):
+        x = weights(batch, steps, *before.inputs[0].inner)
+        old, new = fastgru.Model(before)(x), fastgru.Model(after)(x)
+        np.testing.assert_array_equal(old.view(np.uint32), new.view(np.uint32))
+
+
+def test_a_convolution_that_is_causal_by_a_pad_streams() -> None:
+    (before, _), *_ = FOLDED
+    model = fastgru.Model(passes.apply(before))
+    x = weights(2, 6, 4)
+    with model.stream(batch_size=2) as stream:
+        steps = [stream.step(x[:, t]) for t in range(6)]
+    np.testing.assert_array_equal(np.stack(steps, axis=1), model(x))
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        network(None, padded(1, 2, value=1.0), convolution((3,), 4), outputs=("conv",)),
+        network(None, padded(1, 2, value=-0.0), convolution((3,), 4), outputs=("conv",)),
+        network(None, padded(2, 1), convolution((3,), 5), outputs=("conv",)),
+        network(None, padded(1, 2), convolution((3,), 4, padding="same"), outputs=("conv",)),
+        network(None, padded(1, 2), convolution((3,), 4), outputs=("conv", "pad")),
+        network(None, padded(1, 2, 1), convolution((3,), 4, groups=4), outputs=("conv",)),
+        network(None, padded(1, 2), convolution((3,), 4, groups=4, bias=-np.zeros(8, np.float32)), outputs=("conv",)),
+        network(None, padded(1, 2**31 - 1), convolution((3,), 4, pads=(1, 0)), outputs=("conv",)),
+        image(padded(2, 1, 1), convolution((3, 7), 4)),
+        image(padded(2, 1, 1), convolution((3, 3), 4, groups=4)),
+    ],
+)
+def test_a_pad_stays(before: Graph) -> None:
+    assert passes.fold_pads(before) is before

@@ -219,7 +219,7 @@ def test_a_state_moves_to_another_stream(isa: str) -> None:
 
 def test_a_step_mask_takes_the_memory_of_a_gru_of_one_unit() -> None:
     with Model(network("constant")).stream(5, inputs={"lengths": [1] * 5}) as stream:
-        assert stream.nbytes == 184 + 5 + 5 * (2 * 4 * 32 + 1) + 5 * (2 * 4 * 16 + 1)
+        assert stream.nbytes == 200 + 5 + 5 * (2 * 4 * 32 + 1) + 5 * (2 * 4 * 16 + 1)
 
 
 @pytest.mark.parametrize(

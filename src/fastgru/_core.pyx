@@ -23,6 +23,7 @@ import numpy as np
 from . import graph as _graph
 from .errors import BadInput, BadModelFile, Closed, FastGRUError, QueueFull, StreamBusy, UnsupportedModel
 from .ports import Port
+from .rates import rate_changes
 
 cnp.import_array()
 

@@ -99,7 +99,7 @@ cdef class FastPath:
         for i in range(self.plan.n_inputs):
             if not self._take(arrays[i], i, form, True, call):
                 return False
-        return self._taken(call)
+        return self._taken(call, FG_WHOLE)
 
     @final
     cdef int _choose(self, object rows, fg_call *call) except -1:
@@ -122,11 +122,12 @@ cdef class FastPath:
         cdef Plan plan = self.plan
         cdef int i, count = 0
         cdef bint fits = True
+        cdef int64_t before = self.table.steps_before(call.rows, call.batch) if plan.changes_steps else 0
         if not plan.fits[form]:
             return False
         call.steps = -1
         if plan.n_inputs == 1:
-            return plan.info[0].sequence and self._take(x, 0, form, False, call) and self._taken(call)
+            return plan.info[0].sequence and self._take(x, 0, form, False, call) and self._taken(call, before)
         for i in range(plan.n_inputs):
             if not plan.info[i].sequence:
                 fits = fits and self._take_fixed(i, call)
@@ -138,7 +139,7 @@ cdef class FastPath:
                 array = (<dict>x).get(plan.names[i])
             count += 1
             fits = fits and self._take(array, i, form, False, call)
-        return fits and count == (len(x) if type(x) in (tuple, dict) else 1) and self._taken(call)
+        return fits and count == (len(x) if type(x) in (tuple, dict) else 1) and self._taken(call, before)
 
     @final
     cdef bint _take_fixed(self, int i, fg_call *call) except -1:
@@ -164,10 +165,10 @@ cdef class FastPath:
         return True
 
     @final
-    cdef bint _taken(self, fg_call *call) noexcept:
+    cdef bint _taken(self, fg_call *call, int64_t before) noexcept:
         call.steps = 1 if call.steps < 0 else call.steps
         call.input_steps = NULL
-        call.before = 0
+        call.before = before
         call.begins = False
         return True
 

@@ -179,6 +179,7 @@ cdef class TokenLoop:
         memset(&call, 0, sizeof(call))
         call.batch, call.steps, call.threads = batch, steps, self.threads
         call.rows = self.places
+        call.before = 0 if self.window == READ_ON else FG_WHOLE
         call.inputs, call.outputs = self.views, &self.result
         self.result.data = NULL
         if wanted:

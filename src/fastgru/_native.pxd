@@ -205,6 +205,8 @@ cdef extern from "fastgru.h" nogil:
         int64_t units
         int64_t steps
         int64_t chain
+    enum:
+        FG_WHOLE
     ctypedef struct fg_call:
         int64_t batch
         int64_t steps
@@ -223,6 +225,7 @@ cdef extern from "fastgru.h" nogil:
     void fg_plan_free(fg_plan *plan)
     const char *fg_plan_isa(const fg_plan *plan)
     bint fg_plan_causal(const fg_plan *plan)
+    bint fg_plan_changes_steps(const fg_plan *plan)
     int64_t fg_plan_bytes(const fg_plan *plan)
     double fg_plan_cost(const fg_plan *plan)
     int64_t fg_plan_steps(const fg_plan *plan, fg_value v, const fg_call *call)
@@ -233,6 +236,7 @@ cdef extern from "fastgru.h" nogil:
     fg_status fg_state_reserve(fg_state *state, int64_t rows)
     fg_status fg_state_copy(fg_state *state, int64_t from_, int64_t to)
     void fg_state_reset(fg_state *state, int64_t first, int64_t count)
+    int64_t fg_plan_carried(const fg_plan *plan, fg_value v)
     int64_t fg_state_bytes(const fg_state *state)
     fg_status fg_state_get(const fg_plan *plan, const fg_state *state, fg_value v, int64_t row, float *h, uint8_t *marks)
     fg_status fg_state_set(const fg_plan *plan, fg_state *state, fg_value v, int64_t row, const float *h, uint8_t marks)

@@ -120,6 +120,7 @@ cdef class Plan:
     cdef readonly object graph
     cdef readonly tuple inputs, outputs  # as the core lays them out, under the names that callers see
     cdef readonly bint causal, blas
+    cdef readonly bint changes_steps  # a stream's outputs have other numbers of steps than its inputs
     cdef readonly double cost
     cdef dict ids
     cdef set read               # names of values that a layer or the caller reads
@@ -158,6 +159,7 @@ cdef class Plan:
             self._add_layer(layer)
         self._finish()
         self.causal = fg_plan_causal(self.plan)
+        self.changes_steps = fg_plan_changes_steps(self.plan)
         self.cost = fg_plan_cost(self.plan)
 
     def __dealloc__(self):

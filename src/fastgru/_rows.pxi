@@ -9,6 +9,7 @@ cdef enum:
 cdef struct Place:
     int64_t generation         # of the row that is open here; ~generation of the last one where none is
     int64_t stamp              # the last call that chose it
+    int64_t steps              # that its row has had, where the network changes their number
 
 
 @final
@@ -34,7 +35,7 @@ cdef class RowTable:
         cdef int64_t place
         self._grow(count)
         for place in range(count):
-            self.places[place] = Place(0, 0)
+            self.places[place] = Place(0, 0, 0)
             self.open_places[place] = place
         self.used = self.count = count
         self.in_order = self.packed = True
@@ -71,7 +72,7 @@ cdef class RowTable:
             self.n_free -= 1
             self.places[place].generation = ~self.places[place].generation + 1
         else:
-            self.places[place] = Place(0, 0)
+            self.places[place] = Place(0, 0, 0)
             self.used += 1
         self.count += 1
         # a row behind all others keeps the order; else it is found anew when a call asks for all rows
@@ -92,6 +93,22 @@ cdef class RowTable:
         if not (self.in_order and self.open_places[self.count] == place):
             self.in_order = False
         return 0
+
+    cdef int64_t steps_before(self, const int64_t *places, int64_t count) except -1:
+        """The steps that the rows at some places (NULL: the first ones) have had."""
+        cdef int64_t i, steps = 0
+        for i in range(count):
+            if i == 0:
+                steps = self.places[places[i] if places != NULL else i].steps
+            elif self.places[places[i] if places != NULL else i].steps != steps:
+                raise BadInput("the network changes the number of steps, so the rows of a call should have had as many")
+        return steps
+
+    cdef void note_steps(self, const int64_t *places, int64_t count, int64_t steps) noexcept:
+        """They have had so many more."""
+        cdef int64_t i
+        for i in range(count):
+            self.places[places[i] if places != NULL else i].steps += steps
 
     cdef int arrange(self) noexcept:
         """Find the open places in order."""

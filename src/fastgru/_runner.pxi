@@ -98,7 +98,8 @@ cdef class Runner(FastPath):
         Raises
         ------
         BadInput
-            Wrong shape, dtype or token id, or rows that are not the stream's. The state is unchanged.
+            Wrong shape, dtype or token id, rows that are not the stream's, or a network that changes the number of
+            steps: use `run`. The state is unchanged.
         Closed
             The stream or one of the rows is closed. The state is unchanged.
         StreamBusy
@@ -116,6 +117,8 @@ cdef class Runner(FastPath):
         cdef fg_call call
         self.enter()
         try:
+            if self.plan.changes_steps:
+                raise no_step(self.plan)
             self._choose(rows, &call)
             if self._may_write(out) and self._take_sequences(x, STEP, &call):
                 results = self._go_fast(STEP, out, self.threads, &call)
@@ -143,7 +146,9 @@ cdef class Runner(FastPath):
         Returns
         -------
         array or tuple of arrays
-            Sequence outputs (batch, time, …), others as after the last step.
+            Sequence outputs (batch, time, …), others as after the last step. Where a layer changes the number of steps
+            (strides, pooling, windows without padding), those that the steps so far complete and earlier calls have not
+            returned: maybe none.
 
         Raises
         ------
@@ -166,6 +171,8 @@ cdef class Runner(FastPath):
             if lengths is None and self._may_write(out) and self._take_sequences(x, CHUNK, &call):
                 results = self._go_fast(CHUNK, out, self.threads, &call)
                 if results is not None:
+                    if self.plan.changes_steps:
+                        self.table.note_steps(call.rows, call.batch, call.steps)
                     return results
             if lengths is not None and self._cuts(lengths):
                 return self._run_own_steps(x, self._places_of(&call), lengths, out)
@@ -257,14 +264,14 @@ cdef class Runner(FastPath):
         return results if results is None or self.n_given > 1 else (results,)
 
     def _run(self, tuple arrays, lengths, mask, int threads, out, bint one_step, int64_t expected=-1, bint begins=False,
-             bint whole=False, places=None, int64_t before=0):
+             bint whole=False, places=None):
         """Run the inputs, given in the order of the plan's, from where the state stands; returns a tuple of outputs.
 
         With one_step sequence inputs and outputs have no time axis. `lengths` and `mask` hold for every sequence input.
         Lengths or masks in a dict hold for the inputs that it names. `expected` is the number of rows that a stream
         chose, or -1; the steps that it gets are some of a sequence's unless `whole`. `places` are those of the rows (int64;
-        None: from 0 on); `begins` and `before` as in fg_call. `out` may hold, for each output, an array, None or a
-        function of shape and dtype that gives one at any batch and time stride. The caller has the runner to itself.
+        None: from 0 on); `begins` as in fg_call. `out` may hold, for each output, an array, None or a function of shape
+        and dtype that gives one at any batch and time stride. The caller has the runner to itself.
         """
         cdef Plan plan = self.plan
         cdef fg_call call
@@ -276,7 +283,6 @@ cdef class Runner(FastPath):
         call.steps = 1
         call.threads = threads
         call.rows = NULL if places is None else <int64_t *>cnp.PyArray_DATA(<cnp.ndarray>places)
-        call.before = before
         call.begins = begins
         for i in range(len(plan.inputs)):
             spec = plan.inputs[i]
@@ -315,6 +321,11 @@ cdef class Runner(FastPath):
                 self.views[view].batch_stride, self.views[view].time_stride = rows, 1
             view += 1
         call.batch = batch
+        call.before = FG_WHOLE if whole or (expected < 0 and not begins) else 0
+        if plan.changes_steps and call.before == 0 and not begins:
+            call.before = self.table.steps_before(call.rows, batch)
+            if differ:
+                raise BadInput("the network changes the number of steps, so in a stream all inputs should have as many")
         call.input_steps = self.steps if differ else NULL
         if differ:
             self._check_steps()
@@ -322,6 +333,8 @@ cdef class Runner(FastPath):
             self._check_lengths(checked, &call)
         results = self._outputs(out, &call, one_step, alive)
         self._go(&call)
+        if plan.changes_steps and call.before >= 0:
+            self.table.note_steps(call.rows, batch, call.steps)
         return results
 
     cdef int _check_steps(self) except -1:
@@ -527,6 +540,7 @@ cdef class Runner(FastPath):
         cdef const int64_t *source = <const int64_t *>cnp.PyArray_DATA(from_)
         cdef const int64_t *target = <const int64_t *>cnp.PyArray_DATA(to)
         cdef int64_t i, count = cnp.PyArray_DIM(to, 0), place
+        cdef list steps = [table.places[source[i]].steps for i in range(count)]
         check(fg_state_reserve(self.state, table.used + count))
         table.stamp += 1
         for i in range(count):
@@ -539,6 +553,7 @@ cdef class Runner(FastPath):
             if source[i] != target[i]:
                 place = table.used + i if table.places[source[i]].stamp == table.stamp else source[i]
                 check(fg_state_copy(self.state, place, target[i]))
+                table.places[target[i]].steps = steps[i]
 
     def _begin(self, places):
         """Take fresh rows to their initial state: a run of no steps."""
@@ -557,11 +572,26 @@ cdef class Runner(FastPath):
         cdef int64_t i
         for i in range(cnp.PyArray_DIM(places, 0)):
             fg_state_reset(self.state, (<int64_t *>cnp.PyArray_DATA(places))[i], 1)
+            self.table.places[(<int64_t *>cnp.PyArray_DATA(places))[i]].steps = 0
 
-    def _get_state(self, value, cnp.ndarray places, int64_t size):
+    def _get_steps(self, cnp.ndarray places):
+        """The steps that rows have had, int64, where the plan changes their number."""
+        cdef int64_t i, count = cnp.PyArray_DIM(places, 0)
+        cdef cnp.ndarray steps = np.empty(count, np.int64)
+        for i in range(count):
+            (<int64_t *>cnp.PyArray_DATA(steps))[i] = self.table.places[(<int64_t *>cnp.PyArray_DATA(places))[i]].steps
+        return steps
+
+    def _set_steps(self, cnp.ndarray places, cnp.ndarray steps):
+        """The other way, from int64."""
+        cdef int64_t i
+        for i in range(cnp.PyArray_DIM(places, 0)):
+            self.table.places[(<int64_t *>cnp.PyArray_DATA(places))[i]].steps = (<int64_t *>cnp.PyArray_DATA(steps))[i]
+
+    def _get_state(self, value, cnp.ndarray places):
         """What rows carry of the layer whose value is named: (rows, size) float32, and marks (rows,) uint8 such as a
         GRU's HAS_OUTPUT and HAS_RUN."""
-        cdef int64_t i, count = cnp.PyArray_DIM(places, 0)
+        cdef int64_t i, count = cnp.PyArray_DIM(places, 0), size = fg_plan_carried(self.plan.plan, self.plan.ids[value])
         cdef const int64_t *place = <const int64_t *>cnp.PyArray_DATA(places)
         cdef cnp.ndarray numbers = np.empty((count, size), np.float32), marks = np.empty(count, np.uint8)
         cdef float *to = <float *>cnp.PyArray_DATA(numbers)
@@ -580,6 +610,7 @@ cdef class Runner(FastPath):
         cdef const uint8_t *mark = <const uint8_t *>cnp.PyArray_DATA(kinds)
         cdef fg_value v = self.plan.ids[value]
         size = cnp.PyArray_DIM(dense, 1)
+        assert size == fg_plan_carried(self.plan.plan, v)
         for i in range(count):
             check(fg_state_set(self.plan.plan, self.state, v, place[i], from_ + i * size, mark[i]))
 
@@ -592,6 +623,19 @@ def roomy(array, count):
     larger = np.zeros((max(count, 2 * len(array)), *array.shape[1:]), array.dtype)
     larger[:len(array)] = array
     return larger
+
+
+cdef object no_step(Plan plan):
+    """The error for a step of a network that gives other numbers of steps than it takes."""
+    return BadInput(f"{changer(plan)} changes the number of steps, so there is no step(): use run(), which returns those "
+                    "completed so far, maybe none")
+
+
+def changer(Plan plan not None):
+    """The first layer of a plan that changes the number of steps, as errors name it."""
+    name = next(iter(rate_changes(plan.graph).values()))
+    kind = next(layer.kind for layer in plan.graph.layers if layer.name == name)
+    return f"{kind} layer {name!r}"
 
 
 cdef object misfit(Plan plan, const fg_call *call):

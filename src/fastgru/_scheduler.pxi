@@ -620,18 +620,3 @@ cdef class Scheduler:
         if answer == FG_FULL:
             raise QueueFull("as many chunks as queue= allows wait to be taken: poll them, or wait longer with timeout=")
         raise forked() if answer == FG_FORKED else Closed("this pool is closed")
-
-
-def changed_steps(Plan plan not None):
-    """Which outputs of a network have another number of steps than its sequence inputs, as sentences."""
-    cdef fg_call call
-    found = []
-    memset(&call, 0, sizeof(call))
-    call.batch = 1
-    for i, spec in enumerate(plan.outputs):
-        for steps in (1, 2, 3, 64):
-            call.steps = steps
-            if spec.is_sequence and fg_plan_steps(plan.plan, plan.values[<int>i], &call) != steps:
-                found.append(f"output {spec.name!r} has another number of steps than the inputs, so chunks of it cannot run together")
-                break
-    return found

@@ -9,13 +9,11 @@ from .graph import (
     Attention,
     Combine,
     Concatenate,
-    Conv,
     Graph,
     JoinMasks,
     Layer,
     MatMul,
     Pad,
-    Pool,
     PReLU,
     Reduce,
     Repeat,
@@ -24,6 +22,7 @@ from .graph import (
     Slice,
     Transpose,
 )
+from .layers.windows import Window
 
 
 def streaming_obstacles(graph: Graph) -> list[str]:
@@ -48,11 +47,8 @@ def streaming_obstacles(graph: Graph) -> list[str]:
             )
         if isinstance(layer, (Attention, MatMul)):
             reasons.append(f"{layer.kind} layer {layer.name!r} looks at all steps, so it cannot stream")
-        if isinstance(layer, (Conv, Pool)):
-            windows = "sees windows of several steps"
-            reasons.append(
-                f"{layer.kind} layer {layer.name!r} {windows}: it needs the whole sequence, so it cannot stream"
-            )
+        if isinstance(layer, Window) and (ahead := _window_fault(graph, layer)):
+            reasons.append(f"{layer.kind} layer {layer.name!r} {ahead}, so it cannot stream")
         if isinstance(layer, Reduce) and walks and not graph.specs[layer.name].is_sequence:
             reduces = "reduces the time axis"
             reasons.append(f"Reduce layer {layer.name!r} {reduces}: it needs the whole sequence, so it cannot stream")
@@ -66,6 +62,17 @@ def streaming_obstacles(graph: Graph) -> list[str]:
             needs = "it needs the whole sequence, so it cannot stream"
             reasons.append(f"{layer.kind} layer {layer.name!r} {does}: {needs}")
     return reasons
+
+
+#: the most numbers that a row may carry of what windows look back on
+_MOST_CARRIED = 2**30
+
+
+def _window_fault(graph: Graph, layer: Window) -> str | None:
+    """Why windows cannot stream."""
+    if (layer.reach - 1) * graph.specs[layer.inputs[0]].features >= _MOST_CARRIED:
+        return f"looks back on more steps than can be carried, {layer.reach - 1}"
+    return layer.looks_ahead
 
 
 def _counts_steps(graph: Graph, layer: Layer) -> Iterator[str]:

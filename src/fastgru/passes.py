@@ -25,6 +25,7 @@ from .graph import (
     Identity,
     Layer,
     OneHot,
+    Pad,
     Scale,
     Slice,
     TensorSpec,
@@ -46,7 +47,7 @@ def apply(graph: Graph) -> Graph:
     Graph
         The same object where there is nothing to do.
     """
-    return free_time(fold_activations(fold_scales(drop_identities(apply_inside(graph)))))
+    return free_time(fold_activations(fold_scales(fold_pads(drop_identities(apply_inside(graph))))))
 
 
 def apply_inside(graph: Graph) -> Graph:
@@ -116,6 +117,55 @@ def _reading(layer: Layer, behind: Mapping[str, str]) -> Layer:
     return dataclasses.replace(layer, **changes) if changes else layer
 
 
+def fold_pads(graph: Graph) -> Graph:
+    """Let each Conv with explicit padding do what Pads with zero do before it, if nobody else reads these.
+
+    So a convolution that is causal by a Pad before it is known as such, and streams. A Pad stays where the sums would
+    be others: behind the last step or along the axis behind time where every channel is a group of its own, whose sums
+    leave padding out, and where a window would no longer cover that axis.
+
+    Parameters
+    ----------
+    graph : Graph
+
+    Returns
+    -------
+    Graph
+    """
+
+    def join(before: Layer, layer: Layer) -> Layer | None:
+        if not isinstance(before, Pad) or not isinstance(layer, Conv):
+            return None
+        return _padded(before, layer, graph.specs[before.name])
+
+    return _worked_in(graph, join)
+
+
+def _padded(pad: Pad, conv: Conv, padded: TensorSpec) -> Conv | None:
+    """The Conv, of what the Pad reads; None where it would not give the same bits."""
+    axis = pad.axis % len(padded.shape) - 1
+    is_zero = pad.value == 0 and not np.signbit(pad.value)
+    if not is_zero or conv.padding != "explicit" or not 0 <= axis < len(conv.sizes):
+        return None
+    pads = list(conv.pads or (0, 0) * len(conv.sizes))
+    if axis == 1 and not any(pads[2:]) and conv.sizes[1] == padded.inner[0]:
+        return None
+    leaves_out = conv.groups > 1 and conv.kernel.shape[-2] == 1
+    if leaves_out and (axis != 0 or pad.after or not _is_harmless(conv)):
+        return None
+    pads[2 * axis] += pad.before
+    pads[2 * axis + 1] += pad.after
+    if max(pads) >= 2**31:
+        return None
+    return dataclasses.replace(conv, inputs=pad.inputs, pads=tuple(pads), drops_mask=conv.drops_mask or pad.drops_mask)
+
+
+def _is_harmless(conv: Conv) -> bool:
+    """Whether zeros times its weights, added to its bias, leave that to the bit."""
+    is_negative_zero = False if conv.bias is None else np.signbit(conv.bias) & (_float64(conv.bias, 0.0) == 0)
+    return bool(np.isfinite(_float64(conv.kernel, 1.0)).all()) and not np.any(is_negative_zero)
+
+
 def fold_scales(graph: Graph) -> Graph:
     """Work each Scale into the layer before it: a linear Dense or Conv, or a Scale, that nobody else reads.
 
@@ -139,9 +189,10 @@ def _worked_in(graph: Graph, join: Callable[[Layer, Layer], Layer | None]) -> Gr
     readers = Counter([*graph.outputs, *(value for layer in graph.layers for value in layer.inputs)])
     layers: dict[str, Layer] = {}
     for layer in graph.layers:
-        before = layers.get(layer.inputs[0])
-        joined = join(before, layer) if before is not None and readers[before.name] == 1 else None
-        if before is not None and joined is not None:
+        while (before := layers.get(layer.inputs[0])) is not None and readers[before.name] == 1:
+            joined = join(before, layer)
+            if joined is None:
+                break
             del layers[before.name]
             layer = joined
         layers[layer.name] = layer

@@ -360,7 +360,8 @@ def _stream_of(model: Model) -> Stream:
     if isinstance(stream, FeedbackStream):
         for source, target, _ in stream.states:
             reasons.append(f"input {source!r} is fed with output {target!r} between calls, so rows cannot share one")
-    reasons += core.changed_steps(plan)
+    if plan.changes_steps:
+        reasons.append(f"{core.changer(plan)} changes the number of steps, so chunks of rows cannot run together")
     if reasons:
         raise UnsupportedModel(reasons)
     return stream

@@ -13,6 +13,9 @@ from . import chunks, memories, saved_rows
 from ._openmp import core
 from .errors import BadInput, StateMismatch
 
+#: in a state, the steps that rows have had
+_STEPS = "/steps"
+
 Rows = int | Sequence[int] | np.ndarray | None
 
 
@@ -171,7 +174,10 @@ class Stream(core.Runner):
         dict
             ``"layer/h"``: (rows, units) float32 for each GRU layer, and ``"layer/last_output"`` where it can be masked;
             with `zero_state_without_steps` ``"layer/has_run"``: (rows,), 1 where a row has had an unmasked step, else
-            0. ``"layer/steps"``: (rows,) int32 for each StepMask, the steps so far.
+            0. ``"layer/steps"``: (rows,) int32 for each StepMask, the steps so far. ``"layer/tail"``: for windows over
+            time (rows, steps, …), the last steps that they look back on, and ``"layer/steps"``: (rows,) int32, how many
+            of these the row has had; before them is padding, zero. ``"/steps"``: (rows,) int64, the steps so far, where
+            a layer changes their number; a last step behind it is ``"layer/last_output"``.
             An input of `states` stands under its own name for what it feeds: (rows, …).
         """
         with self._alone():
@@ -182,8 +188,10 @@ class Stream(core.Runner):
     def _get(self, places: np.ndarray) -> dict[str, np.ndarray]:
         """The state of rows that have begun."""
         state: dict[str, np.ndarray] = {}
-        for layer in memories.keepers(self.plan.graph):
-            state |= memories.from_core(layer, *self._get_state(layer.name, places, memories.size(layer)))
+        for memory in memories.keepers(self.plan.graph):
+            state |= memory.from_core(*self._get_state(memory.name, places))
+        if self.plan.changes_steps:
+            state[_STEPS] = self._get_steps(places)
         return state
 
     def set_state(self, state: Mapping[str, Any], rows: Rows = None) -> None:
@@ -208,15 +216,22 @@ class Stream(core.Runner):
         return self._carried(got)
 
     def _shapes(self, rows: int) -> dict[str, tuple[int, ...]]:
-        return memories.shapes(self.plan.graph, rows)
+        shapes = memories.shapes(self.plan.graph, rows)
+        return {**shapes, _STEPS: (rows,)} if self.plan.changes_steps else shapes
 
     def _carried(self, state: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        """By layer what the core keeps."""
-        return {layer.name: memories.to_core(layer, state) for layer in memories.keepers(self.plan.graph)}
+        """By layer what the core keeps, and the steps so far."""
+        carried: dict[str, Any] = {memory.name: memory.to_core(state) for memory in memories.keepers(self.plan.graph)}
+        if self.plan.changes_steps:
+            carried[_STEPS] = memories.whole_numbers(state, _STEPS, 2**60).astype(np.int64)
+        return carried
 
     def _put(self, carried: Mapping[str, Any], places: np.ndarray) -> None:
-        for name, (numbers, marks) in carried.items():
-            self._set_state(name, places, numbers, marks)
+        for name, kept in carried.items():
+            if name == _STEPS:
+                self._set_steps(places, kept)
+            else:
+                self._set_state(name, places, *kept)
 
     def save_row(self, row: int) -> bytes:
         """A row as bytes, a safetensors file: its state and its inputs without time, with the Graph's fingerprint.

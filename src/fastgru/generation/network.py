@@ -106,7 +106,9 @@ def _network(model: Model) -> Network:
         probabilities=ending == "softmax",
         masks_zero=any(isinstance(x, Embedding) and x.mask_zero and x.inputs[0] == spec.name for x in graph.layers),
     )
-    return dataclasses.replace(network, streams=network.plan.causal and not streaming_obstacles(graph))
+    plan = network.plan
+    streams = plan.causal and not plan.changes_steps and not streaming_obstacles(graph)
+    return dataclasses.replace(network, streams=streams)
 
 
 def _input_faults(given: list[TensorSpec]) -> list[str]:

@@ -29,6 +29,37 @@ class Window(Layer):
 
     PADDINGS: ClassVar[tuple[str, ...]] = ("explicit", "same", "same_lower")
 
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The window's size along each of its axes, the first that of time."""
+        raise NotImplementedError
+
+    @property
+    def reach(self) -> int:
+        """The steps from the first to the last that a window sees."""
+        return (self.sizes[0] - 1) * (self.dilation[0] if self.dilation else 1) + 1
+
+    @property
+    def keeps_steps(self) -> bool:
+        """Whether there are as many windows as steps, whatever their number is."""
+        stride = self.strides[0] if self.strides else 1
+        return stride == 1 and (self.padding != "explicit" or sum(self.pads[:2]) == self.reach - 1)
+
+    @property
+    def looks_ahead(self) -> str | None:
+        """Why a window cannot be computed from the steps up to its own; None where it can, and is more than padding."""
+        before, after = self.pads[:2] if self.pads else (0, 0)
+        is_single = self.reach == 1
+        if self.padding == "explicit":
+            if after:
+                return "has padding after the last step, so its windows look ahead"
+            return "has windows of padding alone before the first step" if before >= self.reach else None
+        if is_single or (self.padding == "same_lower" and self.reach == 2 and self.keeps_steps):
+            return None
+        if self.keeps_steps:
+            return f"has {self.padding!r} padding, so its windows look ahead"
+        return f"has {self.padding!r} padding with strides, which hangs on the number of steps"
+
     def windows(self, spec: TensorSpec, size: tuple[int, ...]) -> list[int | None]:
         """How many windows there are along each axis."""
         axes = len(size)
@@ -78,6 +109,10 @@ class Conv(Window):
     kind: ClassVar[str] = "Conv"
     tensor_fields: ClassVar[tuple[str, ...]] = ("kernel", "bias")
 
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        return tuple(self.kernel.shape[:-2])
+
     def infer(self, specs: Mapping[str, TensorSpec]) -> tuple[TensorSpec, ...]:
         spec = self._source(specs)
         if self.kernel.ndim not in (3, 4) or 0 in self.kernel.shape:
@@ -102,6 +137,10 @@ class Pool(Window):
 
     kind: ClassVar[str] = "Pool"
     FUNCTIONS: ClassVar[tuple[str, ...]] = ("maximum", "average")
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        return self.size
 
     def infer(self, specs: Mapping[str, TensorSpec]) -> tuple[TensorSpec, ...]:
         spec = self._source(specs)
