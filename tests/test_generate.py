@@ -139,9 +139,8 @@ def test_networks_that_must_see_everything(isa: str) -> None:
         model = Model(graph)
         assert not Network.of(model).streams
         got = generate(model, ids_of(PROMPT), max_tokens=30, seed=2).run().tokens
-        plain = Graph(
-            graph.inputs, (*graph.layers[:-1], Dense(**{**vars(head), "activation": Activation("linear")})), ("y",)
-        )
+        linear = Dense(**{**vars(head), "activation": Activation("linear")})
+        plain = Graph(graph.inputs, (*graph.layers[:-1], linear), ("y",))
         assert got == reference(logits_of(plain), ids_of(PROMPT), 30, seed=2)
         several = generate(model, [ids_of(PROMPT), ids_of("a cat")], max_tokens=30, seed=2).run()
         assert several.tokens[0] == got
@@ -578,7 +577,7 @@ def test_bad_files(tmp_path: Path) -> None:
     for content in (b"[1, 2", b"\xff\xfe", b"[" * 100_000, b"3", b'"abc"'):
         path = tmp_path / "tokens.json"
         path.write_bytes(content)
-        with pytest.raises(BadInput, match="tokens.json: "):
+        with pytest.raises(BadInput, match=r"tokens\.json: "):
             say(None, vocabulary=path)
     with pytest.raises(FileNotFoundError):
         say(None, vocabulary=tmp_path / "none.txt")

@@ -174,7 +174,7 @@ def test_the_same_under_any_rounding_of_the_callers() -> None:
     assert {Sampler(3, top_k=1, seed=s).choose(vector(-0.0, 1e-45, 0.0)) for s in range(9)} == {0}
 
 
-# ---- penalty, log-probability, probabilities --------------------------------------------------------------------------
+# ---- penalty, log-probability, probabilities -------------------------------------------------------------------------
 
 
 def test_penalty_counts_prompt_and_choices() -> None:
@@ -234,7 +234,7 @@ def test_logits_that_are_none(tokens: int, temperature: float) -> None:
 
 
 def test_negative_probabilities_are_refused() -> None:
-    with pytest.raises(BadInput, match="id 1 is -0.5"):
+    with pytest.raises(BadInput, match=r"id 1 is -0\.5"):
         Sampler(2, probabilities=True).choose(vector(1.5, -0.5))
 
 
