@@ -37,7 +37,7 @@ def generate(
     splitter: Any = None,
     join: str | None = None,
     threads: int = 1,
-) -> Generation | BatchGeneration:
+) -> Any:
     """Let a network go on with a prompt, token by token, each chosen from what the network makes of those before it.
 
     The network reads one sequence of token ids, or of one-hot vectors of the tokens, and gives logits or probabilities
