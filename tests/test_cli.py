@@ -16,7 +16,7 @@ from fastgru.graph import GRU, Activation, Dense, Embedding, Graph, tensor_spec
 DEMO = fastgru.demo_path()
 GOLDEN = Path(__file__).parent / "data" / "golden"
 FEATURES, UNITS, VOCABULARY = 3, 5, 11
-COMMANDS = ("demo", "inspect", "convert", "run", "verify", "bench")
+COMMANDS = ("demo", "inspect", "convert", "run", "generate", "verify", "bench")
 
 
 def gru(rng: np.random.Generator, name: str, source: str, size: int, **options) -> GRU:
@@ -149,7 +149,7 @@ def test_inspect_shows_the_text_front_end():
 
 @pytest.mark.parametrize("name", COMMANDS[1:])
 def test_missing_model(name, tmp_path):
-    rest = {"convert": [tmp_path / "out.safetensors"], "run": [tmp_path / "x.npy"]}.get(name, [])
+    rest = {"convert": [tmp_path / "out.safetensors"], "run": [tmp_path / "x.npy"], "generate": ["a"]}.get(name, [])
     assert "nowhere.h5" in fail(name, tmp_path / "nowhere.h5", *rest)
 
 
@@ -442,7 +442,7 @@ def test_help_imports_nothing_heavy():
 
 @pytest.mark.parametrize("name", ["inspect", "convert", "run", "verify", "bench"])
 def test_options_reach_the_importer_of_every_command(name, tmp_path):
-    others = {"convert": [tmp_path / "made.safetensors"], "run": [tmp_path / "x.npy"]}.get(name, [])
+    others = {"convert": [tmp_path / "made.safetensors"], "run": [tmp_path / "x.npy"], "generate": ["a"]}.get(name, [])
     said = fail(name, GOLDEN / "tagging.keras", *others, "--option", "node=GRU_12")
     assert "is a Keras file, which has no option node; its options: config, keras_version, custom_layers" in said
 

@@ -37,7 +37,7 @@ cdef class Sampler:
     cdef fg_sampler *sampler
     cdef readonly int64_t tokens, rows
     cdef readonly object log_probability
-    cdef bint wants_log
+    cdef bint wants_log, probabilities
 
     def __cinit__(self, int64_t tokens, int64_t rows=1, isa=None, double temperature=1.0, top_k=None, top_p=None,
                   double repetition_penalty=1.0, bint probabilities=False, bint log_probability=False, banned=(),
@@ -48,7 +48,8 @@ cdef class Sampler:
         options.temperature, options.repetition_penalty = <float>temperature, <float>repetition_penalty
         options.top_k, options.top_p = 0 if top_k is None else top_k, 1.0 if top_p is None else top_p
         options.probabilities, options.log_probability = probabilities, log_probability
-        self.tokens, self.rows, self.wants_log = tokens, rows, log_probability
+        self.tokens, self.rows = tokens, rows
+        self.wants_log, self.probabilities = log_probability, probabilities
         check(fg_sampler_new(<const char *>name if isa is not None else NULL, tokens, rows, &options, seed, row,
                              <const int32_t *>cnp.PyArray_DATA(ids), len(ids), &self.sampler))
 
@@ -98,17 +99,19 @@ cdef class Sampler:
         cdef float log_probability = 0
         cdef fg_status status = fg_sample(self.sampler, row, logits, &token, &log_probability)
         if status == FG_BAD_LOGITS:
-            raise bad_logits(logits, self.tokens)
+            raise bad_logits(logits, self.tokens, self.probabilities)
         check(status)
         if self.wants_log:
             self.log_probability = log_probability
         return token
 
 
-cdef object bad_logits(const float *logits, int64_t count):
+cdef object bad_logits(const float *logits, int64_t count, bint probabilities):
     """The error for logits among which no token can be chosen."""
     cdef int64_t i
     for i in range(count):
         if not logits[i] < np.inf:
-            return BadInput(f"cannot choose a token: that of id {i} has {logits[i]}, which is no number to compare with others")
+            return BadInput(f"cannot choose a token: id {i} has {logits[i]}")
+        if probabilities and logits[i] < 0:
+            return BadInput(f"cannot choose a token: the probability of id {i} is {logits[i]}")
     return BadInput("cannot choose a token: every one is banned, has the logit -inf or, with repetition_penalty, infinity")

@@ -13,6 +13,7 @@ from ..errors import FastGRUError
 from .bench import bench
 from .convert import convert
 from .demo import demo
+from .generate import generate
 from .inspect import inspect
 from .run import run
 from .verify import verify
@@ -82,6 +83,7 @@ for command, example in (
     (convert, "fastgru convert model.h5 model.safetensors"),
     (run, "fastgru run model.h5 input.npy -o output.npy"),
     (verify, "fastgru verify model.onnx --against onnxruntime"),
+    (generate, 'fastgru generate model.keras "Once upon a time" --vocab characters.json'),
     (bench, "fastgru bench model.h5 --batch 1 --batch 64 --seconds 2"),
 ):
     app.command(epilog=f"Example: [bold]{example}[/bold]")(command)

@@ -37,7 +37,7 @@ def generate(
     splitter: Any = None,
     join: str | None = None,
     threads: int = 1,
-) -> Generation | BatchGeneration:
+) -> Any:
     """Let a network go on with a prompt, token by token, each chosen from what the network makes of those before it.
 
     The network reads one sequence of token ids, or of one-hot vectors of the tokens, and gives logits or probabilities
@@ -152,8 +152,8 @@ def generate(
     )
     loop = core.TokenLoop(network.plan, sampler, seen, engine.thread_limit(threads))
     for row, one in enumerate(ids):
-        missing = max(0, seen - len(one)) if options.pad is not None else 0
-        loop.read([options.pad] * missing + one, row)
+        padding = [] if options.pad is None else [options.pad] * (seen - len(one))
+        loop.read(padding + one, row)
         sampler.see([token for token in one if token < network.tokens], row)
     texts = [one if isinstance(one, str) else _text(one, words) for one in prompts]
     if is_batch:

@@ -116,15 +116,13 @@ class Generation(Iterator[Token]):
     ) -> None:
         self.seed = options.seed
         self._row = _Row(vocabulary, options, prompt)
-        self._steps = self._given(loop, callback)
+        self._steps = (self._given_at_once if self._row.is_plain else self._given)(loop, callback)
 
     def __next__(self) -> Token:
         return next(self._steps)
 
     def _given(self, loop: Loop, callback: Callable[[Token], Any] | None) -> Iterator[Token]:
         row = self._row
-        if row.is_plain:
-            yield from self._given_at_once(loop, callback)
         while row.finish is None:
             token = loop.next()
             row.take(token, loop.log_probability)

@@ -114,9 +114,8 @@ class Vocabulary:
             found = self._ids.get(token, self.unknown)
             if found is None:
                 kind = "character" if self.splitter == "characters" else "token"
-                raise BadInput(
-                    f"the prompt's {kind} {place}, {token!r}, is not in the vocabulary, which has no token for unknown ones"
-                )
+                lacks = "is not in the vocabulary, which has no token for unknown ones"
+                raise BadInput(f"the prompt's {kind} {place}, {token!r}, {lacks}")
             ids.append(found)
         return ids
 
@@ -221,7 +220,7 @@ def _tokens_of(given: Any, count: int) -> tuple[str | None, ...]:
     if not isinstance(given, Mapping):
         raise BadInput(f"a vocabulary should be a list of tokens, a dict of ids by token or a path, got {given!r:.80}")
     pairs = [(key, value) if isinstance(value, str) else (value, key) for key, value in given.items()]
-    tokens: dict[int, Any] = {}
+    tokens: dict[Any, Any] = {}
     for place, token in pairs:
         if isinstance(place, str) and place.isdecimal() and len(place) < 10:  # JSON has no other keys
             place = int(place)
