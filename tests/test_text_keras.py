@@ -14,7 +14,7 @@ import pytest
 
 import fastgru
 from fastgru.errors import BadInput, BadModelFile, UnsupportedModel
-from fastgru.graph import Embedding
+from fastgru.graph import OneHot
 from fastgru.importers.keras import text
 from fastgru.importers.keras.archive import Archive
 from fastgru.importers.keras.config import LayerConfig, Report
@@ -81,14 +81,18 @@ def test_layer_gives_what_keras_gave(case, tmp_path):
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case["shape"] != [1]], ids=named)
-def test_small_one_hot_is_a_table(case, tmp_path):
+def test_one_hot_as_ids(case, tmp_path):
     encoder = encoder_of(case["entry"], tuple(case["shape"]), *assets_of(case, tmp_path))
-    made = text.as_table(encoder)
+    made = text.as_ids(encoder)
     assert (made is None) is (encoder.output != "one_hot")
-    if made is not None:
-        ids = np.array(case["inputs"]) if made[0] is None else made[0].encode(case["inputs"])[0]
-        np.testing.assert_array_equal(made[1][ids], np.array(case["outputs"], np.float32))
-        assert text.as_table(dataclasses.replace(encoder, size=text.MAX_TABLE + 1)) is None
+    if made is None:
+        return
+    ids = np.array(case["inputs"]) if made[0] is None else made[0].encode(case["inputs"])[0]
+    table = np.eye(made[1]) if isinstance(made[1], int) else made[1]
+    np.testing.assert_array_equal(table[ids], np.array(case["outputs"], np.float32))
+    assert isinstance(made[1], int) is (encoder.dropped is None and encoder.size == len(encoder.tokens or table))
+    wide = dataclasses.replace(encoder, size=text.MAX_TABLE + 1)
+    assert (text.as_ids(wide) is None) is (encoder.tokens is not None), "a table of few ids would be large"
 
 
 # ---- whole networks --------------------------------------------------------------------------------------------------
@@ -124,14 +128,14 @@ def test_network_takes_strings(name, tmp_path):
 def test_network_of_several_inputs():
     graph = fastgru.load(DATA / "mixed_keras3.keras").graph
     encoders = FrontEnd.of(graph).inputs
-    assert list(encoders) == ["title", "first", "second", "third", "fourth"], "numbers are the ids of a table"
+    assert list(encoders) == ["title", "first", "second", "third", "fourth"], "numbers are the ids"
     assert encoders["first"] == encoders["second"], "one lookup, shared"
     assert len({encoders[name].tokens for name in ("first", "third", "fourth")}) == 3, "three lookups by their counters"
     assert {spec.name: spec.dtype for spec in graph.inputs if spec.name not in encoders} == {
         "kind": "int32", "x": "float32"
     }  # fmt: skip
     (kinds,) = (layer for layer in graph.layers if layer.name == "kinds")
-    assert isinstance(kinds, Embedding)
+    assert isinstance(kinds, OneHot)
 
 
 def test_weights_alone(tmp_path):

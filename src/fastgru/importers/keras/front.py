@@ -41,19 +41,19 @@ class Front:
         None: numbers are the ids already.
     steps : int or None
         Numbers a row, where there is no encoder.
-    table : (ids, size) array, optional
-        The one_hot vectors of ids, which the core looks up.
+    vectors : int or (ids, size) array, optional
+        The one_hot vectors of ids, which the core makes: their size, or a table of them.
     """
 
     name: str
     call: Call
     encoder: Encoder | None
     steps: int | None = None
-    table: Array | None = None
+    vectors: int | Array | None = None
 
     @property
     def gives_ids(self) -> bool:
-        return self.encoder is not None and self.encoder.output == "ids" and self.table is None
+        return self.encoder is not None and self.encoder.output == "ids" and self.vectors is None
 
     def spec(self, name: str) -> TensorSpec:
         """The input, by its name."""
@@ -63,10 +63,12 @@ class Front:
 
     def start(self, build: Builder, x: Value) -> Value:
         """What the rest of the network reads."""
-        if self.table is None:
+        if self.vectors is None:
             return x
         with build.called(self.name):
-            return build.add_masking(graph.Embedding, x, False, table=self.table, mask_zero=False, mask=x.mask)
+            if isinstance(self.vectors, int):
+                return build.add(graph.OneHot, x, vocabulary=self.vectors)
+            return build.add_masking(graph.Embedding, x, False, table=self.vectors, mask_zero=False, mask=x.mask)
 
 
 def is_one(config: LayerConfig) -> bool:
@@ -167,8 +169,8 @@ def _shape(source: Entry, config: LayerConfig) -> text.Shape:
 
 
 def _front(name: str, call: Call, encoder: Encoder) -> Front:
-    made = text.as_table(encoder)
+    made = text.as_ids(encoder)
     if made is None:
         return Front(name, call, encoder)
-    ids, table = made
-    return Front(name, call, ids, encoder.shape[0], table)
+    ids, vectors = made
+    return Front(name, call, ids, encoder.shape[0], vectors)

@@ -5,7 +5,7 @@
     live_idf(layer) → the idf weights of a live layer
     read(config, shape, stored, idf_weights, before) → Encoder, or None where the layer is refused
     spec_of(name, encoder) → the network's input behind it
-    as_table(encoder) → the same with one_hot as an Embedding, where that is small
+    as_ids(encoder) → the same with one_hot left to the core
 
 Where Keras keeps a vocabulary: one that was given stands in the configuration, without the special tokens or with them;
 one that was adapted is a member ``assets/<path of the layer>/vocabulary.txt`` of a ``.keras`` file, with them, a token
@@ -36,7 +36,7 @@ REFUSED = {
     "HashedCrossing": "needs TensorFlow's own hash functions",
 }
 MAX_VOCABULARY = 1 << 28
-#: largest one_hot that becomes a table of an Embedding: 4 MB
+#: largest vectors that become a table of an Embedding: 4 MB
 MAX_TABLE = 1024
 
 Token = str | int
@@ -164,22 +164,26 @@ def spec_of(name: str, encoder: Encoder) -> TensorSpec:
     return tensor_spec(name, steps, inner, dtype)
 
 
-def as_table(encoder: Encoder) -> tuple[Encoder | None, np.ndarray] | None:
-    """A small one_hot as ids and the table (ids, size) of an Embedding that gives the same; None for anything else.
+def as_ids(encoder: Encoder) -> tuple[Encoder | None, int | np.ndarray] | None:
+    """A one_hot as ids, and what makes its vectors of them: the size of a OneHot or, where there are fewer ids than
+    that or one for zeros, a small table (ids, size) of an Embedding. None for anything else.
 
     The Encoder is None where numbers are the ids already.
     """
-    if encoder.output != "one_hot" or encoder.size is None or encoder.size > MAX_TABLE:
+    if encoder.output != "one_hot" or encoder.size is None:
         return None
-    table = np.eye(encoder.size, dtype=np.float32)
-    if encoder.tokens is None:
-        return None, table
     tokens = encoder.tokens
-    table = table[: len(tokens)]
-    if encoder.dropped is not None:  # an id of its own, for zeros
-        tokens = (*tokens, encoder.dropped)  # type: ignore[assignment]
-        table = np.concatenate([table, np.zeros_like(table[:1])])
-    return dataclasses.replace(encoder, tokens=tokens, output="ids", size=None, dropped=None), table
+    if tokens is None:
+        return None, encoder.size
+    vectors: int | np.ndarray = encoder.size
+    if encoder.dropped is not None or len(tokens) < encoder.size:
+        if encoder.size > MAX_TABLE:
+            return None
+        vectors = np.eye(encoder.size, dtype=np.float32)[: len(tokens)]
+        if encoder.dropped is not None:  # an id of its own, for zeros
+            tokens = (*tokens, encoder.dropped)  # type: ignore[assignment]
+            vectors = np.concatenate([vectors, np.zeros_like(vectors[:1])])
+    return dataclasses.replace(encoder, tokens=tokens, output="ids", size=None, dropped=None), vectors
 
 
 # ---- the layers ------------------------------------------------------------------------------------------------------
