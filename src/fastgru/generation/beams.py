@@ -20,7 +20,6 @@ import numpy as np
 from .._openmp import core
 from ..engine import whole_number
 from ..errors import BadInput, FastGRUError
-from ..graph import Array
 from .decoders import Decoder
 
 

@@ -72,8 +72,8 @@ def with_log_probabilities(graph: Graph, place: int) -> Graph:
     if function in ("sigmoid", "hard_sigmoid"):
         name = graph.output_names[place]
         raise UnsupportedModel(f"output {name!r} ends in a {function}, which gives no distribution over tokens")
-    if function == "softmax" and is_alone:
-        changed = dataclasses.replace(layer, activation=_LOG_SOFTMAX)  # type: ignore[call-arg, type-var]
+    if layer is not None and function == "softmax" and is_alone:
+        changed: Layer = dataclasses.replace(layer, activation=_LOG_SOFTMAX)  # type: ignore[call-arg]
         return dataclasses.replace(graph, layers=tuple(changed if one is layer else one for one in graph.layers))
     activation = Activation.of("log") if _holds_probabilities(graph, output) else _LOG_SOFTMAX
     name = next(name for name in _names(f"{output}.log_probabilities") if name not in graph.specs)

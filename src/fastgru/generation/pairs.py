@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .._openmp import core
 from ..errors import BadInput
 from ..graph import (
     GRU,
@@ -81,7 +82,7 @@ class Sources:
             self.is_batch = not given or isinstance(given[0], str) or np.ndim(given[0]) == dims - 1
             given = given if self.is_batch else [given]
         else:
-            array = np.asarray(given)
+            array = core.plain_array(given, f"a source for input {spec.name!r} should be an array")
             if array.ndim not in (dims - 1, dims):
                 shapes = f"{spec.shape[1:]} or, several, {spec.shape}"
                 raise BadInput(f"a source for input {spec.name!r} should have shape {shapes}; got {array.shape}")
@@ -92,11 +93,12 @@ class Sources:
 
     def _row(self, encoder: Model, spec: TensorSpec, row: Any, vocabulary: Any) -> Array:
         if not isinstance(row, str):
-            array = np.asarray(row)
-            if array.ndim != len(spec.shape) - 1:
-                shapes = f"{spec.shape[1:]}; one has {array.shape}"
-                raise BadInput(f"sources for input {spec.name!r} should have shape {shapes}")
-            return array
+            array: Array = core.plain_array(row, f"a source for input {spec.name!r} should have shape {spec.shape[1:]}")
+            sizes = zip(array.shape, spec.shape[1:], strict=False)
+            if array.ndim != len(spec.shape) - 1 or any(want not in (None, size) for size, want in sizes):
+                got = f"should have shape {spec.shape[1:]}; one has {array.shape}"
+                raise BadInput(f"sources for input {spec.name!r} {got}")
+            return array if array.size else array.astype(spec.dtype)
         if vocabulary is not None:
             return np.array(vocabulary.encode(row), np.int64)
         if encoder.front_end is None or spec.name not in encoder.front_end.inputs:
@@ -184,7 +186,7 @@ class Pair:
             return CallDecoder(self._writes, self.decoder.graph, self.wiring, begin, tokens, threads)
         inputs = {self._specs[name].name: array for name, array in begin.items()}
         stream = self._writes.stream(batch_size=len(tokens), threads=threads, inputs=inputs)
-        return StreamDecoder(stream, self._specs[self.wiring.token], self._scores, tokens[:, None])
+        return StreamDecoder(stream, self._specs[self.wiring.token], self._scores, list(tokens[:, None]))
 
     def _begin(
         self, outputs: Mapping[str, Array], sources: Mapping[str, Array], lengths: Array | None, rows: int

@@ -112,7 +112,7 @@ class _Search:
                 start, feed = what
                 if (start is not None and start not in self.offers) or feed not in self.outputs:
                     shown = f"({_listed(self.offers)} or None, {_listed(self.outputs)})"
-                    raise BadInput(f"wiring[{name!r}] should be (encoder's output, decoder's output) of {shown}: {what}")
+                    raise BadInput(f"wiring[{name!r}] should be (encoder's, decoder's output) of {shown}: {what}")
                 self._check_fit(name, self.outputs[feed], f"the decoder's output {feed!r}")
                 self.starts[name], self.feeds[name] = start, feed
             elif isinstance(what, str) and what in self.offers:
@@ -162,7 +162,7 @@ class _Search:
         if len(left) != 1:
             which = f"outputs {_listed(left)}" if left else f"no output beside the states {_listed(self.outputs)}"
             hint = "wiring={'word': 'scores'}: the input of the last token, and the output that the next is chosen from"
-            raise BadInput(f"the decoder has {which}, one should be the scores of the next token; say which with {hint}")
+            raise BadInput(f"the decoder has {which}, one should score the next token; say which with {hint}")
         self.wiring.scores = left[0]
 
     def _find_masks(self) -> None:
@@ -174,8 +174,9 @@ class _Search:
                 raise self._ambiguous([name], fits, "inputs")
             self.wiring.masks[name] = fits[0]
         for name, source in self.wiring.masks.items():
-            if not (self.inputs[name].is_sequence and not self.inputs[name].inner and self.sources[source].is_sequence):
-                raise BadInput(f"wiring: the decoder's input {name!r} {self.inputs[name].shape} is no mask of {source!r}")
+            spec = self.inputs[name]
+            if not (spec.is_sequence and not spec.inner and self.sources[source].is_sequence):
+                raise BadInput(f"wiring: the decoder's input {name!r} {spec.shape} is no mask of {source!r}")
 
     def _find_token(self) -> None:
         if self.wiring.token:
