@@ -174,8 +174,10 @@ def test_it_ends_with_the_best_finished() -> None:
     [[best]] = beam_search(Steps(3, 0), 1, beams=1, max_tokens=2, stop={END})
     assert (best.tokens, best.finish) == ((0, 0), "length")
     np.testing.assert_allclose(best.score, 2 * np.log(0.6), rtol=1e-6)
-    [[best]] = beam_search(Steps(3, 0), 1, beams=1, max_tokens=3, stop={0, END}, text=str)
-    assert (best.tokens, best.text, best.finish) == ((), "()", "stop")
+    [[best]] = beam_search(Steps(3, 0), 1, beams=1, max_tokens=3, stop={0, END})
+    assert (best.tokens, best.finish) == ((), "stop")
+    [[best]] = beam_search(Steps(3, 0), 1, beams=1, max_tokens=3, stop={END}, banned=[0])
+    assert (best.tokens, best.finish) == ((1, 1), "stop")
 
 
 def test_what_is_impossible_is_no_hypothesis() -> None:
@@ -211,7 +213,8 @@ def test_bad_options_and_scores() -> None:
 def a_pair(seed: int = 0, classes: int = 5, function: str = "softmax", scale: float = 3.0) -> Pair:
     """An encoder whose last state starts the decoder."""
     rng = np.random.default_rng(seed)
-    encoder = Graph((tokens(),), (embedding(rng, 9, 6), gru(rng, 6, 8, source="embedding", scale=scale)), ("gru:state",))
+    reads = (embedding(rng, 9, 6), gru(rng, 6, 8, source="embedding", scale=scale))
+    encoder = Graph((tokens(),), reads, ("gru:state",))
     word, state = tensor_spec("word", None, (), "int32"), tensor_spec("state", False, (8,))
     layers = (
         Embedding(name="words", inputs=("word",), table=rng.normal(size=(classes, 6)).astype("f4")),
@@ -270,6 +273,116 @@ def test_every_vector_isa_finds_the_same(monkeypatch: pytest.MonkeyPatch) -> Non
     for isa in VECTOR_ISAS:
         monkeypatch.setenv("FASTGRU_ISA", isa)
         pair = a_pair(2)
-        assert pair._writes.isa == isa
+        assert pair.decoder.isa == isa
         found.append(search(pair, [[1, 2, 3], [4, 5]], beams=4))
     assert all(one == found[0] for one in found)
+
+
+# ---- as Keras --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("translation")
+    with tarfile.open(PACKED) as archive:
+        archive.extractall(path, filter="data")
+    return path
+
+
+def log_of(scores: np.ndarray, function: str) -> np.ndarray:
+    row = scores.reshape(-1).astype(np.float64)
+    if function == "softmax":
+        return np.log(row)
+    return row - row.max() - np.log(np.exp(row - row.max()).sum())
+
+
+def keras_search(encoder: Any, decoder: Any, source: np.ndarray, function: str = "softmax", **options: Any) -> Found:
+    """Keras' own networks in a plain search; the decoder takes [word, *states, *attention's] and gives
+    [scores, *states]."""
+    encoded = encoder(source)
+    encoded = list(encoded) if isinstance(encoded, (list, tuple)) else [encoded]
+    count = len(decoder.outputs) - 1
+    states, fixed = encoded[len(encoded) - count :], encoded[: len(encoded) - count]
+    if len(decoder.inputs) > 1 + count + len(fixed):
+        fixed = [*fixed, source != 0]
+    classes = decoder.outputs[0].shape[-1]
+    one_hot = len(decoder.inputs[0].shape) == 3
+
+    def step(token: int, states: Any) -> tuple[np.ndarray, Any]:
+        word = np.eye(classes, dtype="f4")[None, None, token] if one_hot else np.array([[token]])
+        scores, *states = decoder([word, *states, *fixed])
+        return log_of(np.asarray(scores), function), states
+
+    return plain_beam_search(step, states, **options)
+
+
+@pytest.mark.parametrize("name", ["additive_keras3", "multiplicative_keras2"])
+def test_translations_as_keras_finds_them(name: str, folder: Path) -> None:
+    files = [folder / name / f"{part}.keras" for part in ("encoder", "decoder")]
+    if name.endswith("keras2"):
+        keras = pytest.importorskip("tf_keras", reason="only Keras 2 reads its files")
+    else:
+        from keras_live import keras
+    originals = [keras.models.load_model(file, compile=False) for file in files]
+    pair = Pair(*map(fastgru.load, files))
+    with np.load(folder / name / "answers.npz") as answers:
+        rows = [row[: np.count_nonzero(row)] for row in answers["source"][:4]]
+    for options in ({"beams": 4}, {"beams": 3, "length_penalty": 0.8}, {"beams": 1}):
+        for row, found in zip(rows, search(pair, rows, **options), strict=True):
+            check_same(found, keras_search(*originals, row[None], max_tokens=8, **options))
+
+
+SHAPES = [
+    (layers, attention, one_hot, function)
+    for layers in (1, 2)
+    for attention in (None, "Attention", "AdditiveAttention")
+    for one_hot, function in ((False, "softmax"), (True, "linear"))
+]
+
+
+@pytest.mark.parametrize(("layers", "attention", "one_hot", "function"), SHAPES)
+def test_fresh_networks_as_keras_searches_them(
+    layers: int, attention: str | None, one_hot: bool, function: str
+) -> None:
+    from keras_live import keras
+
+    encoder, decoder = keras_pair(keras, layers, attention, one_hot, function)
+    pair = Pair(fastgru.from_keras(encoder), fastgru.from_keras(decoder))
+    assert len(pair.wiring.states) == layers
+    rng = np.random.default_rng(layers)
+    sources = [rng.integers(1, 9, size=5), rng.integers(1, 9, size=3), rng.integers(1, 9, size=5)]
+    for options in ({"beams": 3}, {"beams": 2, "length_penalty": 1.0}):
+        for row, found in zip(sources, search(pair, sources, **options), strict=True):
+            check_same(found, keras_search(encoder, decoder, row[None], function, max_tokens=8, **options))
+
+
+def keras_pair(keras: Any, layers: int, attention: str | None, one_hot: bool, function: str) -> tuple[Any, Any]:
+    """Random weights, large enough that tokens differ in their probabilities."""
+    L, classes, units = keras.layers, 7, 10
+    keras.utils.set_random_seed(100 * layers + 10 * bool(attention) + one_hot)
+    large = {"kernel_initializer": keras.initializers.RandomNormal(stddev=1.0)}
+
+    def stack(x: Any, states: Sequence[Any]) -> tuple[Any, list[Any]]:
+        after = []
+        for state in states:
+            x, last = L.GRU(units, return_sequences=True, return_state=True, **large)(x, initial_state=state)
+            after.append(last)
+        return x, after
+
+    source = keras.Input((None,), dtype="int32")
+    encoded, states = stack(L.Embedding(9, 6, embeddings_initializer="normal")(source), [None] * layers)
+    encoder = keras.Model(source, [encoded, *states] if attention else states)
+
+    word = keras.Input((1, classes)) if one_hot else keras.Input((1,), dtype="int32")
+    before = [keras.Input((units,)) for _ in range(layers)]
+    embedded = word if one_hot else L.Embedding(classes, 6, embeddings_initializer=large["kernel_initializer"])(word)
+    decoded, after = stack(embedded, before)
+    inputs = [word, *before]
+    if attention:
+        keys = keras.Input((None, units))
+        context = getattr(L, attention)()([decoded, keys])
+        decoded = L.Concatenate()([decoded, context])
+        inputs.append(keys)
+    spread = keras.initializers.RandomNormal(stddev=2.0)
+    scores = L.Dense(classes, activation=function, kernel_initializer=spread)(decoded)
+    return encoder, keras.Model(inputs, [scores, *after])

@@ -12,7 +12,7 @@ then the smaller token.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +20,7 @@ import numpy as np
 from .._openmp import core
 from ..engine import whole_number
 from ..errors import BadInput, FastGRUError
+from ..graph import Array
 from .decoders import Decoder
 
 
@@ -73,8 +74,8 @@ def beam_search(
     beams: int,
     max_tokens: int,
     stop: Collection[int] = (),
+    banned: Collection[int] = (),
     length_penalty: float = 0.0,
-    text: Callable[[tuple[int, ...]], str] | None = None,
 ) -> list[list[Hypothesis]]:
     """The best hypotheses for each source, all searched side by side.
 
@@ -88,10 +89,10 @@ def beam_search(
     max_tokens : int
     stop : collection of int
         Tokens that end a hypothesis.
+    banned : collection of int
+        Tokens that no hypothesis has.
     length_penalty : float
         Scores are divided by ``length ** length_penalty``; 0 favours short hypotheses, 1 compares means.
-    text : function, optional
-        Of tokens.
 
     Returns
     -------
@@ -110,18 +111,18 @@ def beam_search(
 
     >>> class Coin:
     ...     def start(self):
-    ...         return np.log(np.array([[0.5, 0.2, 0.3]], np.float32))
+    ...         return np.log(np.array([[0.2, 0.1, 0.7]], np.float32))
     ...     def step(self, tokens, parents):
     ...         return np.repeat(self.start(), len(tokens), axis=0)
     >>> [[best, second]] = beam_search(Coin(), 1, beams=2, max_tokens=4, stop={2})
-    >>> best.tokens, round(np.exp(best.score), 6), second.tokens, round(np.exp(second.score), 6)
-    ((), 0.3, (0,), 0.15)
+    >>> [(one.tokens, round(float(np.exp(one.score)), 6)) for one in (best, second)]
+    [((), 0.7), ((0,), 0.14)]
     """
     beams, max_tokens = whole_number(beams, "beams"), whole_number(max_tokens, "max_tokens")
     penalty = _checked_penalty(length_penalty)
     found: list[list[_Branch]] = [[_ROOT] for _ in range(sources)]
     searching = list(range(sources))  # those with running hypotheses, in the order of the decoder's rows
-    log_probs = step.start()
+    log_probs = _without(step.start(), banned)
     for length in range(1, max_tokens + 1):
         running = [[branch for branch in found[source] if not branch.is_finished] for source in searching]
         bounds = np.cumsum([0, *map(len, running)]).tolist()
@@ -143,8 +144,16 @@ def beam_search(
         searching = still
         if not searching or length == max_tokens:
             break
-        log_probs = step.step(np.array(tokens, np.int64), np.array(parents, np.int64))
-    return [[_hypothesis(branch, text) for branch in branches] for branches in found]
+        log_probs = _without(step.step(np.array(tokens, np.int64), np.array(parents, np.int64)), banned)
+    return [[_hypothesis(branch) for branch in branches] for branches in found]
+
+
+def _without(log_probs: Array, banned: Collection[int]) -> Array:
+    if not banned:
+        return log_probs
+    changed = log_probs.copy()
+    changed[:, list(banned)] = -np.inf
+    return changed
 
 
 def _remaining(
@@ -169,10 +178,8 @@ def _remaining(
         yield branch, row
 
 
-def _hypothesis(branch: _Branch, text: Callable[[tuple[int, ...]], str] | None) -> Hypothesis:
-    tokens = branch.tokens()
-    finish = "stop" if branch.is_finished else "length"
-    return Hypothesis(tokens, None if text is None else text(tokens), branch.score, finish)
+def _hypothesis(branch: _Branch) -> Hypothesis:
+    return Hypothesis(branch.tokens(), None, branch.score, "stop" if branch.is_finished else "length")
 
 
 def _checked_penalty(value: Any) -> float:

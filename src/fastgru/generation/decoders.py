@@ -1,4 +1,4 @@
-"""What gives the log-probabilities of the next token: networks that go on from where each hypothesis stands."""
+"""What scores the next token: networks that go on from where each row stands, be it a hypothesis or a sequence."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from ..errors import UnsupportedModel
 from ..graph import Array, Graph, TensorSpec
 from ..layout import Feed
 from ..model import Model
+from ..passes import tokens_for_one_hot
 from ..stream import Stream
-from .heads import with_log_probabilities
+from .heads import with_scores
 from .wiring import Wiring
 
 #: networks that were made of a Model's for generation, by what was made
@@ -25,7 +26,7 @@ class Decoder(Protocol):
     """Rows that are continued side by side, each by its own tokens."""
 
     def start(self) -> Array:
-        """The log-probabilities of the first token of each row: (rows, classes) float32."""
+        """The scores of the first token of each row, log-probabilities or logits: (rows, classes) float32."""
 
     def step(self, tokens: Array, parents: Array) -> Array:
         """Continue.
@@ -39,11 +40,53 @@ class Decoder(Protocol):
         Returns
         -------
         array of float32 (rows, classes)
-            Log-probabilities of each row's next token.
+            The scores of each row's next token.
         """
 
     def close(self) -> None:
         """Free what the rows hold."""
+
+
+class DecoderLoop:
+    """What a `Generation` asks for tokens: rows of decoders, each continued by the token that a sampler chooses.
+
+    Parameters
+    ----------
+    decoders : sequence of (list of int, Decoder)
+        Each with the sampler's rows that are its own, in order.
+    sampler : Sampler
+    """
+
+    def __init__(self, decoders: Sequence[tuple[Sequence[int], Decoder]], sampler: Any) -> None:
+        self._sampler = sampler
+        self._decoders = [decoder for _, decoder in decoders]
+        self._owner = {row: index for index, (rows, _) in enumerate(decoders) for row in rows}
+        self._places = {row: place for rows, _ in decoders for place, row in enumerate(rows)}
+        self._last: dict[int, int] = {}  # token of each row
+
+    @property
+    def log_probability(self) -> float | None:
+        return self._sampler.log_probability  # type: ignore[no-any-return]
+
+    def next(self) -> int:
+        return self.next_of([0])[0][0]
+
+    def next_of(self, rows: Sequence[int]) -> list[tuple[int, float | None]]:
+        found: dict[int, tuple[int, float | None]] = {}
+        for group in groups_of([self._owner[row] for row in rows]):
+            ours = [rows[place] for place in group]
+            scores = self._scores(self._decoders[self._owner[ours[0]]], ours)
+            for row, logits in zip(ours, scores, strict=True):
+                self._last[row] = self._sampler.choose(logits, row)
+                found[row] = self._last[row], self._sampler.log_probability
+        return [found[row] for row in rows]
+
+    def _scores(self, decoder: Decoder, rows: Sequence[int]) -> Array:
+        if rows[0] not in self._last:  # all rows take their first step together
+            return decoder.start()
+        parents = np.array([self._places[row] for row in rows])
+        self._places.update((row, place) for place, row in enumerate(rows))
+        return decoder.step(np.array([self._last[row] for row in rows]), parents)
 
 
 class CallDecoder:
@@ -52,7 +95,7 @@ class CallDecoder:
     Parameters
     ----------
     model : Model
-        As `log_probability_model` gives it.
+        As `scoring_model` gives it.
     graph : Graph
         The decoder's own, with its ports.
     wiring : Wiring
@@ -109,7 +152,7 @@ class StreamDecoder:
     spec : TensorSpec
         The input of the tokens.
     scores : int
-        The place of the log-probabilities among the stream's outputs.
+        The place of the scores among the stream's outputs.
     prompts : sequence of arrays of int64 (tokens,)
         What each row begins with, a token or more.
     """
@@ -151,23 +194,45 @@ class StreamDecoder:
         self._stream.close()
 
 
-def log_probability_model(model: Model, place: int, batch_first: bool) -> Model:
-    """A Model of the same network that gives log-probabilities at one output's place.
+def scoring_model(model: Model, place: int, log_probabilities: bool) -> Model:
+    """A Model of the same network, batch first whatever its ports, that gives log-probabilities or logits at one
+    output's place, and reads token ids for one-hot vectors where these are its only sequence.
 
     It is made once for a Model, and forgotten with it.
+    """
+
+    def made() -> Graph:
+        graph = with_scores(_batch_first(model.graph), place, log_probabilities)
+        classes = graph.specs[graph.outputs[place]].shape[-1:]
+        reads_one_hot = any(spec.is_sequence and spec.inner == classes for spec in graph.inputs)
+        return (tokens_for_one_hot(graph) if reads_one_hot else None) or graph
+
+    return _made_of(model, (place, log_probabilities), made)
+
+
+def prompt_decoder(model: Model, graph: Graph, prompts: Sequence[Sequence[int]], threads: int) -> StreamDecoder:
+    """A decoder that goes on with prompts.
 
     Parameters
     ----------
     model : Model
-    place : int
-    batch_first : bool
-        Without its ports and states.
+    graph : Graph
+        Its network as `Network` prepares it: token ids in, scores of the next token out, other inputs begin at zero.
+    prompts : sequence of sequences of int
+        Of a token or more.
+    threads : int
+
+    Raises
+    ------
+    UnsupportedModel
+        The network cannot run step by step.
     """
-
-    def made() -> Graph:
-        return with_log_probabilities(_batch_first(model.graph) if batch_first else model.graph, place)
-
-    return _made_of(model, (place, batch_first), made)
+    scoring = _made_of(model, graph, lambda: with_scores(graph, 0, log_probabilities=True))
+    (spec,) = (spec for spec in scoring.inputs if spec.is_sequence)
+    rows = len(prompts)
+    zeros = {one.name: np.zeros((rows, *one.inner), np.float32) for one in scoring.inputs if one is not spec}
+    stream = scoring.stream(batch_size=rows, threads=threads, inputs=zeros)
+    return StreamDecoder(stream, spec, 0, [np.array(prompt, np.int64) for prompt in prompts])
 
 
 def batch_first_model(model: Model) -> Model:
@@ -233,7 +298,7 @@ def _of_one_step(spec: TensorSpec) -> TensorSpec:
 
 
 def _rows_of_classes(scores: Array, rows: int) -> Array:
-    """Log-probabilities (rows, classes) out of an output (rows, 1, …, classes)."""
+    """(rows, classes) out of an output (rows, 1, …, classes)."""
     if scores.size != rows * scores.shape[-1]:
         raise UnsupportedModel(f"a step should give the scores of one token, gives {scores.shape[1:]}")
     return scores.reshape(rows, -1)

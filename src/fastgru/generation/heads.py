@@ -1,14 +1,15 @@
-"""The end of a network that gives scores of tokens: probabilities or logits, made log-probabilities."""
+"""The end of a network that scores tokens: of probabilities or logits, what generation wants."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from typing import Any
+from collections.abc import Iterator
 
 from ..errors import UnsupportedModel
 from ..graph import (
     GRU,
+    LINEAR,
     Activate,
     Activation,
     Attention,
@@ -29,18 +30,20 @@ _LOG_SOFTMAX = Activation.of("log_softmax")
 _MAKERS = (Attention, Conv, Dense, Embedding, GRU)
 
 
-def with_log_probabilities(graph: Graph, place: int) -> Graph:
-    """The Graph with log-probabilities in the place of one output's probabilities or logits.
+def with_scores(graph: Graph, place: int, log_probabilities: bool) -> Graph:
+    """The Graph with log-probabilities, or logits, in the place of one output's probabilities or logits.
 
-    A softmax at the end becomes a log_softmax, which loses nothing where a probability is tiny. Where others read the
-    probabilities, or what makes them is not the last layer that computes, their logarithm is taken. Without a softmax
-    the numbers are logits.
+    A softmax at the end is cut off or becomes a log_softmax, which loses nothing where a probability is tiny. Where
+    others read the probabilities, or what makes them is not the last layer that computes, their logarithm is taken.
+    Without a softmax the numbers are logits.
 
     Parameters
     ----------
     graph : Graph
     place : int
         Of the output, (batch, …, classes).
+    log_probabilities : bool
+        Else logits, which may be log-probabilities where there is nothing to cut off.
 
     Raises
     ------
@@ -52,9 +55,9 @@ def with_log_probabilities(graph: Graph, place: int) -> Graph:
     >>> import numpy as np
     >>> from fastgru.graph import tensor_spec
     >>> head = Dense(name="d", inputs=("x",), kernel=np.eye(3, dtype="f4"), activation=Activation.of("softmax"))
-    >>> graph = with_log_probabilities(Graph((tensor_spec("x", False, (3,)),), (head,), ("d",)), 0)
-    >>> graph.layers[0].activation.name
-    'log_softmax'
+    >>> network = Graph((tensor_spec("x", False, (3,)),), (head,), ("d",))
+    >>> [with_scores(network, 0, wanted).layers[0].activation.name for wanted in (True, False)]
+    ['log_softmax', 'linear']
     """
     output = graph.outputs[place]
     spec = graph.specs[output]
@@ -67,22 +70,24 @@ def with_log_probabilities(graph: Graph, place: int) -> Graph:
         source = layer.inputs[0]
         is_alone = is_alone and readers[source] == 1
     function = _function(layer)
-    if function == "log_softmax":
-        return graph
     if function in ("sigmoid", "hard_sigmoid"):
         name = graph.output_names[place]
         raise UnsupportedModel(f"output {name!r} ends in a {function}, which gives no distribution over tokens")
     if layer is not None and function == "softmax" and is_alone:
-        changed: Layer = dataclasses.replace(layer, activation=_LOG_SOFTMAX)  # type: ignore[call-arg]
+        activation = _LOG_SOFTMAX if log_probabilities else LINEAR
+        changed: Layer = dataclasses.replace(layer, activation=activation)  # type: ignore[call-arg]
         return dataclasses.replace(graph, layers=tuple(changed if one is layer else one for one in graph.layers))
-    activation = Activation.of("log") if _holds_probabilities(graph, output) else _LOG_SOFTMAX
-    name = next(name for name in _names(f"{output}.log_probabilities") if name not in graph.specs)
+    is_probability = function != "log_softmax" and _holds_probabilities(graph, output)
+    if not is_probability and (function == "log_softmax" or not log_probabilities):
+        return graph
+    activation = Activation.of("log") if is_probability else _LOG_SOFTMAX
+    name = next(name for name in _names(f"{output}.scores") if name not in graph.specs)
     added = Activate(name=name, inputs=(output,), activation=activation)
     outputs = tuple(name if i == place else value for i, value in enumerate(graph.outputs))
     return fold_activations(dataclasses.replace(graph, layers=(*graph.layers, added), outputs=outputs))
 
 
-def _names(name: str) -> Any:
+def _names(name: str) -> Iterator[str]:
     while True:
         yield name
         name += "_"

@@ -32,7 +32,7 @@ from .decoders import (
     StreamDecoder,
     batch_first_model,
     groups_of,
-    log_probability_model,
+    scoring_model,
 )
 from .wiring import Given, find_wiring
 
@@ -79,7 +79,7 @@ class Sources:
         if isinstance(given, str):
             given, self.is_batch = [given], False
         elif isinstance(given, (list, tuple)):
-            self.is_batch = not given or isinstance(given[0], str) or np.ndim(given[0]) == dims - 1
+            self.is_batch = not given or isinstance(given[0], str) or _depth(given[0]) == dims - 1
             given = given if self.is_batch else [given]
         else:
             array = core.plain_array(given, f"a source for input {spec.name!r} should be an array")
@@ -146,7 +146,7 @@ class Pair:
     Raises
     ------
     BadInput, UnsupportedModel
-        As `find_wiring`; or the decoder's scores are none of tokens.
+        As `find_wiring`.
     """
 
     def __init__(self, encoder: Model, decoder: Model, wiring: Given | None = None) -> None:
@@ -154,17 +154,27 @@ class Pair:
         self.encoder, self.decoder = encoder, decoder
         self._scores = decoder.graph.output_names.index(self.wiring.scores)
         self._reads = batch_first_model(encoder)
-        self._writes = log_probability_model(decoder, self._scores, batch_first=True)
         self._specs = dict(zip(decoder.graph.input_names, decoder.graph.inputs, strict=True))
         self._paddable = self._is_paddable()
 
     @property
     def classes(self) -> int:
         """How many tokens the decoder knows."""
-        return int(self._writes.outputs[self._scores].shape[-1] or 0)
+        value = self.decoder.graph.outputs[self._scores]
+        return int(self.decoder.graph.specs[value].shape[-1] or 0)
 
-    def open(self, sources: Sources, first: int, threads: int) -> Iterator[tuple[list[int], Decoder]]:
+    def open(
+        self, sources: Sources, first: int, threads: int, log_probabilities: bool = True
+    ) -> Iterator[tuple[list[int], Decoder]]:
         """Encode sources, and begin to decode each behind the token `first`.
+
+        Parameters
+        ----------
+        sources : Sources
+        first : int
+        threads : int
+        log_probabilities : bool
+            What the decoder is to give; else logits.
 
         Yields
         ------
@@ -173,20 +183,22 @@ class Pair:
         decoder : Decoder
             With a row for each.
         """
+        writes = scoring_model(self.decoder, self._scores, log_probabilities)
         for places, arrays, lengths in sources.groups(self._paddable):
             inputs = [arrays[name] for name in self.encoder.graph.input_names]
             made = self._reads(*inputs, lengths=lengths, threads=threads)
             results = made if isinstance(made, tuple) else (made,)
             outputs = dict(zip(self.encoder.graph.output_names, results, strict=True))
             begin = self._begin(outputs, arrays, lengths, len(places))
-            yield places, self._decoder(begin, np.full(len(places), first), threads)
+            yield places, self._decoder(writes, begin, np.full(len(places), first), threads)
 
-    def _decoder(self, begin: dict[str, Array], tokens: Array, threads: int) -> Decoder:
+    def _decoder(self, writes: Model, begin: dict[str, Array], tokens: Array, threads: int) -> Decoder:
         if self.wiring.states:
-            return CallDecoder(self._writes, self.decoder.graph, self.wiring, begin, tokens, threads)
+            return CallDecoder(writes, self.decoder.graph, self.wiring, begin, tokens, threads)
         inputs = {self._specs[name].name: array for name, array in begin.items()}
-        stream = self._writes.stream(batch_size=len(tokens), threads=threads, inputs=inputs)
-        return StreamDecoder(stream, self._specs[self.wiring.token], self._scores, list(tokens[:, None]))
+        stream = writes.stream(batch_size=len(tokens), threads=threads, inputs=inputs)
+        token = writes.inputs[list(self._specs).index(self.wiring.token)]
+        return StreamDecoder(stream, token, self._scores, list(tokens[:, None]))
 
     def _begin(
         self, outputs: Mapping[str, Array], sources: Mapping[str, Array], lengths: Array | None, rows: int
@@ -219,6 +231,13 @@ class Pair:
         read = [name for name in self.wiring.constants if self._specs[name].is_sequence]
         masked = self.wiring.masks or not read
         return bool(masked) and all(_minds_its_step(graph, layer) for layer in graph.layers)
+
+
+def _depth(given: Any) -> int:
+    """The number of axes that nested lists have, judged by the first of each."""
+    if isinstance(given, (list, tuple)):
+        return 1 + (_depth(given[0]) if given else 0)
+    return int(np.ndim(given))
 
 
 def _minds_its_step(graph: Graph, layer: Layer) -> bool:

@@ -118,6 +118,9 @@ class _Search:
             elif isinstance(what, str) and what in self.offers:
                 self.starts[name] = what
             elif isinstance(what, str) and what in self.sources:
+                spec = self.inputs[name]
+                if not (spec.is_sequence and not spec.inner and self.sources[what].is_sequence):
+                    raise BadInput(f"wiring: the decoder's input {name!r} {spec.shape} is no mask of {what!r}")
                 self.wiring.masks[name] = what
             elif isinstance(what, str) and what in self.outputs and not self.wiring.token:
                 self.wiring.token, self.wiring.scores = name, what
@@ -136,10 +139,10 @@ class _Search:
     def _find_states(self) -> None:
         """Inputs that outputs of the step before feed."""
         for name, feed in self.decoder.states or find_states(self.decoder)[0]:
-            if self._is_open(name) and feed not in self.feeds.values() and feed != self.wiring.scores:
+            if self._is_unfed(name) and self._is_free(feed):
                 self.feeds[name] = feed
         # what is left by shapes, where only one way is left to do it
-        left = [name for name in self.inputs if self._is_open(name) and _is_state(self.inputs[name])]
+        left = [name for name in self.inputs if self._is_unfed(name) and _is_state(self.inputs[name])]
         free = [name for name, spec in self.outputs.items() if _is_state(spec) and self._is_free(name)]
         if len(free) > 1 or any(spec.is_sequence and self._is_free(name) for name, spec in self.outputs.items()):
             for name in left:
@@ -151,9 +154,11 @@ class _Search:
     def _is_free(self, output: str) -> bool:
         return output not in self.feeds.values() and output != self.wiring.scores
 
+    def _is_unfed(self, name: str) -> bool:
+        return name not in self.feeds and name not in self.wiring.masks and name != self.wiring.token
+
     def _is_open(self, name: str) -> bool:
-        taken = (self.starts, self.feeds, self.wiring.masks, (self.wiring.token,))
-        return not any(name in group for group in taken)
+        return self._is_unfed(name) and name not in self.starts
 
     def _find_scores(self) -> None:
         if self.wiring.scores:
@@ -173,10 +178,6 @@ class _Search:
             if len(fits) != 1:
                 raise self._ambiguous([name], fits, "inputs")
             self.wiring.masks[name] = fits[0]
-        for name, source in self.wiring.masks.items():
-            spec = self.inputs[name]
-            if not (spec.is_sequence and not spec.inner and self.sources[source].is_sequence):
-                raise BadInput(f"wiring: the decoder's input {name!r} {spec.shape} is no mask of {source!r}")
 
     def _find_token(self) -> None:
         if self.wiring.token:
