@@ -133,7 +133,7 @@ def beam_search(
         still = []
         for source, best in zip(searching, candidates, strict=True):
             if best is None:
-                raise FastGRUError(f"the network gives NaN for token {length} of row {source}")
+                raise FastGRUError(f"the network gives NaN for token {length} of what it writes")
             kept = list(_remaining(found[source], rows, best, beams, float(length) ** penalty, stop))
             found[source] = [branch for branch, _ in kept]
             goes_on = [(branch.token, row) for branch, row in kept if not branch.is_finished]

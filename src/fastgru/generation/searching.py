@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .. import engine
 from .._openmp import core
 from ..errors import BadInput
-from ..graph import Embedding
+from ..graph import Embedding, OneHot
 from ..model import Model
 from .beams import Hypothesis, beam_search
-from .decoders import DecoderLoop, groups_of, prompt_decoder
+from .decoders import DecoderLoop, prompt_decoder
 from .generation import BatchGeneration, Generation
 from .network import Network
 from .options import Options, token_id
@@ -23,7 +23,7 @@ _TOGETHER = 64
 
 
 def generate_pair(
-    models: Any,
+    models: Sequence[Any],
     source: Any,
     *,
     beams: int | None,
@@ -35,15 +35,15 @@ def generate_pair(
     join: str | None,
     callback: Callable[[Any], Any] | None,
     threads: int,
-    **choosing: Any,
+    choosing: Mapping[str, Any],
 ) -> Generation | BatchGeneration | list[Hypothesis] | list[list[Hypothesis]]:
     """What an encoder and a decoder make of a source, or of several; as `generate`, which says what is what."""
     if len(models) != 2 or not all(isinstance(model, Model) for model in models):
         kinds = ", ".join(type(model).__name__ for model in models)
         raise BadInput(f"a pair should be two Models, (encoder, decoder); got ({kinds})")
-    pair = Pair(*models, wiring)
+    pair = Pair(models[0], models[1], wiring)
     theirs, ours = vocabulary if _is_two(vocabulary) else (None, vocabulary)
-    reads = vocabulary_of(theirs, None, _source_tokens(pair.encoder, theirs), None, None)
+    reads = vocabulary_of(theirs, None, _source_tokens(pair.encoder), None, None)
     words = vocabulary_of(ours, None, pair.classes, splitter, join)
     options = Options.checked(words, pair.classes, pad=None, masked=False, **choosing)
     if start is None:
@@ -64,38 +64,28 @@ def generate_pair(
         made = beam_search(decoder, len(places), beams=beams, length_penalty=length_penalty, **stops)
         decoder.close()
         for place, hypotheses in zip(places, made, strict=True):
-            found[place] = _with_text(hypotheses, words, "")
+            found[place] = with_text(hypotheses, words, "")
     return found if sources.is_batch else found[0]
 
 
 def search_prompts(
+    network: Network,
     model: Model,
     prompts: Sequence[Sequence[int]],
-    texts: Sequence[str],
-    *,
     beams: int,
     length_penalty: float,
-    words: Vocabulary | None,
     options: Options,
     threads: int,
 ) -> list[list[Hypothesis]]:
-    """The likeliest continuations of prompts, given as ids and, for what stands between words, as texts."""
-    graph, stops = Network.of(model).plan.graph, _stops(options)
+    """The likeliest continuations of prompts, given as ids."""
+    stops = _stops(options)
     found: list[list[Hypothesis]] = []
     for first in range(0, len(prompts), _TOGETHER):
         part = prompts[first : first + _TOGETHER]
-        decoder = prompt_decoder(model, graph, part, threads)
+        decoder = prompt_decoder(model, network.plan.graph, part, threads)
         found += beam_search(decoder, len(part), beams=beams, length_penalty=length_penalty, **stops)
         decoder.close()
-    return [_with_text(one, words, text[-1:]) for one, text in zip(found, texts, strict=True)]
-
-
-def check_search(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
-    """Refuse options that choose tokens one by one, beside `beams`."""
-    foreign = [name for name, default in defaults.items() if given[name] != default]
-    if foreign:
-        verb = "go" if len(foreign) > 1 else "goes"
-        raise BadInput(f"beams= searches for the likeliest sequences; {', '.join(foreign)} {verb} without it")
+    return found
 
 
 def _stops(options: Options) -> dict[str, Any]:
@@ -105,11 +95,11 @@ def _stops(options: Options) -> dict[str, Any]:
         raise BadInput(f"with beams= stop should hold tokens; the vocabulary has no {shown}")
     if options.max_tokens is None:
         raise BadInput("with beams= max_tokens should be a number, got None")
-    banned: Collection[int] = options.banned
-    return {"stop": options.stop_ids, "max_tokens": options.max_tokens, "banned": banned}
+    return {"stop": options.stop_ids, "max_tokens": options.max_tokens, "banned": options.banned}
 
 
-def _with_text(found: Sequence[Hypothesis], words: Vocabulary | None, end: str) -> list[Hypothesis]:
+def with_text(found: Sequence[Hypothesis], words: Vocabulary | None, end: str) -> list[Hypothesis]:
+    """The same with texts, which stand behind one that ends in `end`."""
     if words is None:
         return list(found)
     return [one._replace(text=_text(one.tokens, words, end)) for one in found]
@@ -124,15 +114,16 @@ def _text(tokens: Sequence[int], words: Vocabulary, end: str) -> str:
 
 
 def _is_two(vocabulary: Any) -> bool:
-    """Whether that is a pair of vocabularies, not one of two tokens."""
-    return isinstance(vocabulary, tuple) and len(vocabulary) == 2 and not all(isinstance(one, str) for one in vocabulary)
+    return isinstance(vocabulary, tuple) and len(vocabulary) == 2
 
 
-def _source_tokens(encoder: Model, vocabulary: Any) -> int:
-    """How many tokens an encoder reads; where no table says so, as many as its vocabulary has."""
+def _source_tokens(encoder: Model) -> int:
+    """How many tokens an encoder reads."""
     graph = encoder.graph
     value = graph.inputs[0]
-    tables = [layer.table for layer in graph.layers if isinstance(layer, Embedding) and value.name in layer.inputs]
-    if tables:
-        return min(map(len, tables))
-    return value.features if value.dtype == "float32" else len(vocabulary)
+    if value.dtype == "float32":
+        return value.features
+    readers = [layer for layer in graph.layers if value.name in layer.inputs]
+    known = [len(one.table) if isinstance(one, Embedding) else one.vocabulary
+             for one in readers if isinstance(one, (Embedding, OneHot))]  # fmt: skip
+    return min(known, default=2**31 - 1)
