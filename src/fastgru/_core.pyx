@@ -98,6 +98,7 @@ include "_runner.pxi"
 include "_scheduler.pxi"
 include "_sample.pxi"
 include "_generate.pxi"
+include "_beams.pxi"
 
 # ---- doors for the kernel tests --------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,17 +11,23 @@ from .. import engine
 from .._openmp import core
 from ..errors import BadInput
 from ..model import Model
+from .beams import Hypothesis
 from .generation import BatchGeneration, Generation
 from .network import Network
 from .options import Options
+from .searching import generate_pair, search_prompts, with_text
 from .vocabulary import Vocabulary, vocabulary_of
 
 
 def generate(
-    model: Model,
+    model: Model | tuple[Model, Model],
     prompt: Any,
     *,
     vocabulary: Any = None,
+    beams: int | None = None,
+    length_penalty: float = 0.0,
+    start: Any = None,
+    wiring: Any = None,
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
@@ -47,13 +53,30 @@ def generate(
 
     Parameters
     ----------
-    model : Model
+    model : Model, or (Model, Model)
+        A pair is an encoder and a decoder: the encoder reads what is given as `prompt`, and the decoder writes from
+        what that makes of it. Of a pair no token is banned unless `ban` says so.
     prompt : str, or sequence of int; or a list of several of them
+        For an encoder of something else than tokens: an array without its batch axis, or with it for several.
         Text takes a vocabulary. Several prompts run as one batch, and give a `BatchGeneration`; each gives what it
         would give alone.
     vocabulary : list, dict, path or Vocabulary, optional
         Tokens in the order of their ids; a dict from tokens to ids; a ``.json`` file with either, or a ``.txt`` file
         with a token a line. Default: that of the network's own text front end; without that there are ids alone.
+        Of a pair that of the decoder, or a tuple (encoder's, decoder's).
+    beams : int, optional
+        Search for the likeliest sequences, of which so many are kept at each step, instead of choosing token by token;
+        `beam_search` says how. Only `stop` (tokens, no longer texts), `max_tokens`, `ban` and `length_penalty` have a
+        say in it.
+    length_penalty : float
+        Of `beams`: scores are divided by ``length ** length_penalty``.
+    start : int or str, optional
+        The token that the decoder of a pair begins with.
+    wiring : dict, optional
+        What the inputs of a pair's decoder are given, where that cannot be told from GRUs, names and shapes:
+        ``{"state": ("encoder_state", "new_state"), "keys": "encoder_outputs", "mask": "source", "word": "scores"}``,
+        a state by the encoder's output that it begins with (None: zeros) and the decoder's that feeds it; a mask by
+        the encoder's input whose steps it says; the last token by the decoder's output that it was chosen from.
     temperature : float
         Logits are divided by it: below 1 likely tokens become likelier. 0: always the likeliest, of equals the one of
         the lowest id, without drawing.
@@ -94,12 +117,14 @@ def generate(
     Returns
     -------
     Generation or BatchGeneration
-        An iterator of `Token`, or of tuples of them. Nothing is computed before it is asked.
+        An iterator of `Token`, or of tuples of them. Nothing is computed before it is asked, but what an encoder reads.
+    list of Hypothesis, or of several prompts list of lists
+        With `beams`: the sequences found, best first.
 
     Raises
     ------
     UnsupportedModel
-        The network cannot read what it gives; says why.
+        The network cannot read what it gives, or with `beams` not run step by step; says why.
     BadInput
         An option that is not what it should be, or a prompt that is empty, too short or not in the vocabulary. While
         iterating: logits that are NaN or infinite.
@@ -122,30 +147,49 @@ def generate(
     >>> len(text), text == generation.text, generation.finish
     (12, True, 'length')
     """
+    pair = model if isinstance(model, (tuple, list)) else None
+    choosing: dict[str, Any] = {
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "repetition_penalty": repetition_penalty,
+        "ban": ban,
+        "stop": stop,
+        "max_tokens": max_tokens,
+        "seed": seed,
+        "logprobs": logprobs,
+    }
+    _check_fit(pair is not None, beams is not None, choosing, callback, length_penalty, start, wiring, window, pad)
+    if callback is not None and not callable(callback):
+        raise BadInput(f"callback should be a function of a token, got {type(callback).__name__}")
+    if pair is not None:
+        return generate_pair(
+            pair,
+            prompt,
+            beams=beams,
+            length_penalty=length_penalty,
+            start=start,
+            wiring=wiring,
+            vocabulary=vocabulary,
+            splitter=splitter,
+            join=join,
+            callback=callback,
+            threads=threads,
+            choosing=choosing,
+        )
     if not isinstance(model, Model):
-        raise BadInput(f"generate takes a Model, got {type(model).__name__}")
+        raise BadInput(f"generate takes a Model, or two as (encoder, decoder), got {type(model).__name__}")
     network = Network.of(model)
     encoder = None if model.front_end is None else model.front_end.inputs.get(network.spec.name)
     words = vocabulary_of(vocabulary, encoder, network.tokens, splitter, join)
-    options = Options.checked(
-        words,
-        network.tokens,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        repetition_penalty=repetition_penalty,
-        ban=ban,
-        stop=stop,
-        max_tokens=max_tokens,
-        seed=seed,
-        logprobs=logprobs,
-        pad=pad,
-        masked=network.masks_zero,
-    )
-    if callback is not None and not callable(callback):
-        raise BadInput(f"callback should be a function of a token, got {type(callback).__name__}")
+    options = Options.checked(words, network.tokens, **choosing, pad=pad, masked=network.masks_zero)
     prompts, is_batch = _prompts(prompt)
     ids = [_ids(one, words) for one in prompts]
+    texts = [one if isinstance(one, str) else _text(one, words) for one in prompts]
+    if beams is not None:
+        found = search_prompts(network, model, ids, beams, length_penalty, options, engine.thread_limit(threads))
+        hypotheses = [with_text(one, words, text[-1:]) for one, text in zip(found, texts, strict=True)]
+        return hypotheses if is_batch else hypotheses[0]
     seen = _window(network, None if window is None else engine.whole_number(window, "window"), options.pad, ids)
     sampler = core.Sampler(
         network.tokens, len(ids), model.isa, probabilities=network.probabilities, **options.sampler()
@@ -155,10 +199,38 @@ def generate(
         padding = [] if options.pad is None else [options.pad] * (seen - len(one))
         loop.read(padding + one, row)
         sampler.see([token for token in one if token < network.tokens], row)
-    texts = [one if isinstance(one, str) else _text(one, words) for one in prompts]
     if is_batch:
         return BatchGeneration(loop, words, options, texts, callback)
     return Generation(loop, words, options, texts[0], callback)
+
+
+#: options that are not asked for, by their defaults
+_UNSET = {"temperature": 1.0, "repetition_penalty": 1.0, "logprobs": False, "length_penalty": 0.0}
+
+
+def _check_fit(
+    is_pair: bool,
+    searches: bool,
+    choosing: Mapping[str, Any],
+    callback: Any,
+    length_penalty: Any,
+    start: Any,
+    wiring: Any,
+    window: Any,
+    pad: Any,
+) -> None:
+    """Refuse options that would have no effect."""
+    one_by_one = {name: value for name, value in choosing.items() if name not in ("ban", "stop", "max_tokens")}
+    one_by_one |= {"callback": callback, "window": window, "pad": pad}
+    for holds, what, given in (
+        (searches, "a search with beams=", one_by_one),
+        (not searches, "generation without beams=", {"length_penalty": length_penalty}),
+        (is_pair, "a pair of encoder and decoder", {"window": window, "pad": pad}),
+        (not is_pair, "a single network", {"start": start, "wiring": wiring}),
+    ):
+        foreign = [name for name, value in given.items() if value is not _UNSET.get(name) and value != _UNSET.get(name)]
+        if holds and foreign:
+            raise BadInput(f"{what} takes no {', '.join(foreign)}")
 
 
 def _prompts(prompt: Any) -> tuple[list[Any], bool]:

@@ -82,7 +82,7 @@ class Options:
             max_tokens=None if max_tokens is None else engine.whole_number(max_tokens, "max_tokens"),
             seed=_seed(seed),
             logprobs=_flag(logprobs, "logprobs"),
-            pad=None if pad is None else _id(pad, "pad", vocabulary, tokens),
+            pad=None if pad is None else token_id(pad, "pad", vocabulary, tokens),
         )
 
     def sampler(self) -> dict[str, Any]:
@@ -137,7 +137,7 @@ def _several(given: Any, name: str) -> list[Any]:
 def _stop(item: Any, vocabulary: Vocabulary | None, tokens: int) -> int | str:
     """A text, or the id of a token, for which its own text stands, too."""
     if not isinstance(item, str):
-        return _id(item, "stop", vocabulary, tokens)
+        return token_id(item, "stop", vocabulary, tokens)
     if not item:
         raise BadInput("stop should hold no empty text")
     if vocabulary is None:
@@ -147,10 +147,11 @@ def _stop(item: Any, vocabulary: Vocabulary | None, tokens: int) -> int | str:
 
 
 def _ids(given: Any, name: str, vocabulary: Vocabulary | None, tokens: int) -> list[int]:
-    return [_id(item, name, vocabulary, tokens) for item in _several(given, name)]
+    return [token_id(item, name, vocabulary, tokens) for item in _several(given, name)]
 
 
-def _id(item: Any, name: str, vocabulary: Vocabulary | None, tokens: int) -> int:
+def token_id(item: Any, name: str, vocabulary: Vocabulary | None, tokens: int) -> int:
+    """The id of a token, given by id or as text; BadInput names the option that it is of."""
     if isinstance(item, str):
         if vocabulary is None:
             raise BadInput(f"{name}={item!r}: the network has no vocabulary; give token ids, or a vocabulary")

@@ -9,6 +9,7 @@ from typing import Any
 from ...errors import BadModelFile, UnsupportedModel
 from ...graph import Graph, TensorSpec, tensor_spec
 from ...ports import Port
+from ...states import with_states
 from ..builder import GraphBuilder
 from ..sizes import Dim, Size, Symbol
 from .arrange import unflipped
@@ -21,7 +22,6 @@ from .node import Node, Refusal, label
 from .operators import OPERATORS
 from .reroll import rerolled
 from .single import as_gru
-from .states import with_states
 from .values import UNKNOWN, Constant, Pending, Tensor, Unequal, Unknown, Value
 
 #: dtypes of inputs, by what the Graph makes of them

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from ...graph import GRU, Concatenate, Graph, Layer, Reshape, Slice, TensorSpec, Transpose
-from ...ports import Port, state_fault
+from .graph import GRU, Concatenate, Graph, Layer, Reshape, Slice, TensorSpec, Transpose
+from .ports import Port, state_fault
 
 #: parts of names that say "what came in" or "what goes out"
 _ENDS = frozenset((
@@ -21,13 +21,24 @@ _ENDS = frozenset((
 
 def with_states(graph: Graph) -> Graph:
     """The Graph with the pairs (input, output) that a Stream may carry, and notes that say so."""
+    pairs, are_guessed = find_states(graph)
+    why = ": their names and shapes fit" if are_guessed else ""
+    notes = [f"stream() carries output {target!r} back to input {source!r}{why}" for source, target in pairs]
+    return dataclasses.replace(graph, states=pairs, notes=(*graph.notes, *notes)) if pairs else graph
+
+
+def find_states(graph: Graph) -> tuple[tuple[tuple[str, str], ...], bool]:
+    """The pairs (input, output) of a network's states, by the names that callers see.
+
+    Returns
+    -------
+    pairs : tuple of (str, str)
+    are_guessed : bool
+        Whether only names and shapes say so, not what GRUs begin and end with.
+    """
     inputs, outputs = _ported(graph, graph.inputs, graph.input_ports), list(_outputs(graph))
     pairs = _by_wiring(graph, inputs, outputs)
-    notes = [f"stream() carries output {target!r} back to input {source!r}" for source, target in pairs]
-    if not pairs:
-        pairs = _by_names(inputs, outputs)
-        notes = [f"stream() carries output {y!r} back to input {x!r}: their names and shapes fit" for x, y in pairs]
-    return dataclasses.replace(graph, states=pairs, notes=(*graph.notes, *notes)) if pairs else graph
+    return (pairs, False) if pairs else (_by_names(inputs, outputs), True)
 
 
 # ---- by what GRUs start from and end with ----------------------------------------------------------------------------
@@ -145,17 +156,21 @@ def _by_names(inputs: _Ports, outputs: _Ports) -> tuple[tuple[str, str], ...]:
         fits = [
             other
             for other, value, shown in outputs
-            if _stem(other) == _stem(name)
+            if stem(other) == stem(name)
             and state_fault([(name, other)], [(spec, port)], [(value, shown)]) is None
         ]
-        rivals = [other for other, _, _ in inputs if _stem(other) == _stem(name)]
+        rivals = [other for other, _, _ in inputs if stem(other) == stem(name)]
         if len(fits) == 1 and len(rivals) == 1:
             found.append((name, fits[0]))
     return tuple(found)
 
 
-def _stem(name: str) -> tuple[str, ...]:
-    """What a name says without its words for in and out: ``h_in`` and ``h_out``, ``h0`` and ``hn`` are one."""
+def stem(name: str) -> tuple[str, ...]:
+    """What a name says without its words for in and out: ``h_in`` and ``h_out``, ``h0`` and ``hn`` are one.
+
+    >>> stem("state_h_in") == stem("state_h_out") == ("state", "h")
+    True
+    """
     words = [word for word in re.split(r"[^a-z0-9]+", name.lower()) if word]
     words = [re.sub(r"^([hc])[0nt]$", r"\1", word) for word in words]
     words = [re.sub(r"^([a-z]+?\d*)(in|out)$", r"\1", word) for word in words]
