@@ -104,13 +104,18 @@ class Stream(core.Runner):
         >>> stream.rows.tolist() == [other]
         True
         """
-        with self._alone():
-            static = self._checked_static(self._static_inputs(inputs), 1, "a row takes a batch of 1")
+        self._enter()
+        try:
+            static = {}
+            if self.static or inputs is not None:
+                static = self._checked_static(self._static_inputs(inputs), 1, "a row takes a batch of 1")
             checked = None if state is None else self._checked(state, 1)
             row = self._open(static)
             if checked is not None:
                 self._put(checked, self._places(row))
             return row
+        finally:
+            self._leave()
 
     def fork(self, row: int) -> int:
         """A new row that stands where another one does, with the same inputs without time.
