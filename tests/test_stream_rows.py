@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
-from building import chain, dense, floats, gru, uniform
+from building import VECTOR_ISAS, chain, dense, embedding, floats, gru, tokens, uniform
 from fastgru import BadInput, Closed, Model, StateMismatch
-from fastgru.graph import Graph, tensor_spec
+from fastgru.graph import Combine, Concatenate, Graph, tensor_spec
 from stream_operations import CASES, play
 from test_stream_states import cell, stack
 
@@ -166,6 +174,177 @@ def test_copies_are_made_all_at_once(state: dict[str, str] | None) -> None:
             after[key][to] = array[from_]
         other.set_state(after)
         assert (one.run(x[:, 4:]) == other.run(x[:, 4:])).all()
+
+
+# ---- chunks of unequal length --------------------------------------------------------------------------------------
+
+
+def test_rows_run_their_own_steps_where_masks_do_not_reach() -> None:
+    layer = gru(rng(1), FEATURES, UNITS, without=())
+    model = Model(Graph((floats(FEATURES),), (layer,), ("gru", "gru:state")))
+    lengths = [4, 0, STEPS, 4, 1]
+    stream = model.stream(batch_size=6)
+    stream.run(X[:, :2])
+    last, state = stream.run(X[[5, 1, 0, 3, 2]], rows=[5, 1, 0, 3, 2], lengths=lengths)
+    for i, (row, length) in enumerate(zip([5, 1, 0, 3, 2], lengths, strict=True)):
+        whole = np.concatenate([X[row : row + 1, :2], X[row : row + 1, :length]], axis=1)
+        assert (last[i : i + 1] == model(whole)[0]).all()
+        assert (state[i : i + 1] == model(whole)[1]).all()
+    assert (stream.step(X[4:5, 2], rows=4)[0] == model(X[4:5, :3])[0]).all(), "the row beside them stands where it did"
+
+
+def test_what_lies_past_a_rows_own_steps_is_zero() -> None:
+    layers = (
+        gru(rng(1), FEATURES, UNITS, return_sequences=True),
+        dense(rng(2), UNITS, 2, name="out", source="gru", function="tanh"),
+    )
+    model = Model(chain(floats(FEATURES), *layers))
+    whole, out = model(X), np.full((6, STEPS, 2), np.nan, np.float32)
+    with model.stream(batch_size=6) as stream:
+        lengths = np.array([STEPS, 3, 0, 3, 1, 5], np.int16)
+        assert stream.run(X, lengths={"x": lengths}, out=out) is out
+        for row, length in enumerate(lengths):
+            assert (out[row, :length] == whole[row, :length]).all()
+            assert not out[row, length:].any()
+        assert stream.run(X[:, :0], lengths=[0] * 6).shape == (6, 0, 2)
+        assert stream.run(X[:0], rows=[], lengths=[]).shape == (0, STEPS, 2)
+
+
+def test_wrong_lengths_of_rows_change_nothing() -> None:
+    layers = embedding(rng(1), 9, FEATURES), gru(rng(1), FEATURES, UNITS, source="embedding", return_sequences=True)
+    stream, ids = Model(chain(tokens(), *layers)).stream(batch_size=3), np.ones((3, 4), np.int64)
+    late = ids.copy()
+    late[2, 3] = 9
+    before = stream.get_state()
+    y = np.empty((3, 4, UNITS), np.float32)
+    for words, x, given in [
+        ("token id 9", late, {"lengths": [1, 1, 4]}),
+        ("lengths\\[1\\] is 5", ids, {"lengths": [1, 5, 4]}),
+        ("one a row", ids, {"lengths": [1, 2]}),
+        ("one a row", ids, {"lengths": [1.0, 2.0, 3.0]}),
+        ("expected 2 rows; got 3", ids, {"lengths": [1, 2], "rows": [0, 1]}),
+        ("out= for 'gru' should be", ids, {"lengths": [1, 2, 3], "out": y[:, 1:]}),
+        ("should hold 1 arrays", ids, {"lengths": [1, 2, 3], "out": (y, y)}),
+    ]:
+        with pytest.raises(BadInput, match=words):
+            stream.run(x, **given)
+    after = stream.get_state()
+    assert (before["gru/h"] == after["gru/h"]).all()
+
+
+def test_rows_with_several_inputs_run_as_many_steps_of_each() -> None:
+    layers = Concatenate(name="both", inputs=("x", "a")), gru(rng(1), FEATURES + 2, UNITS, source="both")
+    model = Model(Graph((floats(FEATURES), tensor_spec("a", None, (2,))), layers, ("gru",)))
+    x = {"x": X[:2], "a": uniform(rng(4), 2, STEPS, 2)}
+    with model.stream(batch_size=2) as stream:
+        for lengths in ({"x": [2, 3], "a": [3, 2]}, {"x": [2, 3]}):
+            with pytest.raises(BadInput, match=r"row 0 has 2 of 'x', but . of 'a'"):
+                stream.run(x, lengths=lengths)
+        with pytest.raises(BadInput, match="as many of every input, got"):
+            stream.run({"x": X[:2], "a": x["a"][:, 1:]}, lengths=[1, 2])
+        y = stream.run(x, lengths={"x": [2, 3], "a": [2, 3]})
+    for row, length in enumerate([2, 3]):
+        assert (y[row : row + 1] == model({name: array[row : row + 1, :length] for name, array in x.items()})).all()
+
+
+# ---- rows as bytes -------------------------------------------------------------------------------------------------
+
+
+def test_bytes_are_a_safetensors_file() -> None:
+    model, h0 = decoder(), uniform(rng(5), 1, UNITS)
+    stream = model.stream(inputs={"h0": h0})
+    stream.run(X[:1, :4])
+    data = stream.save_row(0)
+    arrays = safetensors.numpy.load(data)
+    assert sorted(arrays) == ["input/h0", "state/gru/h"]
+    assert (arrays["input/h0"] == h0).all()
+    other = model.stream(batch_size=0)
+    row = other.load_row(bytearray(data))
+    assert (other.run(X[:1, 4:], rows=row) == model(X[:1], h0)[:, 4:]).all()
+    assert other.load_row(data, row) == row
+    assert (other.run(X[:1, 4:], rows=row) == model(X[:1], h0)[:, 4:]).all()
+
+
+@pytest.mark.parametrize(
+    "graph", [stack(), masked().graph, CASES["lengths input"]().graph], ids=["native", "masked", "lengths"]
+)
+def test_another_process_and_kernel_set_go_on_with_the_same_bits(graph: Graph, tmp_path: Path) -> None:
+    model, x = Model(graph), uniform(rng(7), 1, STEPS, graph.inputs[0].inner[0])
+    inputs = {"n": [6]} if graph.input_names[1:] == ("n",) else None
+    model.save(tmp_path / "model.safetensors")
+    np.save(tmp_path / "x.npy", x[:, 4:])
+    stream = model.stream(inputs=inputs)
+    stream.run(x[:, :4])
+    (tmp_path / "row").write_bytes(stream.save_row(0))
+    expected = stream.run(x[:, 4:])
+    expected = expected[0] if isinstance(expected, tuple) else expected
+    program = (
+        "import fastgru, numpy as np, sys; "
+        "stream = fastgru.load(sys.argv[1] + '/model.safetensors').stream(batch_size=0); "
+        "stream.load_row(open(sys.argv[1] + '/row', 'rb').read()); y = stream.run(np.load(sys.argv[1] + '/x.npy')); "
+        "np.save(sys.argv[1] + '/y.npy', y[0] if isinstance(y, tuple) else y)"
+    )
+    for isa in VECTOR_ISAS if model.isa in VECTOR_ISAS else [model.isa]:
+        environment = {**os.environ, "FASTGRU_ISA": isa}
+        subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True, env=environment)
+        assert (np.load(tmp_path / "y.npy") == expected).all()
+
+
+def test_bytes_of_something_else() -> None:
+    model = decoder()
+    stream = model.stream(inputs={"h0": np.ones((1, UNITS))})
+    stream.run(X[:1, :4])
+    before, good = stream.get_state(), stream.save_row(0)
+    other = Model(Graph(model.graph.inputs, (gru(rng(9), FEATURES, UNITS, inputs=("x", "h0")),), ("gru",)))
+    foreign = other.stream(inputs={"h0": np.ones((1, UNITS))}).save_row(0)
+    parts = safetensors.numpy.load(good)
+    belongs = stream._belonging()
+    save = safetensors.numpy.save
+    long = {key: np.repeat(array, 2, axis=0) for key, array in parts.items()}
+    wrong: list[tuple[str, Any]] = [
+        ("is bytes, got str", "text"),
+        ("is bytes, got NoneType", None),
+        ("too few", b""),
+        ("fingerprint is ", foreign),
+        ("dtype is bfloat16", save(parts, {**belongs, "dtype": "bfloat16"})),
+        ("carries is ", save(parts, {**belongs, "carries": "[]x"})),
+        ("rows of format 1, the one given is of '2'", save(parts, {**belongs, "fastgru_row": "2"})),
+        ("no fastgru_row", save(parts)),
+        ("network's state is", save(long, belongs)),
+        ("inputs without time are", save({**parts, "input/h0": long["input/h0"]}, belongs)),
+        ("inputs without time are", save({**parts, "input/h0": parts["input/h0"].astype(np.int32)}, belongs)),
+        ("not 'more'", save({**parts, "more": parts["input/h0"]}, belongs)),
+        ("network's state is", save({**parts, "state/more": parts["input/h0"]}, belongs)),
+        ("dtype", save({**parts, "input/h0": parts["input/h0"].astype(np.float64)}, belongs)),
+    ]
+    for words, data in wrong:
+        for row in (None, 0):
+            with pytest.raises(StateMismatch, match=re.escape(words)):
+                stream.load_row(data, row)
+    for length in range(0, len(good), 7):  # cut short, or a byte changed: refused, or as good as any other state
+        with pytest.raises(StateMismatch):
+            stream.load_row(good[:length])
+        damaged = bytearray(good)
+        damaged[length] ^= 0x55
+        with contextlib.suppress(StateMismatch):
+            stream.close(stream.load_row(bytes(damaged)))
+    assert (stream.batch_size, stream.rows.tolist()) == (1, [0])
+    assert (stream.get_state()["gru/h"] == before["gru/h"]).all()
+
+
+def test_ids_of_damaged_bytes_are_checked() -> None:
+    layers = embedding(rng(1), 9, FEATURES), gru(rng(1), FEATURES, UNITS, source="x0")
+    layers = (
+        replace(layers[0], inputs=("who",)),
+        Combine(name="x0", inputs=("x", "embedding"), operation="add"),
+        layers[1],
+    )
+    model = Model(Graph((floats(FEATURES), tensor_spec("who", False, (), "int32")), layers, ("gru",)))
+    stream = model.stream(inputs={"who": [3]})
+    parts = safetensors.numpy.load(stream.save_row(0))
+    parts["input/who"][0] = 9
+    with pytest.raises(StateMismatch, match=r"the row is damaged: .* token id 9"):
+        stream.load_row(safetensors.numpy.save(parts, stream._belonging()))
 
 
 # ---- wrong uses ----------------------------------------------------------------------------------------------------
