@@ -22,6 +22,7 @@ from fastgru.graph import (
     Identity,
     Layer,
     Pad,
+    Pool,
     Reshape,
     Scale,
     tensor_spec,
@@ -270,6 +271,10 @@ def convolution(size: tuple[int, ...], channels: int, groups: int = 1, source: s
     return Conv(**{"name": "conv", "inputs": (source,), "groups": groups} | tensors | options)
 
 
+def pooling(function: str, size: tuple[int, ...], **options: object) -> Pool:
+    return Pool(**{"name": "pool", "inputs": ("pad",), "function": function, "size": size} | options)
+
+
 def image(*layers: Layer) -> Graph:
     return Graph((tensor_spec("x", None, (5, 4)),), layers, (layers[-1].name,))
 
@@ -282,15 +287,18 @@ FOLDED = [
     (image(padded(2, 1, 1), padded(1, 2, 0, "first", "pad"), convolution((3, 3), 4, source="first")), (2, 0, 1, 1)),
     (image(padded(1, 1), convolution((2, 5), 4)), (1, 0, 0, 0)),
     (image(padded(1, 1), convolution((2, 3), 4, groups=4)), (1, 0, 0, 0)),
+    (network(None, padded(1, 2), pooling("average", (3,)), outputs=("pool",)), (2, 0)),
+    (network(None, padded(1, 2, value=-np.inf), pooling("maximum", (3,)), outputs=("pool",)), (2, 0)),
+    (image(padded(1, 1), pooling("average", (2, 3), pads=(0, 1, 1, 1), count_padding=True)), (1, 1, 1, 1)),
 ]
 
 
 @pytest.mark.parametrize(("before", "pads"), FOLDED)
-def test_padding_folds_into_a_convolution_with_the_same_bits(before: Graph, pads: tuple[int, ...]) -> None:
+def test_padding_folds_into_windows_with_the_same_bits(before: Graph, pads: tuple[int, ...]) -> None:
     after = passes.fold_pads(before)
-    (conv,) = after.layers
-    assert isinstance(conv, Conv)
-    assert (conv.name, conv.inputs, conv.pads) == ("conv", ("x",), pads)
+    (layer,) = after.layers
+    assert isinstance(layer, (Conv, Pool))
+    assert (layer.name, layer.inputs, layer.pads) == (before.outputs[0], ("x",), pads)
     for batch, steps in ((1, 3), (3, 20)):
         x = weights(batch, steps, *before.inputs[0].inner)
         old, new = fastgru.Model(before)(x), fastgru.Model(after)(x)
@@ -319,6 +327,9 @@ def test_a_convolution_that_is_causal_by_a_pad_streams() -> None:
         network(None, padded(1, 2**31 - 1), convolution((3,), 4, pads=(1, 0)), outputs=("conv",)),
         image(padded(2, 1, 1), convolution((3, 7), 4)),
         image(padded(2, 1, 1), convolution((3, 3), 4, groups=4)),
+        network(None, padded(1, 2), pooling("maximum", (3,)), outputs=("pool",)),
+        network(None, padded(1, 2, 1), pooling("average", (3,)), outputs=("pool",)),
+        image(padded(1, 1), pooling("average", (2, 3), pads=(0, 0, 1, 1))),
     ],
 )
 def test_a_pad_stays(before: Graph) -> None:

@@ -26,6 +26,7 @@ from .graph import (
     Layer,
     OneHot,
     Pad,
+    Pool,
     Scale,
     Slice,
     TensorSpec,
@@ -118,11 +119,11 @@ def _reading(layer: Layer, behind: Mapping[str, str]) -> Layer:
 
 
 def fold_pads(graph: Graph) -> Graph:
-    """Let each Conv with explicit padding do what Pads with zero do before it, if nobody else reads these.
+    """Let each Conv and Pool with explicit padding do what Pads do before it, if nobody else reads these.
 
-    So a convolution that is causal by a Pad before it is known as such, and streams. A Pad stays where the sums would
-    be others: behind the last step or along the axis behind time where every channel is a group of its own, whose sums
-    leave padding out, and where a window would no longer cover that axis.
+    So windows that are causal by a Pad before them are known as such, and stream. A Pad stays where results would be
+    others: with another value than padding is (zero, of a maximum minus infinity), where a window would no longer cover
+    the axis behind time, and, where sums leave padding out, if not all of it stands before the first step.
 
     Parameters
     ----------
@@ -134,30 +135,35 @@ def fold_pads(graph: Graph) -> Graph:
     """
 
     def join(before: Layer, layer: Layer) -> Layer | None:
-        if not isinstance(before, Pad) or not isinstance(layer, Conv):
+        if not isinstance(before, Pad) or not isinstance(layer, (Conv, Pool)):
             return None
         return _padded(before, layer, graph.specs[before.name])
 
     return _worked_in(graph, join)
 
 
-def _padded(pad: Pad, conv: Conv, padded: TensorSpec) -> Conv | None:
-    """The Conv, of what the Pad reads; None where it would not give the same bits."""
+def _padded(pad: Pad, layer: Conv | Pool, padded: TensorSpec) -> Layer | None:
+    """The layer, of what the Pad reads; None where it would not give the same bits."""
     axis = pad.axis % len(padded.shape) - 1
+    if layer.padding != "explicit" or not 0 <= axis < len(layer.sizes):
+        return None
+    pads = list(layer.pads or (0, 0) * len(layer.sizes))
+    changes: dict[str, Any] = {"inputs": pad.inputs, "drops_mask": layer.drops_mask or pad.drops_mask}
     is_zero = pad.value == 0 and not np.signbit(pad.value)
-    if not is_zero or conv.padding != "explicit" or not 0 <= axis < len(conv.sizes):
-        return None
-    pads = list(conv.pads or (0, 0) * len(conv.sizes))
-    if axis == 1 and not any(pads[2:]) and conv.sizes[1] == padded.inner[0]:
-        return None
-    leaves_out = conv.groups > 1 and conv.kernel.shape[-2] == 1
-    if leaves_out and (axis != 0 or pad.after or not _is_harmless(conv)):
-        return None
+    stands_first = axis == 0 and not pad.after
+    if isinstance(layer, Pool) and layer.function == "maximum":
+        fits = stands_first and pad.value == -np.inf
+    elif isinstance(layer, Pool):
+        fits = stands_first and is_zero and (layer.count_padding or not any(pads))
+        changes["count_padding"] = True
+    elif layer.groups > 1 and layer.kernel.shape[-2] == 1:
+        fits = stands_first and is_zero and _is_harmless(layer)
+    else:
+        uncovers = axis == 1 and not any(pads[2:]) and layer.sizes[1] == padded.inner[0]
+        fits = is_zero and not uncovers
     pads[2 * axis] += pad.before
     pads[2 * axis + 1] += pad.after
-    if max(pads) >= 2**31:
-        return None
-    return dataclasses.replace(conv, inputs=pad.inputs, pads=tuple(pads), drops_mask=conv.drops_mask or pad.drops_mask)
+    return dataclasses.replace(layer, pads=tuple(pads), **changes) if fits and max(pads) < 2**31 else None
 
 
 def _is_harmless(conv: Conv) -> bool:
