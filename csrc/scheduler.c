@@ -120,13 +120,19 @@ static int64_t place_of(int64_t handle)
     return handle & 0xffffffff;
 }
 
-/* The open row that a handle means, or NULL. */
-static row *open_row(fg_scheduler *s, int64_t handle)
+/* Finds the open row that a handle means. */
+static fg_answer find_row(fg_scheduler *s, int64_t handle, row **found)
 {
+    *found = NULL;
     if (handle < 0 || place_of(handle) >= s->max_rows)
-        return NULL;
+        return FG_NO_ROW;
     row *r = &s->rows[place_of(handle)];
-    return r->open && r->generation == handle >> 32 ? r : NULL;
+    if (handle >> 32 < r->generation)
+        return FG_ROW_CLOSED;
+    if (handle >> 32 > r->generation || !r->open)
+        return FG_NO_ROW;
+    *found = r;
+    return FG_ACCEPTED;
 }
 
 static void append_row(list *l, row *r)
@@ -157,10 +163,11 @@ static void place_row(fg_scheduler *s, row *r)
         return;
     }
     r->where = IDLE;
-    if (!r->open) {
+    if (r->open)
+        return;
+    s->facts.rows--;
+    if (r->generation < INT32_MAX) /* no handle is given twice */
         s->free_places[s->n_free++] = r - s->rows;
-        s->facts.rows--;
-    }
 }
 
 static void append_chunk(fg_scheduler *s, row *r, fg_chunk *chunk)
@@ -205,11 +212,12 @@ fg_answer fg_scheduler_close_row(fg_scheduler *s, int64_t handle)
 {
     if (enter(s) != FG_ACCEPTED)
         return FG_FORKED;
-    row *r = open_row(s, handle);
-    if (!r)
-        return leave(s, FG_NO_ROW);
+    row *r;
+    const fg_answer answer = find_row(s, handle, &r);
+    if (answer != FG_ACCEPTED)
+        return leave(s, answer);
     r->open = false;
-    r->generation = (r->generation + 1) & 0x7fffffff;
+    r->generation++;
     if (r->where == IDLE)
         place_row(s, r);
     return leave(s, FG_ACCEPTED);
@@ -219,10 +227,11 @@ fg_answer fg_scheduler_reset(fg_scheduler *s, int64_t handle)
 {
     if (enter(s) != FG_ACCEPTED)
         return FG_FORKED;
-    row *r = open_row(s, handle);
-    if (r)
+    row *r;
+    const fg_answer answer = find_row(s, handle, &r);
+    if (answer == FG_ACCEPTED)
         r->afresh = true;
-    return leave(s, r ? FG_ACCEPTED : FG_NO_ROW);
+    return leave(s, answer);
 }
 
 void fg_scheduler_copy_statics(fg_scheduler *s, int64_t from, int64_t to)
@@ -361,30 +370,31 @@ fg_answer fg_scheduler_take(fg_scheduler *s, fg_line_name name, fg_chunk **chunk
 /* ---- submitting -------------------------------------------------------------------------------------------------- */
 
 /* Whether a chunk may join its row, but for room. */
-static fg_answer admit(fg_scheduler *s, const fg_chunk *chunk)
+static fg_answer admit(fg_scheduler *s, const fg_chunk *chunk, row **r)
 {
-    return s->closing ? FG_ENDED : open_row(s, chunk->row) ? FG_ACCEPTED : FG_NO_ROW;
+    return s->closing ? FG_ENDED : find_row(s, chunk->row, r);
 }
 
 fg_answer fg_scheduler_submit(fg_scheduler *s, fg_chunk *chunk, bool always, int64_t ns)
 {
     if (enter(s) != FG_ACCEPTED)
         return FG_FORKED;
-    if (!always && s->facts.untaken >= s->queue && ns > 0 && admit(s, chunk) == FG_ACCEPTED) {
+    row *r;
+    if (!always && s->facts.untaken >= s->queue && ns > 0 && admit(s, chunk, &r) == FG_ACCEPTED) {
         const struct timespec until = time_in(ns);
         s->waiting_for_room++;
         for (bool in_time = true; in_time && s->facts.untaken >= s->queue && !s->closing;)
             in_time = wait_for(s, &s->room, &until);
         s->waiting_for_room--;
     }
-    const fg_answer answer = admit(s, chunk);
+    const fg_answer answer = admit(s, chunk, &r);
     if (answer != FG_ACCEPTED)
         return leave(s, answer);
     if (!always && s->facts.untaken >= s->queue)
         return leave(s, FG_FULL);
     chunk->holds = false;
     s->facts.untaken++;
-    append_chunk(s, open_row(s, chunk->row), chunk);
+    append_chunk(s, r, chunk);
     return leave(s, FG_ACCEPTED);
 }
 
@@ -392,12 +402,13 @@ fg_answer fg_scheduler_hold(fg_scheduler *s, fg_chunk *chunk)
 {
     if (enter(s) != FG_ACCEPTED)
         return FG_FORKED;
-    const fg_answer answer = admit(s, chunk);
+    row *r;
+    const fg_answer answer = admit(s, chunk, &r);
     if (answer != FG_ACCEPTED)
         return leave(s, answer);
     chunk->holds = true;
     chunk->steps = 0;
-    append_chunk(s, open_row(s, chunk->row), chunk);
+    append_chunk(s, r, chunk);
     return leave(s, FG_ACCEPTED);
 }
 

@@ -17,11 +17,12 @@ typedef struct fg_scheduler fg_scheduler;
 
 typedef enum fg_answer {
     FG_ACCEPTED,
-    FG_NO_ROW,    /* the handle is of no open row; of fg_scheduler_open: no place is free */
-    FG_FULL,      /* as many chunks as there may be wait to be taken */
-    FG_TIME_OVER, /* what was waited for has not happened yet */
-    FG_ENDED,     /* the scheduler is closed; of fg_scheduler_take: and nothing is left */
-    FG_FORKED     /* it belongs to the process that made it */
+    FG_NO_ROW,     /* the handle was never given; of fg_scheduler_open: no place is free */
+    FG_ROW_CLOSED, /* the row that it meant is closed */
+    FG_FULL,       /* as many chunks as there may be wait to be taken */
+    FG_TIME_OVER,  /* what was waited for has not happened yet */
+    FG_ENDED,      /* the scheduler is closed; of fg_scheduler_take: and nothing is left */
+    FG_FORKED      /* it belongs to the process that made it */
 } fg_answer;
 
 /* Who gets a finished chunk: fg_scheduler_take of the one line or of the other. */

@@ -257,7 +257,7 @@ cdef extern from "scheduler.h" nogil:
     ctypedef struct fg_scheduler:
         pass
     ctypedef enum fg_answer:
-        FG_ACCEPTED, FG_NO_ROW, FG_FULL, FG_TIME_OVER, FG_ENDED, FG_FORKED
+        FG_ACCEPTED, FG_NO_ROW, FG_ROW_CLOSED, FG_FULL, FG_TIME_OVER, FG_ENDED, FG_FORKED
     ctypedef enum fg_line_name:
         FG_POLLED, FG_DELIVERED
     ctypedef struct fg_chunk:

@@ -247,11 +247,9 @@ cdef class Scheduler:
     Parameters
     ----------
     stream : Stream
-        Of one row.
+        Of no rows.
     max_rows, queue, threads : int
         As `StreamPool`.
-    required : collection of str
-        The inputs without time that a row is not opened without; the others begin as the Stream's row did.
     """
 
     cdef fg_scheduler *scheduler
@@ -261,12 +259,12 @@ cdef class Scheduler:
     cdef Part *outputs         # that are wanted
     cdef int n_inputs, n_outputs
     cdef list specs            # of the sequence inputs, for one row
-    cdef list statics          # of the others: (spec for one row, limit of ids, default or None)
+    cdef list statics          # of the others: (name, zeros of one row)
     cdef object thread         # that delivers, or None
     cdef bint delivering
     cdef unsigned long delivers # its identity
 
-    def __cinit__(self, Runner stream not None, int64_t max_rows, int64_t queue, int threads, required):
+    def __cinit__(self, Runner stream not None, int64_t max_rows, int64_t queue, int threads):
         cdef Plan plan = stream.plan
         cdef fg_status status
         cdef int i
@@ -279,14 +277,12 @@ cdef class Scheduler:
             if self.inputs == NULL or self.outputs == NULL or wanted == NULL:
                 raise MemoryError()
             for i, spec in enumerate(plan.inputs):
-                limit = plan.info[i].limit
                 if spec.is_sequence:
-                    self.inputs[self.n_inputs] = part_of(spec, i, limit)
+                    self.inputs[self.n_inputs] = part_of(spec, i, plan.info[i].limit)
                     self.n_inputs += 1
                     self.specs.append(replace(spec, shape=(None, *spec.inner), axes=spec.axes[1:]))
                 else:
-                    first = None if spec.name in required else stream.static[spec.name][0]
-                    self.statics.append((replace(spec, shape=spec.inner, axes=spec.axes[1:]), limit, first))
+                    self.statics.append((spec.name, np.zeros((1, *spec.inner), spec.dtype)))
             for i, spec in enumerate(plan.outputs):
                 wanted[i] = not stream.drops[i]
                 if wanted[i]:
@@ -309,23 +305,13 @@ cdef class Scheduler:
 
     # ---- rows ----
 
-    def open(self, inputs, bint blank=False):
-        """As `StreamPool.open`, at the initial state; `blank`: inputs without time are zeros."""
+    def open(self, static):
+        """A row at the initial state, with its inputs without time as `Runner._checked_static` gives them; those that
+        are absent are zeros, until `copy` gives it those of another row."""
         cdef int64_t handle
-        cdef list arrays = []
-        cdef const void **pointers
         cdef fg_answer answer
-        given = {} if inputs is None else inputs
-        names = [spec.name for spec, _, _ in self.statics]
-        missing = [spec.name for spec, _, first in self.statics if first is None and spec.name not in given and not blank]
-        if not isinstance(given, Mapping) or missing or not set(given) <= set(names):
-            got = list(given) if isinstance(given, Mapping) else type(given).__name__
-            raise BadInput(f"open(inputs=…) should be a dict of the inputs without time, {names}; got {got}")
-        for spec, limit, first in self.statics:
-            if spec.name in given:
-                first = self._converted(given[spec.name], spec, limit)
-            arrays.append(np.zeros(spec.shape, spec.dtype) if first is None else first)
-        pointers = <const void **>calloc(len(arrays) + 1, sizeof(void *))
+        cdef list arrays = [static.get(name, zeros) for name, zeros in self.statics]
+        cdef const void **pointers = <const void **>calloc(len(arrays) + 1, sizeof(void *))
         if pointers == NULL:
             raise MemoryError()
         for i, array in enumerate(arrays):
@@ -616,7 +602,9 @@ cdef class Scheduler:
         if answer == FG_ACCEPTED:
             return 0
         if answer == FG_NO_ROW:
-            raise Closed(f"row {row} is not open")
+            raise BadInput(f"row {shown_row(row)} is none of this pool's")
+        if answer == FG_ROW_CLOSED:
+            raise Closed(f"row {shown_row(row)} is closed")
         if answer == FG_FULL:
             raise QueueFull("as many chunks as queue= allows wait to be taken: poll them, or wait longer with timeout=")
         raise forked() if answer == FG_FORKED else Closed("this pool is closed")

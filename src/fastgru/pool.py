@@ -102,47 +102,45 @@ class StreamPool:
         self.queue = max(1024, 4 * self.max_rows) if queue is None else engine.whole_number(queue, "queue")
         self.threads = engine.thread_limit(threads)
         self._stream = _stream_of(model)
-        carried = {pair.input for pair in self._stream.states}
-        required = {spec.name for spec in model._plan.inputs if not spec.is_sequence} - carried
-        self._scheduler = core.Scheduler(self._stream, self.max_rows, self.queue, self.threads, required)
+        self._scheduler = core.Scheduler(self._stream, self.max_rows, self.queue, self.threads)
         _living.add(self)
 
     # ---- rows
     # ------------------------------------------------------------------------------------------------------------------
 
-    def open(self, state: Mapping[str, Any] | None = None, inputs: Mapping[str, Any] | None = None) -> int:
-        """Begin a row.
+    def open(self, inputs: Mapping[str, Any] | None = None, state: Mapping[str, Any] | None = None) -> int:
+        """A new row, which begins a sequence.
 
         Parameters
         ----------
-        state : dict, optional
-            Where it begins, as `get_state` of a pool or a Stream gives it for one row. Default: the network's own
-            initial state.
         inputs : dict, optional
-            The network's inputs without a time axis, by name, each of one row and so without a batch axis.
+            The network's inputs without a time axis, by name, as `Model.inputs` says, of this row: with a batch axis,
+            of size 1. States that a Stream would carry begin at zero unless they are given.
+        state : dict, optional
+            Where it goes on instead, as `get_state` of a pool or a Stream gives it for one row.
 
         Returns
         -------
         int
-            A handle. That of a closed row is never valid again.
+            The row's handle, which is never given again.
 
         Raises
         ------
         QueueFull
             All rows are open, or closed with steps yet to run.
         BadInput
-            An input is missing or wrong.
+            Inputs that are missing, not the network's, or not of one row.
         StateMismatch
             The state is another network's.
         Closed
         """
-        row: int = self._scheduler.open(inputs)
-        if state is not None:
-            try:
-                self.set_state(state, row)
-            except BaseException:
-                self._scheduler.close_row(row)
-                raise
+        stream = self._stream
+        static = stream._checked_static(stream._static_inputs(inputs), 1, "a row takes a batch of 1")
+        carried = None if state is None else stream._checked(state, 1)
+        row: int = self._scheduler.open(static)
+        if carried is not None:
+            with self._held(row) as hold:
+                stream._put(carried, np.array([hold.place]))
         return row
 
     def fork(self, row: int) -> int:
@@ -155,7 +153,7 @@ class StreamPool:
         Closed
         """
         with self._held(row) as source:
-            twin: int = self._scheduler.open(None, True)
+            twin: int = self._scheduler.open({})
             try:
                 with self._held(twin) as target:
                     self._scheduler.copy(source, target)
@@ -192,8 +190,9 @@ class StreamPool:
             The state is another network's, or not that of one row. Nothing is changed.
         Closed
         """
+        carried = self._stream._checked(state, 1)
         with self._held(row) as hold:
-            self._stream._put(self._stream._checked(state, 1), np.array([hold.place]))
+            self._stream._put(carried, np.array([hold.place]))
 
     @contextmanager
     def _held(self, row: int) -> Iterator[Any]:
@@ -342,7 +341,7 @@ def _close_all() -> None:
 
 
 def _stream_of(model: Model) -> Stream:
-    """A Stream of one row: the State that a pool runs, and what reads and writes rows of it."""
+    """A Stream of no rows: the State that a pool runs, and what reads and writes rows of it."""
     plan = model._plan
     reasons = []
     if not any(spec.is_sequence for spec in plan.inputs):
@@ -350,11 +349,8 @@ def _stream_of(model: Model) -> Stream:
     for spec in (*plan.inputs, *plan.outputs):
         if spec.shape[0] not in (None, 1):
             reasons.append(f"{spec.name!r} has a batch of {spec.shape[0]} fixed, so rows cannot come and go by themselves")
-    carried = {source for source, _ in model.graph.states}
-    own = [spec for spec in plan.inputs if not spec.is_sequence and spec.name not in carried]
-    zeros = {spec.name: np.zeros((1, *spec.inner), spec.dtype) for spec in own}
     try:
-        stream = open_stream(plan, 1, 1, zeros, model._mask_drops, None, None)
+        stream = open_stream(plan, 0, 1, None, model._mask_drops, model._layout, None)
     except UnsupportedModel as error:
         raise UnsupportedModel([*error.reasons, *reasons]) from None
     if isinstance(stream, FeedbackStream):
