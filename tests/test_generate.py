@@ -15,6 +15,7 @@ import fastgru
 import oracle
 from building import VECTOR_ISAS, bidirectional, chain, dense, embedding, floats, gru, tokens
 from fastgru import BadInput, Model, UnsupportedModel, generate
+from fastgru import _core as core
 from fastgru.generation import BatchGeneration, Generation, Token, Vocabulary
 from fastgru.generation.network import Network
 from fastgru.graph import (
@@ -398,6 +399,23 @@ def test_a_second_thread_is_an_error() -> None:
     for thread in threads:
         thread.join()
     assert faults
+
+
+def test_rows_of_a_loop_are_checked() -> None:
+    model = Model(network())
+    loop = core.TokenLoop(Network.of(model).plan, core.Sampler(COUNT, 2))
+    with pytest.raises(BadInput, match="a row has no token that the network could read"):
+        loop.next()
+    loop.read([1], 0)
+    loop.read([2, 3], 1)
+    for rows, fault in (([2], "from 0 to 1, got 2"), ([-1], "from 0 to 1, got -1"), ([0, 0], "rows should differ")):
+        with pytest.raises(BadInput, match=fault):
+            loop.next_of(rows)
+    with pytest.raises(BadInput, match=f"from 0 to {COUNT - 1}, got {COUNT}"):
+        loop.read([COUNT])
+    with pytest.raises(BadInput, match="row should be a whole number from 0 to 1, got 5"):
+        loop.read([1], 5)
+    assert len(loop.next_of([1, 0])) == 2
 
 
 # ---- stops -----------------------------------------------------------------------------------------------------------
