@@ -78,6 +78,19 @@ def test_without_a_vocabulary_ids_are_written(folder: Path) -> None:
         assert written.split() == [str(token) for token in ids]
 
 
+def test_beams_are_lines_of_score_and_text(folder: Path) -> None:
+    model = Model(file.read(folder / "model.safetensors"))
+    found = generate(model, PROMPT, vocabulary=CHARACTERS, beams=3, max_tokens=12, length_penalty=0.5)
+    more = ("--beams", 3, "--max-tokens", 12, "--length-penalty", 0.5)
+    lines = succeed(*arguments(folder, *more, "--no-echo")).splitlines()
+    shown = [escaped(one.text).replace("\n", "\\n").replace("\t", "\\t") for one in found]
+    assert lines == [f"{one.score:.6f}\t{text}" for one, text in zip(found, shown, strict=True)]
+    assert succeed(*arguments(folder, *more)).startswith(f"{found[0].score:.6f}\t{PROMPT}")
+    ids = succeed("generate", folder / "model.safetensors", "3 1 4", "--beams", 2, "--max-tokens", 5, "--no-echo")
+    assert all(len(line.split("\t")[1].split()) == 5 for line in ids.splitlines())
+    assert "takes no temperature" in fail(*arguments(folder, "--beams", 2, "--temperature", 0.5))
+
+
 def test_as_a_program_it_writes_plain_text(folder: Path) -> None:
     done = program(*arguments(folder, "--seed", 3, "--max-tokens", 50))
     assert (done.returncode, done.stderr) == (0, "")

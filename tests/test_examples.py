@@ -45,7 +45,10 @@ def run(*command: str | Path, stdin: str = "") -> str:
 # ---- docs/ ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("page", "errors"), [("python.md", 4), ("architecture.md", 0), ("realtime.md", 0), ("generation.md", 0)])
+PAGES = [("python.md", 4), ("architecture.md", 0), ("realtime.md", 0), ("generation.md", 0)]
+
+
+@pytest.mark.parametrize(("page", "errors"), PAGES)
 def test_python_blocks_run(
     page: str, errors: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

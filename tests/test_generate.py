@@ -15,11 +15,13 @@ import fastgru
 import oracle
 from building import VECTOR_ISAS, bidirectional, chain, dense, embedding, floats, gru, tokens
 from fastgru import BadInput, Model, UnsupportedModel, generate
+from fastgru import _core as core
 from fastgru.generation import BatchGeneration, Generation, Token, Vocabulary
 from fastgru.generation.network import Network
 from fastgru.graph import (
     Activate,
     Activation,
+    Combine,
     Dense,
     Embedding,
     Graph,
@@ -101,23 +103,32 @@ def test_against_numpy(graph: Graph, options: dict[str, Any], isa: str) -> None:
 
 
 def test_softmax_is_cut_off() -> None:
-    """Wherever it stands, the tokens are those of the logits; where it cannot be cut, almost surely."""
-    cell, head = network().layers[1:]
-    plain = network()
-    start = plain.layers[0]
-    split = Activate(name="p", inputs=("y",), activation=Activation("softmax"))
+    """Wherever it stands, the tokens are those of the logits."""
+    graph = network()
+    softmax = Activate(name="p", inputs=("y",), activation=Activation("softmax"))
     last = Slice(name="last", inputs=("p",), axis=1, start=-1, drop=True)
     shaped = Reshape(name="shaped", inputs=("p",), target=(COUNT,), per_step=True)
-    expected = generate(Model(plain), ids_of(PROMPT), max_tokens=100, seed=1).run().tokens
-    for tail, is_cut in (((split,), True), ((split, last), True), ((split, shaped), False)):
-        model = Model(chain(tokens(), start, cell, head, *tail))
-        assert Network.of(model).probabilities is False
-        if is_cut:
-            assert generate(model, ids_of(PROMPT), max_tokens=100, seed=1).run().tokens == expected
-    fused = Model(network(function="softmax"))
-    assert generate(fused, ids_of(PROMPT), max_tokens=100, seed=1).run().tokens == expected
-    both = Model(Graph((tokens(),), (start, cell, head, split, last), ("last",)))
-    assert generate(both, ids_of(PROMPT), max_tokens=100, seed=1).run().tokens == expected
+    expected = generate(Model(graph), ids_of(PROMPT), max_tokens=100, seed=1).run().tokens
+    networks = [chain(tokens(), *graph.layers, *tail) for tail in ((softmax,), (softmax, last), (softmax, shaped))]
+    for made in (network(function="softmax"), *networks):
+        assert not Network.of(Model(made)).probabilities
+        assert generate(Model(made), ids_of(PROMPT), max_tokens=100, seed=1).run().tokens == expected
+
+
+def test_softmax_that_cannot_be_cut_off() -> None:
+    """The mean of two networks' probabilities, whose logarithms stand for logits."""
+    graph, rng = network(), np.random.default_rng(0)
+    other = dense(rng, 24, COUNT, name="other", source="gru", function="softmax")
+    softmax = Activate(name="p", inputs=("y",), activation=Activation("softmax"))
+    mean = Combine(name="mean", inputs=("p", "other"), operation="average")
+    made = chain(tokens(), *graph.layers, softmax, other, mean)
+    assert Network.of(Model(made)).probabilities
+    got = generate(Model(made), ids_of(PROMPT), max_tokens=100, seed=1, top_p=0.9, logprobs=True)
+    answer, ids = logits_of(made), ids_of(PROMPT)
+    for token in got:
+        assert token.logprob == pytest.approx(np.log(answer(ids)[token.id]), abs=2e-5)
+        ids.append(token.id)
+    assert got.tokens == reference(lambda ids: np.log(answer(ids)), ids_of(PROMPT), 100, seed=1, top_p=0.9)
 
 
 def test_bits_do_not_depend_on_the_isa(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,7 +261,7 @@ def _beside() -> Graph:
     ("graph", "fault"),
     [
         (_two_outputs(), "the network gives 'y' .*, 'gru' .*; generation needs one output"),
-        (_ending_in("sigmoid"), "output 'y' ends in the activation 'sigmoid'; generation needs logits or softmax"),
+        (_ending_in("sigmoid"), "output 'y' ends in sigmoid; generation needs logits or softmax"),
         (_smaller_table(), f"chooses among {COUNT} tokens, but reads ids below {COUNT - 1} alone"),
         (_floats(), "vectors of 3 numbers, which are not one-hot vectors of the 4 tokens"),
         (_no_time(), "the network reads 'x' .*; generation takes one sequence"),
@@ -388,6 +399,23 @@ def test_a_second_thread_is_an_error() -> None:
     for thread in threads:
         thread.join()
     assert faults
+
+
+def test_rows_of_a_loop_are_checked() -> None:
+    model = Model(network())
+    loop = core.TokenLoop(Network.of(model).plan, core.Sampler(COUNT, 2))
+    with pytest.raises(BadInput, match="a row has no token that the network could read"):
+        loop.next()
+    loop.read([1], 0)
+    loop.read([2, 3], 1)
+    for rows, fault in (([2], "from 0 to 1, got 2"), ([-1], "from 0 to 1, got -1"), ([0, 0], "rows should differ")):
+        with pytest.raises(BadInput, match=fault):
+            loop.next_of(rows)
+    with pytest.raises(BadInput, match=f"from 0 to {COUNT - 1}, got {COUNT}"):
+        loop.read([COUNT])
+    with pytest.raises(BadInput, match="row should be a whole number from 0 to 1, got 5"):
+        loop.read([1], 5)
+    assert len(loop.next_of([1, 0])) == 2
 
 
 # ---- stops -----------------------------------------------------------------------------------------------------------

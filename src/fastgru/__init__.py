@@ -28,7 +28,7 @@ from .pool import StreamPool, Ticket
 from .stream import Stream
 
 if TYPE_CHECKING:
-    from .generation import generate
+    from .generation.generate import generate
 
 __all__ = [
     "load", "from_keras", "from_onnx", "from_torch", "gru_network", "onnx_gru_nodes",
@@ -42,7 +42,7 @@ def __getattr__(name: str) -> Any:
     """What takes milliseconds to import that a first answer need not wait for."""
     if name != "generate":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from .generation import generate
+    from .generation.generate import generate
 
     globals()[name] = generate
     return generate

@@ -110,9 +110,12 @@ cdef class TokenLoop:
         cdef dict groups = {}
         cdef dict chosen = {}
         cdef int64_t row, count
+        if len(set(rows)) < len(rows):
+            raise BadInput(f"rows should differ, got {rows}")
         self._enter()
         try:
             for row in rows:
+                self.sampler._check_row(row)
                 groups.setdefault(self._steps(row), []).append(row)
             for group in groups.values():  # rows that read as many tokens run together
                 count = 0

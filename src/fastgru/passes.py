@@ -27,6 +27,7 @@ from .graph import (
     OneHot,
     Pad,
     Pool,
+    Reshape,
     Scale,
     Slice,
     TensorSpec,
@@ -367,8 +368,8 @@ def logits_before_softmax(graph: Graph) -> Graph | None:
     Returns
     -------
     Graph or None
-        None where it does not end in a softmax along the last axis that nobody else reads, but for layers that choose
-        steps.
+        None where it does not end in a softmax along the last axis that nobody else reads, but for layers that move
+        whole rows of that axis.
 
     Examples
     --------
@@ -386,7 +387,15 @@ def logits_before_softmax(graph: Graph) -> Graph | None:
         if isinstance(layer, (Dense, Conv, Activate)) and layer.activation.name == "softmax":
             layers[value] = dataclasses.replace(layer, activation=LINEAR)
             return dataclasses.replace(graph, layers=tuple(layers.values()))
-        if not isinstance(layer, Slice) or layer.axis % len(graph.specs[layer.inputs[0]].shape) != 1:
+        if not _keeps_rows(graph, layer):
             return None
         value = layer.inputs[0]
     return None
+
+
+def _keeps_rows(graph: Graph, layer: Layer) -> bool:
+    """Whether a layer only moves, or leaves out, whole rows of the last axis."""
+    before, after = graph.specs[layer.inputs[0]], graph.specs[layer.name]
+    if isinstance(layer, Slice):
+        return layer.axis % len(before.shape) != len(before.shape) - 1
+    return isinstance(layer, Reshape) and bool(after.inner) and before.inner[-1] == after.inner[-1]

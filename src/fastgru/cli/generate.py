@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..errors import BadInput
 from ._common import Config, ModelFile, Options, load
+
+if TYPE_CHECKING:
+    from ..generation.generation import Generation
 
 
 def generate(
@@ -33,6 +36,12 @@ def generate(
     ban: Annotated[list[str] | None, typer.Option(help="A token that is never chosen; may be repeated.")] = None,
     max_tokens: Annotated[int, typer.Option(help="End after so many tokens.")] = 256,
     seed: Annotated[int | None, typer.Option(help="Gives the same text again.", show_default="a random one")] = None,
+    beams: Annotated[
+        int | None, typer.Option(help="Search for so many of the likeliest texts instead; each is a line: score, text.")
+    ] = None,
+    length_penalty: Annotated[
+        float, typer.Option(help="With --beams: scores are divided by this power of the length.")
+    ] = 0.0,
     window: Annotated[int | None, typer.Option(help="Make each token of so many before it alone.")] = None,
     pad: Annotated[str | None, typer.Option(help="The token before prompts shorter than the window.")] = None,
     split: Annotated[
@@ -52,7 +61,7 @@ def generate(
     model = load(model_file, config, option, threads)
     has_words = vocab is not None or model.front_end is not None
     given: dict[str, Any] = {"stop": stop, "ban": ban, "pad": pad}
-    generation = fastgru.generate(
+    made = fastgru.generate(
         model,
         prompt if has_words else _ids(prompt),
         vocabulary=vocab,
@@ -64,17 +73,30 @@ def generate(
         seed=seed,
         window=window,
         splitter=split,
+        beams=beams,
+        length_penalty=length_penalty,
         threads=threads,
         **(given if has_words else {key: _ids_of(key, value) for key, value in given.items()}),
     )
-    _write(prompt if echo else "")
+    if beams is not None:
+        for found in made:
+            text = " ".join(map(str, found.tokens)) if found.text is None else found.text
+            _write(f"{found.score:.6f}\t")
+            _write(f"{prompt if echo else ''}{text}", breaks="")
+            _write("\n")
+        return
+    _stream(made, prompt if echo else "")
+    if seed is None and sys.stdout.isatty():
+        print(f"seed {made.seed[0]}", file=sys.stderr)
+
+
+def _stream(generation: Generation, prompt: str) -> None:
+    _write(prompt)
     try:
         for token in generation:
             _write(f" {token.id}" if token.text is None else token.text)
     finally:  # also where it is interrupted
         _write("\n")
-    if seed is None and sys.stdout.isatty():
-        print(f"seed {generation.seed[0]}", file=sys.stderr)
 
 
 def _ids(text: str) -> list[int]:
@@ -95,10 +117,10 @@ def _ids_of(name: str, value: Any) -> Any:
     return ids[0]
 
 
-def _write(text: str) -> None:
+def _write(text: str, breaks: str = "\n\t") -> None:
     out = sys.stdout
     encoding = getattr(out, "encoding", None) or "utf-8"
-    shown = "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+    shown = "".join(c if c.isprintable() or c in breaks else c.encode("unicode_escape").decode() for c in text)
     try:
         out.write(shown.encode(encoding, "backslashreplace").decode(encoding))
         out.flush()

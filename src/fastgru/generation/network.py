@@ -9,7 +9,23 @@ from weakref import WeakKeyDictionary
 from .. import passes
 from .._openmp import core
 from ..errors import UnsupportedModel
-from ..graph import Activate, Conv, Dense, Embedding, Graph, TensorSpec, TimeDistributed
+from ..graph import (
+    LINEAR,
+    Activate,
+    Combine,
+    Concatenate,
+    Conv,
+    Dense,
+    Embedding,
+    Graph,
+    Reshape,
+    Scale,
+    Slice,
+    TensorSpec,
+    TimeDistributed,
+    Transpose,
+    Where,
+)
 from ..obstacles import streaming_obstacles
 from ..streaming import carried_natively
 
@@ -91,11 +107,10 @@ def _network(model: Model) -> Network:
     if reads is None:
         raise UnsupportedModel(f"the network gives its input {given[0].name!r} back, so it cannot read token ids")
     logits = passes.logits_before_softmax(reads)
-    ending = "linear" if logits is not None else _ending(reads, made[0])
-    if ending not in (*_LOGITS, "softmax"):
-        raise UnsupportedModel(
-            f"output {made[0]!r} ends in the activation {ending!r}; generation needs logits or softmax"
-        )
+    endings = {"linear"} if logits is not None else _endings(reads, made[0])
+    if not endings.intersection((*_LOGITS, "softmax")):
+        shown = " and ".join(sorted(endings))
+        raise UnsupportedModel(f"output {made[0]!r} ends in {shown}; generation needs logits or softmax")
     graph = logits or reads
     spec = next(spec for spec in graph.inputs if spec.is_sequence)
     network = Network(
@@ -103,7 +118,7 @@ def _network(model: Model) -> Network:
         spec=dataclasses.replace(spec, name=given[0].name),
         tokens=tokens,
         streams=False,
-        probabilities=ending == "softmax",
+        probabilities="softmax" in endings,
         masks_zero=any(isinstance(x, Embedding) and x.mask_zero and x.inputs[0] == spec.name for x in graph.layers),
     )
     plan = network.plan
@@ -126,9 +141,15 @@ def _output_faults(graph: Graph, made: list[str]) -> list[str]:
     return [] if fits else [f"the network gives {shown}; {needs}"]
 
 
-def _ending(graph: Graph, value: str) -> str:
-    """The activation that a value comes out of; ``"linear"`` where it comes out of none."""
+def _endings(graph: Graph, value: str) -> set[str]:
+    """The activations that a value comes out of, behind layers that leave probabilities what they are, up to a
+    factor."""
     layer = next((layer for layer in graph.layers if layer.name == value), None)
-    if isinstance(layer, TimeDistributed):
-        return _ending(layer.graph, layer.graph.outputs[0])
-    return layer.activation.name if isinstance(layer, (Activate, Conv, Dense)) else "linear"
+    match layer:
+        case TimeDistributed():
+            return _endings(layer.graph, layer.graph.outputs[0])
+        case Dense() | Conv() | Activate() if layer.activation != LINEAR or not isinstance(layer, Activate):
+            return {layer.activation.name}
+        case Activate() | Combine() | Concatenate() | Reshape() | Scale() | Slice() | Transpose() | Where():
+            return set().union(*(_endings(graph, name) for name in layer.inputs))
+    return {"linear"}
