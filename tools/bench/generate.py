@@ -58,39 +58,37 @@ def main() -> None:
     checked = check_logits(steppers, keras_steps, np.random.default_rng(0).integers(0, len(vocabulary), 200))
     text = reference_text(keras_steps, prompt, vocabulary, options)
 
-    def generate(count: int) -> str:
-        return "".join(
-            token.text for token in fastgru.generate(
-                model, options.prompt, vocabulary=vocabulary, temperature=options.temperature, seed=options.seed,
-                max_tokens=count,
-            )
-        )  # fmt: skip
+    settings = {"vocabulary": vocabulary, "temperature": options.temperature, "seed": options.seed}
+
+    def generate(count: int, **changes: float) -> str:
+        made = fastgru.generate(model, options.prompt, max_tokens=count, **(settings | changes))
+        return "".join(token.text for token in made)
+
+    def drawn(step: Callable[[int], Array], reset: Callable[[], object], count: int) -> str:
+        return written(numpy_sampler(step, reset, prompt, fast_draw(options, len(vocabulary))), count, vocabulary)
 
     if (found := generate(SAME_TEXT)) != text:
         sys.exit(f"fastgru.generate writes another text than NumPy on Keras' logits:\n{found}\n\n{text}")
     ids = np.random.default_rng(1).integers(0, len(vocabulary), options.tokens).tolist()
-    logits = take_turns(
-        {(name, one.name): lambda one=one: run(one, ids) for name, found in steppers.items() for one in found},
-        options.tokens, options.repetitions,
-    )  # fmt: skip
-    best = {name: min(found, key=lambda one: logits[name, one.name]) for name, found in steppers.items()}
+    steps: dict[Way, Callable[[], object]] = {
+        (name, one.name): lambda one=one: run(one, ids) for name, found in steppers.items() for one in found
+    }
+    steps["fastgru", "the steps of a greedy generate"] = lambda: generate(options.tokens, temperature=0)
+    logits = take_turns(steps, options.tokens, options.repetitions)
     loops: dict[Way, Callable[[], object]] = {("fastgru", "generate"): lambda: generate(options.tokens)}
     for name in PEERS:
-        one = best[name]
-        if text != written(numpy_sampler(one.step, one.reset, prompt, options), SAME_TEXT, vocabulary):
+        one = min(steppers[name], key=lambda one: logits[name, one.name])
+        if drawn(one.step, one.reset, SAME_TEXT) != text:
             sys.exit(f"{name} with a NumPy sampler writes another text")
-        loops[name, f"{one.name}, NumPy sampler"] = lambda one=one: written(
-            numpy_sampler(one.step, one.reset, prompt, options), options.tokens, vocabulary
-        )
+        loops[name, f"{one.name}, NumPy sampler"] = lambda one=one: drawn(one.step, one.reset, options.tokens)
     generation = take_turns(loops, options.tokens, options.repetitions)
-    tutorial = take_turns(
-        {("Keras", name): lambda step=step: written(
-            numpy_sampler(step, keras_steps.reset, prompt, options), options.keras_tokens, vocabulary
-         ) for name, step in keras_steps.ways.items()},
-        options.keras_tokens, 3,
-    )  # fmt: skip
-    tutorial["fastgru", "generate"] = generation["fastgru", "generate"]
-    deliver(options, {"logits": logits, "generation": generation, "Keras": tutorial}, checked, text)
+    tutorial: dict[Way, Callable[[], object]] = {
+        ("Keras", name): lambda step=step: drawn(step, keras_steps.reset, options.keras_tokens)
+        for name, step in keras_steps.ways.items()
+    }
+    keras_loops = take_turns(tutorial, options.keras_tokens, 3)
+    keras_loops["fastgru", "generate"] = generation["fastgru", "generate"]
+    deliver(options, {"logits": logits, "generation": generation, "Keras": keras_loops}, checked, text)
 
 
 def parse() -> argparse.Namespace:
@@ -182,18 +180,44 @@ def check_logits(steppers: dict[str, list[Stepper]], keras_steps: KerasSteps, id
 
 
 def numpy_sampler(
-    step: Callable[[int], Array], reset: Callable[[], object], prompt: Sequence[int], options: argparse.Namespace
+    step: Callable[[int], Array], reset: Callable[[], object], prompt: Sequence[int], draw: Callable[[Array], int]
 ) -> Iterator[int]:
-    """Tokens drawn in NumPy: probabilities as good as float64, one number in [0, 1) a token, summed in order of ids."""
-    rng, scale = np.random.Generator(np.random.Philox(key=[options.seed, 0])), 1 / options.temperature
+    """Tokens that are drawn from the logits of a step, each read by the next."""
     reset()
     for token in prompt:
         logits = step(token)
     while True:
-        sums = np.exp((logits - logits.max()).astype(np.float64) * scale).cumsum()
-        token = int(sums.searchsorted(rng.random() * sums[-1], side="right"))
+        token = draw(logits)
         yield token
         logits = step(token)
+
+
+def plain_draw(options: argparse.Namespace) -> Callable[[Array], int]:
+    """By the definition: softmax in float64, a number in [0, 1) a token, sums in the order of ids."""
+    rng = np.random.Generator(np.random.Philox(key=[options.seed, 0]))
+
+    def draw(logits: Array) -> int:
+        scaled = logits.astype(np.float64) / options.temperature
+        sums = np.exp(scaled - scaled.max()).cumsum()
+        return int(sums.searchsorted(rng.random() * sums[-1], side="right"))
+
+    return draw
+
+
+def fast_draw(options: argparse.Namespace, tokens: int) -> Callable[[Array], int]:
+    """The same in as few and as cheap calls of NumPy as it takes: nothing is allocated but numbers."""
+    random = np.random.Generator(np.random.Philox(key=[options.seed, 0])).random
+    odds, sums, scale = np.empty(tokens, np.float32), np.empty(tokens), np.float32(1 / options.temperature)
+    largest, subtract, multiply, exp, add_up = np.maximum.reduce, np.subtract, np.multiply, np.exp, np.add.accumulate
+
+    def draw(logits: Array) -> int:
+        subtract(logits, largest(logits), odds)
+        multiply(odds, scale, odds)
+        exp(odds, odds)
+        add_up(odds, 0, None, sums)
+        return int(sums.searchsorted(random() * sums[-1], "right"))
+
+    return draw
 
 
 def written(tokens: Iterator[int], count: int, vocabulary: Sequence[str]) -> str:
@@ -204,7 +228,7 @@ def reference_text(
     keras_steps: KerasSteps, prompt: Sequence[int], vocabulary: Sequence[str], options: argparse.Namespace
 ) -> str:
     step = keras_steps.ways["tf.function, stateful"]
-    return written(numpy_sampler(step, keras_steps.reset, prompt, options), SAME_TEXT, vocabulary)
+    return written(numpy_sampler(step, keras_steps.reset, prompt, plain_draw(options)), SAME_TEXT, vocabulary)
 
 
 # ---- times -----------------------------------------------------------------------------------------------------------
