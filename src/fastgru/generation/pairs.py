@@ -205,7 +205,8 @@ class Pair:
     ) -> dict[str, Array]:
         """What the decoder is given beside tokens, by its inputs."""
         begin: dict[str, Array] = {}
-        starts = {name: start for name, (start, _) in self.wiring.states.items()} | self.wiring.constants
+        starts: dict[str, str | None] = {name: start for name, (start, _) in self.wiring.states.items()}
+        starts.update(self.wiring.constants)
         for name, start in starts.items():
             inner = self._specs[name].inner
             array = np.zeros((rows, *inner), np.float32) if start is None else outputs[start]
