@@ -11,7 +11,6 @@ from .. import engine
 from .._openmp import core
 from ..errors import BadInput
 from ..model import Model
-from .beams import Hypothesis
 from .generation import BatchGeneration, Generation
 from .network import Network
 from .options import Options

@@ -18,9 +18,11 @@ from ..graph import (
     Dense,
     Embedding,
     Graph,
+    Identity,
     Layer,
     Masking,
     Normalize,
+    OneHot,
     PReLU,
     Scale,
     TensorSpec,
@@ -36,8 +38,8 @@ from .decoders import (
 )
 from .wiring import Given, find_wiring
 
-#: layers that work on each step by itself, so that padding behind a sequence reaches none of its steps
-_PER_STEP = (Activate, Combine, Dense, Embedding, Masking, Normalize, PReLU)
+#: layers that work on each step by itself
+_PER_STEP = (Activate, Combine, Dense, Embedding, Identity, Masking, Normalize, OneHot, PReLU)
 #: sources that run together, at most
 _TOGETHER = 64
 
@@ -242,11 +244,15 @@ def _depth(given: Any) -> int:
 
 
 def _minds_its_step(graph: Graph, layer: Layer) -> bool:
+    """Whether what a layer gives does not depend on masked steps behind a sequence."""
     if not any(graph.specs[value].is_sequence for value in layer.inputs):
         return True
+    return layer.mask is not None if isinstance(layer, GRU) else is_per_step(graph, layer)
+
+
+def is_per_step(graph: Graph, layer: Layer) -> bool:
+    """Whether a layer that reads sequences works on each step by itself, whatever its place."""
     match layer:
-        case GRU():
-            return layer.mask is not None
         case Concatenate():
             return layer.axis % len(graph.specs[layer.name].shape) != 1
         case Scale():

@@ -82,6 +82,16 @@ def is_mask(graph: Graph, spec: TensorSpec) -> bool:
     return spec.dtype == "int32" and spec.is_sequence and bool(readers) and tables
 
 
+def maker(value: str) -> str:
+    """The input or layer that defines a value.
+
+    >>> maker("gru:state"), maker("gru:0")
+    ('gru', 'gru:0')
+    """
+    name, _, kind = value.rpartition(":")
+    return name if name and kind in ("state", "mask", "scores") else value
+
+
 class _Search:
     def __init__(self, encoder: Graph, decoder: Graph, given: Given | None) -> None:
         self.encoder, self.decoder = encoder, decoder
@@ -208,11 +218,12 @@ class _Search:
             if name not in self.starts and name != self.token and name not in self.masks
         }
         offered = {name: spec for name, spec in self.offers.items() if name not in self.starts.values()}
-        for name, spec in list(wanted.items()):
-            fits = [other for other, one in offered.items() if stem(other) == stem(name) and _kind(one) == _kind(spec)]
-            if len(fits) == 1:
-                self.starts[name] = fits[0]
-                del wanted[name], offered[fits[0]]
+        for same in (str, stem):
+            for name, spec in list(wanted.items()):
+                fits = [one for one in offered if same(one) == same(name) and _kind(offered[one]) == _kind(spec)]
+                if len(fits) == 1:
+                    self.starts[name] = fits[0]
+                    del wanted[name], offered[fits[0]]
         for kind in dict.fromkeys(map(_kind, wanted.values())):
             names = [name for name, spec in wanted.items() if _kind(spec) == kind]
             fits = [name for name, spec in offered.items() if _kind(spec) == kind and spec.dtype == "float32"]
@@ -237,13 +248,13 @@ class _Search:
         reasons = []
         for layer in self.decoder.layers:
             is_begun = any(value in begun for value in layer.inputs[1:])
-            from_token = any(value.partition(":")[0] in moved for value in (*layer.inputs, *layer.masks.values()))
+            from_token = any(maker(value) in moved for value in (*layer.inputs, *layer.masks.values()))
             if from_token and not is_begun and isinstance(layer, (GRU, StepMask, Conv, Pool)):
                 why = "is carried from step to step, but is neither input nor output of the decoder, as others are"
                 reasons.append(f"the state of {layer.kind} layer {layer.name!r} {why}")
             if from_token:
                 moved.add(layer.name)
-            if any(value.partition(":")[0] in begun for value in layer.inputs):
+            if any(maker(value) in begun for value in layer.inputs):
                 begun |= {layer.name, f"{layer.name}:state"}
         if reasons:
             raise UnsupportedModel(reasons)
