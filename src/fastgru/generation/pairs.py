@@ -63,6 +63,8 @@ class Sources:
             self._take_arrays(given, specs)
         else:
             self._take_rows(encoder, given, vocabulary)
+        if not self.count:
+            raise BadInput("there should be at least one source")
 
     def _take_arrays(self, given: Any, specs: Sequence[TensorSpec]) -> None:
         if not isinstance(given, Mapping) or set(given) != set(self._names):
@@ -81,7 +83,7 @@ class Sources:
         if isinstance(given, str):
             given, self.is_batch = [given], False
         elif isinstance(given, (list, tuple)):
-            self.is_batch = not given or isinstance(given[0], str) or _depth(given[0]) == dims - 1
+            self.is_batch = bool(given) and (isinstance(given[0], str) or _depth(given[0]) == dims - 1)
             given = given if self.is_batch else [given]
         else:
             array = core.plain_array(given, f"a source for input {spec.name!r} should be an array")
@@ -91,6 +93,8 @@ class Sources:
             self.is_batch = array.ndim == dims
             given = array if self.is_batch else [array]
         self.rows = [self._row(encoder, spec, row, vocabulary) for row in given]
+        if spec.is_sequence and not all(map(len, self.rows)):
+            raise BadInput("a source should have at least one step")
         self.count = len(self.rows)
 
     def _row(self, encoder: Model, spec: TensorSpec, row: Any, vocabulary: Any) -> Array:
@@ -100,7 +104,7 @@ class Sources:
             if array.ndim != len(spec.shape) - 1 or any(want not in (None, size) for size, want in sizes):
                 got = f"should have shape {spec.shape[1:]}; one has {array.shape}"
                 raise BadInput(f"sources for input {spec.name!r} {got}")
-            return array if array.size else array.astype(spec.dtype)
+            return array
         if vocabulary is not None:
             return np.array(vocabulary.encode(row), np.int64)
         if encoder.front_end is None or spec.name not in encoder.front_end.inputs:
