@@ -265,7 +265,6 @@ def test_a_batch_of_sources_is_its_sources_one_by_one() -> None:
     together = search(pair, sources)
     assert together == [search(pair, source)[0] for source in sources]
     assert any(one != together[0] for one in together)
-    assert search(pair, []) == []
 
 
 def test_every_vector_isa_finds_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

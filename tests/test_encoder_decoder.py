@@ -113,16 +113,24 @@ def test_a_mask_that_is_an_input(folder: Path) -> None:
         decoder(word > 0, state, encoded, mask)
 
 
+def example(folder: Path, name: str, *options: str, lines: list[str]) -> subprocess.CompletedProcess[str]:
+    files = [folder / name / "encoder.keras", folder / name / "decoder.h5", folder / "vocabulary.json"]
+    return subprocess.run(
+        [sys.executable, "-X", "utf8", EXAMPLE, *files, *options],
+        input="\n".join(lines), capture_output=True, encoding="utf-8", timeout=300,
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_example(name: str, folder: Path) -> None:
     vocabulary = json.loads((folder / "vocabulary.json").read_text("utf-8"))
     expected = answers(folder / name)
-    sources = [[vocabulary["source"][word] for word in row if word] for row in expected["source"]]
-    files = [folder / name / "encoder.keras", folder / name / "decoder.h5", folder / "vocabulary.json"]
-    result = subprocess.run(
-        [sys.executable, "-X", "utf8", EXAMPLE, *files],
-        input="\n".join(map(" ".join, sources)), capture_output=True, encoding="utf-8", timeout=300,
-    )  # fmt: skip
+    lines = [" ".join(vocabulary["source"][word] for word in row if word) for row in expected["source"]]
+    result = example(folder, name, "--beams", "1", lines=lines)
     assert result.returncode == 0, result.stderr
     targets = [[vocabulary["target"][word] for word in expected[f"words_{row}"][:-1]] for row in range(SENTENCES)]
     assert result.stdout.splitlines() == list(map(" ".join, targets))
+    result = example(folder, name, lines=["three hundred two", "", "three hundred nix"])
+    assert result.returncode == 1
+    assert result.stdout.splitlines() == ["drei hundert zwei", ""]
+    assert "token 2, 'nix', is not in the vocabulary" in result.stderr

@@ -75,7 +75,8 @@ def test_drawn_tokens_are_those_of_numpy() -> None:
 
 def test_probabilities_of_drawn_tokens() -> None:
     pair = a_pair(4)
-    generation = fastgru.generate((pair.encoder, pair.decoder), [3, 1], start=START, max_tokens=6, seed=1, logprobs=True)
+    options: dict[str, Any] = {"start": START, "max_tokens": 6, "seed": 1, "logprobs": True}
+    generation = fastgru.generate((pair.encoder, pair.decoder), [3, 1], **options)
     word, state = START, pair.encoder(np.array([[3, 1]]))
     for token in generation:
         probabilities, state = pair.decoder(np.array([[word]]), state)
@@ -94,10 +95,12 @@ def test_hypotheses_as_texts(name: str, folder: Path) -> None:
     for text, hypotheses in zip(asked, found, strict=True):
         assert fastgru.generate(pair, text, **options) == hypotheses
         scores = [one.score for one in hypotheses]
-        assert len(scores) == 3 and scores == sorted(scores, reverse=True)
+        assert len(scores) == 3
+        assert scores == sorted(scores, reverse=True)
         for one in hypotheses:
             assert one.text == " ".join(vocabulary[1][word] for word in one.tokens)
-    ids = fastgru.generate(pair, next(iter(asked)), **{**options, "vocabulary": (vocabulary[0], None), "start": 1, "stop": 2})
+    options |= {"vocabulary": (vocabulary[0], None), "start": START, "stop": END}
+    ids = fastgru.generate(pair, next(iter(asked)), **options)
     assert ids == [one._replace(text=None) for one in found[0]]
 
 
@@ -169,7 +172,8 @@ def test_a_prompt_continued() -> None:
 
 def test_a_masked_token_continues_no_prompt() -> None:
     found = fastgru.generate(letters(1, mask_zero=True), [1, 2], beams=50, max_tokens=2)
-    assert len(found) == 36 and not any(0 in one.tokens for one in found)
+    assert len(found) == 36
+    assert not any(0 in one.tokens for one in found)
     banned = fastgru.generate(letters(1, mask_zero=True), [1, 2], beams=50, max_tokens=2, ban=[3, 4])
     assert [one.tokens for one in banned] == [one.tokens for one in found if not {3, 4} & set(one.tokens)]
 
@@ -232,8 +236,8 @@ def test_bad_options_of_a_pair(options: dict[str, Any], message: str) -> None:
 
 
 def test_what_is_no_pair_and_takes_no_options_of_one() -> None:
-    encoder, decoder = carrying()
-    with pytest.raises(fastgru.BadInput, match=re.escape("a pair should be two Models, (encoder, decoder); got (Model)")):
+    encoder, _ = carrying()
+    with pytest.raises(fastgru.BadInput, match=re.escape("should be two Models, (encoder, decoder); got (Model)")):
         fastgru.generate((encoder,), [1, 2], start=1)  # type: ignore[arg-type]
     with pytest.raises(fastgru.BadInput, match=re.escape("two Models, (encoder, decoder); got (Model, str)")):
         fastgru.generate((encoder, "decoder"), [1, 2], start=1)  # type: ignore[arg-type]
@@ -246,7 +250,8 @@ def test_what_is_no_pair_and_takes_no_options_of_one() -> None:
 def test_a_search_takes_a_network_that_streams() -> None:
     rng = np.random.default_rng(0)
     back = gru(rng, 6, 8, source="embedding", go_backwards=True)
-    model = fastgru.Model(chain(tokens(), embedding(rng, 7, 6), back, dense(rng, 8, 7, name="y", source="gru", function="softmax")))
+    head = dense(rng, 8, 7, name="y", source="gru", function="softmax")
+    model = fastgru.Model(chain(tokens(), embedding(rng, 7, 6), back, head))
     assert len(fastgru.generate(model, [1, 2], max_tokens=3).run().tokens) == 3
     with pytest.raises(fastgru.UnsupportedModel, match="GRU layer 'gru' goes backwards"):
         fastgru.generate(model, [1, 2], beams=2)
@@ -255,4 +260,5 @@ def test_a_search_takes_a_network_that_streams() -> None:
 def test_hypotheses_are_tuples_to_read() -> None:
     [best, *_] = fastgru.generate(letters(), [1, 2], beams=2, max_tokens=3)
     assert isinstance(best, Hypothesis)
-    assert with_end([best]) == [(best.tokens, best.score)] and best.finish == "length"
+    assert with_end([best]) == [(best.tokens, best.score)]
+    assert best.finish == "length"

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -125,7 +126,7 @@ def beam_search(
     log_probs = _without(step.start(), banned)
     for length in range(1, max_tokens + 1):
         running = [[branch for branch in found[source] if not branch.is_finished] for source in searching]
-        bounds = np.cumsum([0, *map(len, running)]).tolist()
+        bounds = [0, *accumulate(map(len, running))]
         rows = [branch for branches in running for branch in branches]
         candidates = core.best_continuations([branch.total for branch in rows], log_probs, bounds, beams)
         tokens: list[int] = []

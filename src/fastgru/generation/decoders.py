@@ -174,18 +174,24 @@ class StreamDecoder:
         return np.stack(found)  # type: ignore[arg-type]
 
     def step(self, tokens: Array, parents: Array) -> Array:
-        stream, before = self._stream, self._handles
+        if not np.array_equal(parents, np.arange(len(self._handles))):
+            self._handles = self._moved(parents)
+        scores = self._one(self._stream.step(self._token(tokens), rows=self._handles))
+        return _rows_of_classes(scores, len(tokens))
+
+    def _moved(self, parents: Array) -> Array:
+        """Rows that stand where their parents do: each parent itself for the first, forks of it for others."""
+        stream, before = self._stream, self._handles.tolist()
+        handles = self._handles[parents]
         taken: set[int] = set()
-        handles = np.empty(len(parents), np.int64)
         for row, parent in enumerate(parents.tolist()):
-            handle = int(before[parent])
-            handles[row] = stream.fork(handle) if parent in taken else handle
+            if parent in taken:
+                handles[row] = stream.fork(before[parent])
             taken.add(parent)
-        for parent, handle in enumerate(before.tolist()):
+        for parent, handle in enumerate(before):
             if parent not in taken:
                 stream.close(handle)
-        self._handles = handles
-        return _rows_of_classes(self._one(stream.step(self._token(tokens), rows=handles)), len(tokens))
+        return handles
 
     def _one(self, results: Any) -> Array:
         return results[self._scores] if isinstance(results, tuple) else results

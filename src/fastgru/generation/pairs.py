@@ -18,9 +18,11 @@ from ..graph import (
     Dense,
     Embedding,
     Graph,
+    Identity,
     Layer,
     Masking,
     Normalize,
+    OneHot,
     PReLU,
     Scale,
     TensorSpec,
@@ -36,8 +38,8 @@ from .decoders import (
 )
 from .wiring import Given, find_wiring
 
-#: layers that work on each step by itself, so that padding behind a sequence reaches none of its steps
-_PER_STEP = (Activate, Combine, Dense, Embedding, Masking, Normalize, PReLU)
+#: layers that work on each step by itself
+_PER_STEP = (Activate, Combine, Dense, Embedding, Identity, Masking, Normalize, OneHot, PReLU)
 #: sources that run together, at most
 _TOGETHER = 64
 
@@ -61,6 +63,8 @@ class Sources:
             self._take_arrays(given, specs)
         else:
             self._take_rows(encoder, given, vocabulary)
+        if not self.count:
+            raise BadInput("there should be at least one source")
 
     def _take_arrays(self, given: Any, specs: Sequence[TensorSpec]) -> None:
         if not isinstance(given, Mapping) or set(given) != set(self._names):
@@ -79,7 +83,7 @@ class Sources:
         if isinstance(given, str):
             given, self.is_batch = [given], False
         elif isinstance(given, (list, tuple)):
-            self.is_batch = not given or isinstance(given[0], str) or _depth(given[0]) == dims - 1
+            self.is_batch = bool(given) and (isinstance(given[0], str) or _depth(given[0]) == dims - 1)
             given = given if self.is_batch else [given]
         else:
             array = core.plain_array(given, f"a source for input {spec.name!r} should be an array")
@@ -89,6 +93,8 @@ class Sources:
             self.is_batch = array.ndim == dims
             given = array if self.is_batch else [array]
         self.rows = [self._row(encoder, spec, row, vocabulary) for row in given]
+        if spec.is_sequence and not all(map(len, self.rows)):
+            raise BadInput("a source should have at least one step")
         self.count = len(self.rows)
 
     def _row(self, encoder: Model, spec: TensorSpec, row: Any, vocabulary: Any) -> Array:
@@ -98,7 +104,7 @@ class Sources:
             if array.ndim != len(spec.shape) - 1 or any(want not in (None, size) for size, want in sizes):
                 got = f"should have shape {spec.shape[1:]}; one has {array.shape}"
                 raise BadInput(f"sources for input {spec.name!r} {got}")
-            return array if array.size else array.astype(spec.dtype)
+            return array
         if vocabulary is not None:
             return np.array(vocabulary.encode(row), np.int64)
         if encoder.front_end is None or spec.name not in encoder.front_end.inputs:
@@ -205,7 +211,8 @@ class Pair:
     ) -> dict[str, Array]:
         """What the decoder is given beside tokens, by its inputs."""
         begin: dict[str, Array] = {}
-        starts = {name: start for name, (start, _) in self.wiring.states.items()} | self.wiring.constants
+        starts: dict[str, str | None] = {name: start for name, (start, _) in self.wiring.states.items()}
+        starts.update(self.wiring.constants)
         for name, start in starts.items():
             inner = self._specs[name].inner
             array = np.zeros((rows, *inner), np.float32) if start is None else outputs[start]
@@ -241,11 +248,15 @@ def _depth(given: Any) -> int:
 
 
 def _minds_its_step(graph: Graph, layer: Layer) -> bool:
+    """Whether what a layer gives does not depend on masked steps behind a sequence."""
     if not any(graph.specs[value].is_sequence for value in layer.inputs):
         return True
+    return layer.mask is not None if isinstance(layer, GRU) else is_per_step(graph, layer)
+
+
+def is_per_step(graph: Graph, layer: Layer) -> bool:
+    """Whether a layer that reads sequences works on each step by itself, whatever its place."""
     match layer:
-        case GRU():
-            return layer.mask is not None
         case Concatenate():
             return layer.axis % len(graph.specs[layer.name].shape) != 1
         case Scale():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +17,7 @@ from ..states import find_states, stem
 Given = Mapping[str, "str | tuple[str | None, str]"]
 
 
-@dataclass
+@dataclass(frozen=True)
 class Wiring:
     """What each input of a decoder is given; everything by the names that callers see.
 
@@ -35,11 +36,15 @@ class Wiring:
         Inputs (batch, time) that say which steps of an input of the encoder count.
     """
 
-    token: str = ""
-    scores: str = ""
-    states: dict[str, tuple[str | None, str]] = field(default_factory=dict)
-    constants: dict[str, str] = field(default_factory=dict)
-    masks: dict[str, str] = field(default_factory=dict)
+    token: str
+    scores: str
+    states: Mapping[str, tuple[str | None, str]] = field(default_factory=dict)
+    constants: Mapping[str, str] = field(default_factory=dict)
+    masks: Mapping[str, str] = field(default_factory=dict)
+
+
+#: what was found, by decoder and encoder
+_FOUND: weakref.WeakKeyDictionary[Graph, weakref.WeakKeyDictionary[Graph, Wiring]] = weakref.WeakKeyDictionary()
 
 
 def find_wiring(encoder: Graph, decoder: Graph, given: Given | None = None) -> Wiring:
@@ -62,7 +67,12 @@ def find_wiring(encoder: Graph, decoder: Graph, given: Given | None = None) -> W
     UnsupportedModel
         A layer keeps a state of its own while others are inputs and outputs.
     """
-    return _Search(encoder, decoder, given).found()
+    if given is not None:
+        return _Search(encoder, decoder, given).found()
+    known = _FOUND.setdefault(decoder, weakref.WeakKeyDictionary())
+    if encoder not in known:
+        known[encoder] = _Search(encoder, decoder, None).found()
+    return known[encoder]
 
 
 def is_mask(graph: Graph, spec: TensorSpec) -> bool:
@@ -72,6 +82,16 @@ def is_mask(graph: Graph, spec: TensorSpec) -> bool:
     return spec.dtype == "int32" and spec.is_sequence and bool(readers) and tables
 
 
+def maker(value: str) -> str:
+    """The input or layer that defines a value.
+
+    >>> maker("gru:state"), maker("gru:0")
+    ('gru', 'gru:0')
+    """
+    name, _, kind = value.rpartition(":")
+    return name if name and kind in ("state", "mask", "scores") else value
+
+
 class _Search:
     def __init__(self, encoder: Graph, decoder: Graph, given: Given | None) -> None:
         self.encoder, self.decoder = encoder, decoder
@@ -79,7 +99,8 @@ class _Search:
         self.offers = _named(encoder.output_names, encoder.ported_outputs)
         self.inputs = dict(zip(decoder.input_names, decoder.inputs, strict=True))
         self.outputs = _named(decoder.output_names, decoder.ported_outputs)
-        self.wiring = Wiring()
+        self.token = self.scores = ""
+        self.masks: dict[str, str] = {}
         self.starts: dict[str, str | None] = {}  # of states and constants: what of the encoder
         self.feeds: dict[str, str] = {}  # of states: what of the decoder
         self._take(given)
@@ -90,14 +111,10 @@ class _Search:
         self._find_masks()
         self._find_token()
         self._find_starts()
-        wiring = self.wiring
-        for name, start in self.starts.items():
-            if name in self.feeds:
-                wiring.states[name] = (start, self.feeds[name])
-            elif start is not None:
-                wiring.constants[name] = start
-        self._check_hidden_states()
-        return wiring
+        states = {name: (start, self.feeds[name]) for name, start in self.starts.items() if name in self.feeds}
+        constants = {name: start for name, start in self.starts.items() if start is not None and name not in states}
+        self._check_hidden_states(states)
+        return Wiring(self.token, self.scores, states, constants, self.masks)
 
     def _take(self, given: Any) -> None:
         """What the caller says."""
@@ -121,9 +138,9 @@ class _Search:
                 spec = self.inputs[name]
                 if not (spec.is_sequence and not spec.inner and self.sources[what].is_sequence):
                     raise BadInput(f"wiring: the decoder's input {name!r} {spec.shape} is no mask of {what!r}")
-                self.wiring.masks[name] = what
-            elif isinstance(what, str) and what in self.outputs and not self.wiring.token:
-                self.wiring.token, self.wiring.scores = name, what
+                self.masks[name] = what
+            elif isinstance(what, str) and what in self.outputs and not self.token:
+                self.token, self.scores = name, what
             else:
                 known = [*self.offers, *self.sources, *self.outputs]
                 raise BadInput(f"wiring[{name!r}] should be one of {_listed(known)}, got {what!r}")
@@ -152,23 +169,23 @@ class _Search:
                     self.feeds[name] = fits[rivals.index(name)]
 
     def _is_free(self, output: str) -> bool:
-        return output not in self.feeds.values() and output != self.wiring.scores
+        return output not in self.feeds.values() and output != self.scores
 
     def _is_unfed(self, name: str) -> bool:
-        return name not in self.feeds and name not in self.wiring.masks and name != self.wiring.token
+        return name not in self.feeds and name not in self.masks and name != self.token
 
     def _is_open(self, name: str) -> bool:
         return self._is_unfed(name) and name not in self.starts
 
     def _find_scores(self) -> None:
-        if self.wiring.scores:
+        if self.scores:
             return
         left = [name for name in self.outputs if name not in self.feeds.values()]
         if len(left) != 1:
             which = f"outputs {_listed(left)}" if left else f"no output beside the states {_listed(self.outputs)}"
             hint = "wiring={'word': 'scores'}: the input of the last token, and the output that the next is chosen from"
             raise BadInput(f"the decoder has {which}, one should score the next token; say which with {hint}")
-        self.wiring.scores = left[0]
+        self.scores = left[0]
 
     def _find_masks(self) -> None:
         for name, spec in self.inputs.items():
@@ -177,35 +194,36 @@ class _Search:
             fits = [source for source, one in self.sources.items() if one.is_sequence]
             if len(fits) != 1:
                 raise self._ambiguous([name], fits, "inputs")
-            self.wiring.masks[name] = fits[0]
+            self.masks[name] = fits[0]
 
     def _find_token(self) -> None:
-        if self.wiring.token:
+        if self.token:
             return
         left = {name: spec for name, spec in self.inputs.items() if self._is_open(name)}
-        classes = self.outputs[self.wiring.scores].shape[-1]
+        classes = self.outputs[self.scores].shape[-1]
         ids = [name for name, spec in left.items() if spec.dtype == "int32" and not spec.inner]
         one_hot = [name for name, spec in left.items() if spec.dtype == "float32" and spec.inner[-1:] == (classes,)]
         fits = ids or [name for name in one_hot if left[name].is_sequence] or one_hot
         if len(fits) != 1:
             which = f"could be {_listed(fits)}" if fits else f"is none of {_listed(left)}"
-            example = f"wiring={{'word': {self.wiring.scores!r}}}"
+            example = f"wiring={{'word': {self.scores!r}}}"
             raise BadInput(f"the decoder's input of the last token {which}; say which with {example}")
-        self.wiring.token = fits[0]
+        self.token = fits[0]
 
     def _find_starts(self) -> None:
         """What of the encoder each input is that nothing else feeds, and each state begins with."""
         wanted = {
             name: spec
             for name, spec in self.inputs.items()
-            if name not in self.starts and name != self.wiring.token and name not in self.wiring.masks
+            if name not in self.starts and name != self.token and name not in self.masks
         }
         offered = {name: spec for name, spec in self.offers.items() if name not in self.starts.values()}
-        for name, spec in list(wanted.items()):
-            fits = [other for other, one in offered.items() if stem(other) == stem(name) and _kind(one) == _kind(spec)]
-            if len(fits) == 1:
-                self.starts[name] = fits[0]
-                del wanted[name], offered[fits[0]]
+        for same in (str, stem):
+            for name, spec in list(wanted.items()):
+                fits = [one for one in offered if same(one) == same(name) and _kind(offered[one]) == _kind(spec)]
+                if len(fits) == 1:
+                    self.starts[name] = fits[0]
+                    del wanted[name], offered[fits[0]]
         for kind in dict.fromkeys(map(_kind, wanted.values())):
             names = [name for name, spec in wanted.items() if _kind(spec) == kind]
             fits = [name for name, spec in offered.items() if _kind(spec) == kind and spec.dtype == "float32"]
@@ -220,23 +238,23 @@ class _Search:
         example = f"wiring={{{names[0]!r}: …}} with one of {_listed(known)}"
         return BadInput(f"what of the encoder goes into the decoder's input {shown}? {offer}; say which with {example}")
 
-    def _check_hidden_states(self) -> None:
+    def _check_hidden_states(self, states: Iterable[str]) -> None:
         """Steps are plain calls where states are inputs: then nothing may be carried on inside."""
-        if not self.wiring.states:
+        if not states:
             return
-        token = self.inputs[self.wiring.token].name
+        token = self.inputs[self.token].name
         moved = {token}  # values made from the last token
-        begun = {self.inputs[name].name for name in self.wiring.states}  # … from states
+        begun = {self.inputs[name].name for name in states}  # … from states
         reasons = []
         for layer in self.decoder.layers:
             is_begun = any(value in begun for value in layer.inputs[1:])
-            from_token = any(value.partition(":")[0] in moved for value in (*layer.inputs, *layer.masks.values()))
+            from_token = any(maker(value) in moved for value in (*layer.inputs, *layer.masks.values()))
             if from_token and not is_begun and isinstance(layer, (GRU, StepMask, Conv, Pool)):
                 why = "is carried from step to step, but is neither input nor output of the decoder, as others are"
                 reasons.append(f"the state of {layer.kind} layer {layer.name!r} {why}")
             if from_token:
                 moved.add(layer.name)
-            if any(value.partition(":")[0] in begun for value in layer.inputs):
+            if any(maker(value) in begun for value in layer.inputs):
                 begun |= {layer.name, f"{layer.name}:state"}
         if reasons:
             raise UnsupportedModel(reasons)
