@@ -20,7 +20,7 @@ import numpy as np
 from building import chain, dense, embedding, floats, gru, tokens, uniform
 from fastgru import Model
 from fastgru.bench.counters import Counters
-from fastgru.graph import Combine, Concatenate, Graph, Masking, TimeDistributed, tensor_spec
+from fastgru.graph import Activation, Combine, Concatenate, Conv, Graph, Masking, Pool, TimeDistributed, tensor_spec
 from fastgru.layers.base import Layer
 
 STEPS = 10_000
@@ -299,6 +299,51 @@ def numbers_of_rows() -> Made:
 
     work()
     return work, 0
+
+
+def convolved(**options: Any) -> Model:
+    """Windows over the last steps before a GRU: a convolution with dilation, another, the largest of some steps."""
+    function = Activation.of("relu")
+    layers: tuple[Layer, ...] = (
+        Conv(
+            name="c1", inputs=("x",), kernel=uniform(rng(), 3, 4, 8), bias=uniform(rng(), 8), activation=function,
+            dilation=(2,), pads=(4, 0),
+        ),
+        Conv(
+            name="c2", inputs=("c1",), kernel=uniform(rng(), 5, 8, 6), bias=uniform(rng(), 6), activation=function,
+            pads=(4, 0),
+        ),
+        Pool(name="p", inputs=("c2",), function="maximum", size=(2,), **options),
+        gru(rng(), 6, 16, source="p", return_sequences=True),
+    )  # fmt: skip
+    return Model(chain(floats(4), *layers))
+
+
+@case
+def causal_windows() -> Made:
+    return into(convolved(strides=(1,), pads=(1, 0)).stream().step, uniform(rng(), 1, 4))
+
+
+@case
+def causal_windows_of_rows() -> Made:
+    return into(convolved(strides=(1,), pads=(1, 0)).stream(batch_size=6).run, uniform(rng(), 6, 5, 4))
+
+
+@case
+def strides() -> Made:
+    """Two steps in, one out."""
+    return into(convolved(strides=(2,)).stream(batch_size=3).run, uniform(rng(), 3, 2, 4))
+
+
+@case
+def strides_that_do_not_fit() -> Made:
+    """Three steps in, one or two out."""
+    run, x = convolved(strides=(2,)).stream().run, uniform(rng(), 1, 3, 4)
+
+    def work() -> None:
+        run(x)
+
+    return work, 5
 
 
 @case
