@@ -17,7 +17,7 @@ import pytest
 
 from building import VECTOR_ISAS, chain, dense, embedding, floats, gru, tokens, uniform
 from fastgru import BadInput, Closed, Model
-from fastgru.graph import Combine, Concatenate, Graph, Masking, StepMask, tensor_spec
+from fastgru.graph import Combine, Concatenate, Conv, Graph, Masking, Pool, StepMask, tensor_spec
 from test_stream_states import cell, stack
 
 FEATURES, UNITS = 3, 5
@@ -44,7 +44,7 @@ class Case:
         As `Model.stream`.
     cuts : bool
         Whether rows with lengths run their own steps only; else what lies past them is masked.
-    takes_lengths : bool
+    takes_lengths, takes_step : bool
     """
 
     graph: Graph
@@ -53,6 +53,7 @@ class Case:
     state: Mapping[str, str] | None = None
     cuts: bool = False
     takes_lengths: bool = True
+    takes_step: bool = True
 
 
 def _floats(features: int = FEATURES) -> Draw:
@@ -137,6 +138,30 @@ def _initial_state() -> Case:
     return Case(graph, _floats(), lambda rng: {"h0": uniform(rng, 1, UNITS)})
 
 
+def _causal() -> Case:
+    """Windows that look back, beside a GRU whose mask lengths make."""
+    rng = np.random.default_rng(9)
+    layers = (
+        Conv(name="conv", inputs=("x",), kernel=uniform(rng, 3, FEATURES, 4), dilation=(2,), pads=(4, 0)),
+        Pool(name="mean", inputs=("conv",), function="average", size=(3,), strides=(1,), pads=(2, 0)),
+        gru(rng, 4, UNITS, source="mean", return_sequences=True),
+        gru(rng, FEATURES, 4, name="g", mask="x:mask"),
+    )
+    return Case(Graph((floats(FEATURES),), layers, ("gru", "g")), _floats(), cuts=True)
+
+
+def _strided() -> Case:
+    """Fewer steps come out than go in, and other ones from row to row."""
+    rng = np.random.default_rng(10)
+    layers = (
+        Conv(name="conv", inputs=("x",), kernel=uniform(rng, 3, FEATURES, 4), strides=(2,)),
+        gru(rng, 4, UNITS, source="conv", return_sequences=True),
+        Pool(name="most", inputs=("conv",), function="maximum", size=(2,), strides=(2,)),
+        gru(rng, 4, 6, name="last", source="most"),
+    )
+    return Case(Graph((floats(FEATURES),), layers, ("gru", "most", "last")), _floats(), cuts=True, takes_step=False)
+
+
 def _wide() -> Case:
     """Enough work for several threads."""
     rng = np.random.default_rng(8)
@@ -153,6 +178,8 @@ CASES: dict[str, Callable[[], Case]] = {
     "initial state": _initial_state,
     "native states": lambda: Case(stack(), _floats(4)),
     "feedback": lambda: Case(cell(), _floats(4), state={"h": "next"}, takes_lengths=False),
+    "causal convolution": _causal,
+    "strided": _strided,
     "wide": _wide,
 }
 
@@ -286,8 +313,9 @@ class Players:
             error = Closed if len(handles) == 1 and handles[0] in self.gone[side] else BadInput
             with pytest.raises(error):
                 stream.run(x, rows=handles)
-            with pytest.raises(error):
-                stream.step(_at(x, 0), rows=handles)
+            if self.case.takes_step:
+                with pytest.raises(error):
+                    stream.step(_at(x, 0), rows=handles)
 
     def _some(self, side: int) -> list[int]:
         rows = list(self.open[side])
@@ -302,6 +330,8 @@ class Players:
         return (np.array(rows) if self.rng.random() < 0.5 else rows), rows
 
     def _step(self, side: int) -> None:
+        if not self.case.takes_step:
+            return self._run(side)
         rows, handles = self._chosen(side)
         x = _at(self.case.draw(self.rng, len(handles), 1), 0)
         results = _tuple(self.streams[side].step(x, rows=rows))
@@ -336,26 +366,23 @@ class Players:
                 if kind == "reset":
                     alone.reset()
                     continue
-                for result, expected in zip(results, self._alone(alone, kind, x, length), strict=True):
+                for result, expected in zip(results, self._alone(alone, kind, x, length, results), strict=True):
                     assert same(result, expected), (kind, length, result, expected)
 
-    def _alone(self, alone: Any, kind: str, x: Any, length: int | None) -> tuple[np.ndarray, ...]:
+    def _alone(
+        self, alone: Any, kind: str, x: Any, length: int | None, results: tuple[np.ndarray, ...]
+    ) -> tuple[np.ndarray, ...]:
         if kind == "step":
             return _tuple(alone.step(x))
-        if length is None:
-            return _tuple(alone.run(x))
         if not self.case.cuts:
-            return _tuple(alone.run(x, lengths=[length]))
-        steps = next(iter(x.values())).shape[1] if isinstance(x, dict) else x.shape[1]
+            return _tuple(alone.run(x, lengths=None if length is None else [length]))
         found = _tuple(alone.run(_at(x, slice(0, length))))
-        specs = self.model.outputs
-        return tuple(
-            [_padded(array, steps) if spec.is_sequence else array for array, spec in zip(found, specs, strict=True)]
-        )
+        pairs = zip(found, self.model.outputs, results, strict=True)
+        return tuple([_padded(array, like) if spec.is_sequence else array for array, spec, like in pairs])
 
 
-def _padded(array: np.ndarray, steps: int) -> np.ndarray:
-    whole = np.zeros((1, steps, *array.shape[2:]), array.dtype)
+def _padded(array: np.ndarray, like: np.ndarray) -> np.ndarray:
+    whole = np.zeros(like.shape, array.dtype)
     whole[:, : array.shape[1]] = array
     return whole
 

@@ -407,18 +407,30 @@ def test_branches_of_another_pace_are_an_error_that_changes_nothing() -> None:
 
 
 def test_rows_count_their_own_steps() -> None:
-    """Rows of one call have had as many steps, so that as many come out."""
+    """Where fewer come out than of another row, zeros stand behind them."""
     model = fastgru.Model(chain(floats(2), conv(2, 3, 2, strides=(2,))))
     stream = model.stream(batch_size=2)
     x = values(floats(2), 2, 6)
     stream.run(x[:, :3])
     other = stream.fork(0)
     stream.reset(1)
-    with pytest.raises(BadInput, match="the rows of a call should have had as many"):
-        stream.run(x[[0, 1, 0], 3:])
-    assert stream.get_state()["/steps"].tolist() == [3, 0, 3]
-    assert same(stream.run(x[[0, 0], 3:], rows=[0, other]), model(x[[0, 0]])[:, 1:])
-    assert same(stream.run(x[1:, 3:], rows=1), model(x[1:, 3:]))
+    assert stream.completed(3).tolist() == [2, 1, 2]
+    assert stream.completed([1, 2, 0], rows=[1, other, 0]).tolist() == [0, 1, 0]
+    y = stream.run(x[[0, 1, 0], 3:])
+    assert same(y[[0, 2]], model(x[[0, 0]])[:, 1:])
+    assert same(y[1:2, :1], model(x[1:, 3:]))
+    assert not y[1, 1:].any()
+    assert stream.get_state()["/steps"].tolist() == [6, 3, 6]
+    lengths = stream.run(x[[0, 1, 0], :3], rows=[other, 1, 0], lengths=[0, 1, 2])
+    assert stream.get_state()["/steps"].tolist() == [8, 4, 6]
+    assert lengths.shape == (3, 2, 3)
+    assert not lengths[0].any()
+    for steps in (-1, 1.0, [1, 2], "3", 2**60):
+        with pytest.raises(BadInput, match="steps should be"):
+            stream.completed(steps)
+    stream.run(x[1:, :1], rows=other)
+    stream.reset(1)
+    stream.run(x[1:, 3:], rows=1)
     stream.set_state(stream.get_state(1), 0)
     rest = values(floats(2), 2, 3)
     assert same(stream.run(rest, rows=[0, 1])[:1], model(np.concatenate([x[1:, 3:], rest[:1]], axis=1))[:, 1:])
@@ -448,23 +460,18 @@ def test_many_rows(isa: str) -> None:
     assert same(streamed(model, x, [1, 2, 2]), model(x))
 
 
-def test_a_mask_goes_round_a_convolution() -> None:
-    """What masks a GRU behind a convolution is the input's mask: its steps are all steps of the convolution."""
-    recurrent = gru(np.random.default_rng(4), 3, 5, source="conv", mask="x:mask", return_sequences=True)
-    model = fastgru.Model(chain(floats(2), conv(2, 3, 3, pads=(2, 0)), recurrent))
-    x = values(floats(2), 3, 8)
-    mask = np.ones((3, 8), bool)
-    mask[:, :4] = np.arange(4) < np.array([[4], [2], [0]])
-    stream = model.stream(batch_size=3)
-    parts = [stream.run(x[:, :4], lengths=[4, 2, 0]), stream.run(x[:, 4:])]
-    assert same(np.concatenate(parts, axis=1), model(x, mask=mask))
-
-
-def test_lengths_are_refused_where_a_convolution_drops_the_mask() -> None:
-    recurrent = gru(np.random.default_rng(4), 3, 5, source="conv", return_sequences=True)
-    model = fastgru.Model(chain(floats(2), conv(2, 3, 3, pads=(2, 0), drops_mask=True), recurrent))
-    with pytest.raises(BadInput, match="conv"):
-        model.stream().run(values(floats(2), 1, 4), lengths=[2])
+@pytest.mark.parametrize("mask", [None, "x:mask"])
+def test_rows_of_a_convolution_run_their_own_steps(mask: str | None) -> None:
+    """What lies past a row's length is no part of its tail, whether or not the mask goes round the convolution."""
+    recurrent = gru(np.random.default_rng(4), 3, 5, source="conv", mask=mask, return_sequences=True)
+    model = fastgru.Model(chain(floats(2), conv(2, 3, 3, pads=(2, 0), drops_mask=mask is None), recurrent))
+    x = values(floats(2), 2, 6)
+    with model.stream(batch_size=2) as stream:
+        first = stream.run(x[:, :4], lengths=[2, 4])
+        assert not first[0, 2:].any()
+        rest = stream.run(np.stack([x[0, 2:5], np.append(x[1, 4:], x[:1, 0], axis=0)]), lengths=[3, 2])
+    assert same(np.concatenate([first[:1, :2], rest[:1]], axis=1), model(x[:1, :5]))
+    assert same(np.concatenate([first[1:], rest[1:, :2]], axis=1), model(x[1:]))
 
 
 @pytest.mark.parametrize(("function", "count_padding"), [("maximum", False), ("average", False), ("average", True)])

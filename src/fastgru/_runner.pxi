@@ -168,14 +168,15 @@ cdef class Runner(FastPath):
         self.enter()
         try:
             self._choose(rows, &call)
+            differ = self.plan.changes_steps and self.table.steps_before(call.rows, call.batch) < 0
+            if differ or (lengths is not None and self._cuts(lengths)):
+                return self._run_own_steps(x, self._places_of(&call), lengths, out)
             if lengths is None and self._may_write(out) and self._take_sequences(x, CHUNK, &call):
                 results = self._go_fast(CHUNK, out, self.threads, &call)
                 if results is not None:
                     if self.plan.changes_steps:
                         self.table.note_steps(call.rows, call.batch, call.steps)
                     return results
-            if lengths is not None and self._cuts(lengths):
-                return self._run_own_steps(x, self._places_of(&call), lengths, out)
             check_masks(lengths, None, self.plan.inputs, self.mask_drops)
             return self._call(x, lengths, out, False, &call)
         finally:
@@ -195,7 +196,7 @@ cdef class Runner(FastPath):
         return results[0] if len(results) == 1 else results
 
     def _checked_sequences(self, x, int64_t rows):
-        """Inputs with time by name, each (batch, time, …) as the core takes it."""
+        """Inputs with time by name, each (batch, time, …) as the core takes it and of as many steps."""
         specs = [(i, spec) for i, spec in enumerate(self.plan.inputs) if spec.is_sequence]
         given = named_inputs(x if isinstance(x, tuple) else (x,), [spec for _, spec in specs])
         checked = {}
@@ -204,22 +205,64 @@ cdef class Runner(FastPath):
             if len(array) != rows:
                 raise BadInput(f"expected {rows} rows; got {len(array)} of {spec.name!r} (shape {array.shape})")
             checked[spec.name] = array
+        counts = {name: array.shape[1] for name, array in checked.items()}
+        if len(set(counts.values())) > 1:
+            raise BadInput(f"rows that run their own steps take as many of every input, got {counts}")
         return checked
 
-    def _made_outputs(self, out, int64_t rows, int64_t steps, arrays):
-        """For each output that is wanted the array to fill, which meets none of `arrays`; its spec beside it."""
-        specs = [spec for i, spec in enumerate(self.plan.outputs) if not self.drops[i]]
+    def _wanted(self):
+        """The outputs that `step` and `run` return."""
+        return [spec for i, spec in enumerate(self.plan.outputs) if not self.drops[i]]
+
+    def _steps_out(self, cnp.ndarray steps, cnp.ndarray before):
+        """For each output that is wanted, how many steps rows get for so many of the inputs, after so many `before`:
+        int64 (rows,); None of one that is no sequence."""
+        cdef fg_call call
+        cdef int64_t row, count = cnp.PyArray_DIM(steps, 0)
+        cdef cnp.ndarray made
+        cdef list found = []
+        cdef int i
+        memset(&call, 0, sizeof(call))
+        call.batch = 1
+        for i in range(self.plan.n_outputs):
+            if self.drops[i]:
+                continue
+            if not self.plan.output_info[i].sequence:
+                found.append(None)
+                continue
+            made = np.empty(count, np.int64)
+            for row in range(count):
+                call.steps = (<int64_t *>cnp.PyArray_DATA(steps))[row]
+                call.before = (<int64_t *>cnp.PyArray_DATA(before))[row]
+                (<int64_t *>cnp.PyArray_DATA(made))[row] = fg_plan_steps(self.plan.plan, self.plan.values[i], &call)
+            found.append(made)
+        return found
+
+    def _check_fits(self, int64_t steps, int64_t before):
+        """That all layers can run on so many steps, after so many before."""
+        cdef fg_call call
+        memset(&call, 0, sizeof(call))
+        call.batch, call.steps, call.before = 1, steps, before
+        if fg_plan_misfit(self.plan.plan, &call) >= 0:
+            raise misfit(self.plan, &call)
+
+    def _made_outputs(self, out, int64_t rows, steps, arrays):
+        """For each output that is wanted an array of zeros, or that of `out`, with so many steps (None: no sequence);
+        it meets none of `arrays`."""
         given = (None,) * self.n_given if out is None else (out,) if isinstance(out, np.ndarray) else tuple(out)
         if len(given) != self.n_given:
             raise BadInput(f"out= should hold {self.n_given} arrays, holds {len(given)}")
-        made = []
-        for spec, array in zip(specs, given):
-            shape = (rows, steps, *spec.inner) if spec.is_sequence else (rows, *spec.inner)
+        made, others = [], list(arrays)
+        for spec, count, array in zip(self._wanted(), steps, given):
+            shape = (rows, *spec.inner) if count is None else (rows, count, *spec.inner)
             if array is None:
                 array = np.empty(shape, spec.dtype)
-            elif any(np.may_share_memory(check_output(array, spec, shape, np.dtype(spec.dtype)), other) for other in arrays):
+            elif any(np.may_share_memory(check_output(array, spec, shape, np.dtype(spec.dtype)), other) for other in others):
                 raise BadInput(f"out= for {spec.name!r} overlaps another array of this call")
-            made.append((spec, array))
+            made.append(array)
+            others.append(array)
+        for array in made:
+            array[...] = 0
         return made
 
     cdef object _places_of(self, const fg_call *call):

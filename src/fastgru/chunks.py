@@ -27,17 +27,19 @@ class Piece(NamedTuple):
     last: int
 
 
-def pieces(lengths: Array) -> Iterator[Piece]:
+def pieces(lengths: Array, before: Array) -> Iterator[Piece]:
     """What rows of these lengths run, in order: all of them up to the shortest length, then those that are left, and
-    so on. Rows of no steps are a piece of no steps.
+    so on; rows that have had other numbers of steps `before` by themselves. Rows of no steps are a piece of no steps.
 
-    >>> [(piece.rows.tolist(), piece.first, piece.last) for piece in pieces(np.array([4, 0, 2, 4]))]
-    [([1], 0, 0), ([0, 2, 3], 0, 2), ([0, 3], 2, 4)]
+    >>> found = pieces(np.array([4, 0, 2, 4, 1]), np.array([7, 7, 7, 7, 8]))
+    >>> [(piece.rows.tolist(), piece.first, piece.last) for piece in found]
+    [([1], 0, 0), ([0, 2, 3], 0, 2), ([0, 3], 2, 4), ([4], 0, 1)]
     """
-    first = 0
-    for last in np.unique(lengths).tolist():
-        yield Piece(np.flatnonzero(lengths >= last if last else lengths == 0), first, last)
-        first = last
+    for had in np.unique(before):
+        first, alike = 0, before == had
+        for last in np.unique(lengths[alike]).tolist():
+            yield Piece(np.flatnonzero(alike & (lengths >= last if last else lengths == 0)), first, last)
+            first = last
 
 
 def own_lengths(lengths: Any, sequences: Sequence[TensorSpec], arrays: Mapping[str, Array]) -> Array:
@@ -58,9 +60,6 @@ def own_lengths(lengths: Any, sequences: Sequence[TensorSpec], arrays: Mapping[s
         Lengths that are not one whole number a row, or more than there are steps; inputs of several lengths.
     """
     name = sequences[0].name
-    counts = {spec.name: arrays[spec.name].shape[1] for spec in sequences}
-    if len(set(counts.values())) > 1:
-        raise BadInput(f"rows that run their own steps take as many of every input, got {counts}")
     found = {spec.name: core.checked_lengths(_of(lengths, spec.name), arrays[spec.name], spec) for spec in sequences}
     for other, given in found.items():
         if not np.array_equal(given, found[name]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ import numpy as np
 from . import chunks, memories, saved_rows
 from ._openmp import core
 from .errors import BadInput, StateMismatch
+from .layers.windows import Window
 
 #: in a state, the steps that rows have had
 _STEPS = "/steps"
@@ -134,35 +136,87 @@ class Stream(core.Runner):
 
     # ---- chunks of unequal length ----
 
+    def completed(self, steps: int | Sequence[int] | np.ndarray, rows: Rows = None) -> Any:
+        """How many steps `run` would return for so many, or so many of each row: fewer, and other ones from row to row,
+        where a layer changes their number (strides, pooling, windows without padding).
+
+        Parameters
+        ----------
+        steps : int or array of int (batch,)
+        rows
+            As `step`.
+
+        Returns
+        -------
+        array of int64 (batch,), or tuple of arrays
+            For each output with a time axis, in the order of `run`, which pads them with zeros to the longest.
+
+        Raises
+        ------
+        BadInput
+            Steps that are not whole numbers below 2**60, one for all rows or one a row; or as `step`.
+        Closed, StreamBusy
+
+        Examples
+        --------
+        >>> import fastgru
+        >>> from fastgru.graph import Graph, Pool, tensor_spec
+        >>> halve = Pool(name="halve", inputs=("x",), function="maximum", size=(2,), strides=(2,))
+        >>> stream = fastgru.Model(Graph((tensor_spec("x", None, (1,)),), (halve,), ("halve",))).stream(batch_size=2)
+        >>> _ = stream.run([[[5.0]]], rows=[1])
+        >>> stream.completed(3).tolist()
+        [1, 2]
+        """
+        with self._alone():
+            places = self._places(rows)
+            given = core.plain_array(steps, "steps should be whole numbers, one for all rows or one a row")
+            is_whole = given.dtype.kind in "iu" and given.shape in ((), (len(places),))
+            if not is_whole or (given.size and not 0 <= given.min() <= given.max() < 2**60):
+                expected = f"whole numbers below 2**60, one for all rows or {len(places)}, one a row"
+                raise BadInput(f"steps should be {expected}; got {given.dtype} of shape {given.shape}")
+            each = np.full(len(places), given, np.int64)
+            found = [array for array in self._steps_out(each, self._get_steps(places)) if array is not None]
+            return found[0] if len(found) == 1 else tuple(found)
+
+    @cached_property
+    def _has_windows(self) -> bool:
+        """Whether a layer looks back on steps, or leaves some out, that masks do not reach."""
+        return any(isinstance(layer, Window) for layer in self.plan.graph.layers)
+
     def _cuts(self, lengths: Any) -> bool:
-        """Whether lengths keep rows from running on, for want of layers that masks reach: some layer drops them, or
-        carries the steps themselves."""
-        given = (
-            lengths if isinstance(lengths, Mapping) else [spec.name for spec in self.plan.inputs if spec.is_sequence]
-        )
-        return any(name in self.mask_drops for name in given)
+        """Whether each row runs its own steps only, for want of layers that carry the masks of these lengths."""
+        named = lengths if isinstance(lengths, Mapping) else self.mask_drops
+        return self._has_windows or any(name in self.mask_drops for name in named)
 
     def _run_own_steps(self, x: Any, places: np.ndarray | None, lengths: Any, out: Any) -> Any:
         """`run` of rows that run their own steps and no more."""
         places = np.arange(self.batch_size) if places is None else places
         core.check_masks(lengths, None, self.plan.inputs, {})
-        arrays = self._checked_sequences(x, len(places))
+        arrays, before = self._checked_sequences(x, len(places)), self._get_steps(places)
         own = chunks.own_lengths(lengths, [spec for spec in self.plan.inputs if spec.is_sequence], arrays)
-        steps = next(iter(arrays.values())).shape[1]
-        made = self._made_outputs(out, len(places), steps, tuple(arrays.values()))
-        for _, array in made:
-            array[...] = 0
-        for piece in chunks.pieces(own):
+        fresh = np.zeros(0 if len(places) else 1, np.int64)  # the shape of the outputs of no rows
+        whole = np.full(len(places) + len(fresh), next(iter(arrays.values())).shape[1])
+        counts = self._steps_out(whole, np.concatenate([before, fresh]))
+        longest = [None if count is None else int(count.max()) for count in counts]
+        pieces = list(chunks.pieces(own, before))
+        for piece in pieces:
+            self._check_fits(piece.last - piece.first, int(before[piece.rows[0]]) + piece.first)
+        made = self._made_outputs(out, len(places), longest, arrays.values())
+        ends = [np.zeros(len(places), np.int64) for _ in made]  # of what stands in them so far
+        for piece in pieces:
             given = {name: array[piece.rows, piece.first : piece.last] for name, array in arrays.items()}
             given |= self._static_of(places[piece.rows])
             ordered = tuple([given[spec.name] for spec in self.plan.inputs])
             count = len(piece.rows)
             results = self._run(ordered, None, None, self.threads, None, False, count, places=places[piece.rows])
-            for (spec, array), result in zip(made, results, strict=True):
-                at = (piece.rows, slice(piece.first, piece.last)) if spec.is_sequence else piece.rows
-                array[at] = result
-        results = tuple([array for _, array in made])
-        return results[0] if len(results) == 1 else results
+            for spec, array, end, result in zip(self._wanted(), made, ends, results, strict=True):
+                if spec.is_sequence:
+                    first = int(end[piece.rows[0]])  # which all of them have
+                    array[piece.rows, first : first + result.shape[1]] = result
+                    end[piece.rows] += result.shape[1]
+                else:
+                    array[piece.rows] = result
+        return made[0] if len(made) == 1 else tuple(made)
 
     # ---- the state ----
 
