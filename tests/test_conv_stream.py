@@ -548,7 +548,7 @@ def test_a_plain_call_carries_nothing() -> None:
     assert runner.nbytes < 2**20
 
 
-# ---- other ways to run streams -----------------------------------------------------------------------------------------
+# ---- other ways to run streams ---------------------------------------------------------------------------------------
 
 
 def test_a_pool_runs_rows_with_their_tails() -> None:
