@@ -593,3 +593,30 @@ def test_fed_states_go_with_whole_sequences() -> None:
     first, state = model(x[:, :4], np.zeros((1, 4), np.float32))
     assert same(stream.run(x[:, :4]), first)
     assert same(stream.run(x[:, 4:]), model(x[:, 4:], state)[0])
+
+
+def test_a_causal_network_of_keras_runs_step_by_step() -> None:
+    """Both ways to write a causal convolution, and an average over the last steps."""
+    from keras_live import keras
+
+    layers = keras.layers
+    network = keras.Sequential(
+        [
+            layers.Input((None, 3)),
+            layers.Conv1D(8, 4, padding="causal", dilation_rate=2),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+            layers.ZeroPadding1D((2, 0)),
+            layers.SeparableConv1D(6, 3),
+            layers.ZeroPadding1D((2, 0)),
+            layers.AveragePooling1D(3, strides=1),
+            layers.GRU(5, return_sequences=True),
+            layers.Dense(2),
+        ]
+    )
+    model = fastgru.from_keras(network)
+    x = values(floats(3), 2, 15)
+    with model.stream(batch_size=2) as stream:
+        y = np.stack([stream.step(x[:, t]) for t in range(15)], axis=1)
+    assert same(y, model(x))
+    check(y, np.asarray(network(x)), "keras")
