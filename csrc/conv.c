@@ -136,11 +136,11 @@ typedef struct conv_run {
     const conv_layer *own;
     fg_grid x, y;
     fg_tail tail;
-    int64_t rows, places, classes,
-        windows;                         /* lines are counted by row, place on the outer axis, class; windows on one */
-    int64_t inner_windows, inner_length; /* on the inner axis: windows of all classes, entries */
-    int64_t x_column, y_column;          /* from one entry or window of the inner axis to the next, in floats */
-    int64_t size, pace, taps, channels;  /* window and its pace on a line; outer taps, channels of a group */
+    int64_t rows, places, lines, windows; /* lines are counted by row, place on the outer axis, class; windows on one */
+    int64_t classes;                      /* windows so far apart are on one line; lines: of a place, at most as many */
+    int64_t inner_windows, inner_length;  /* on the inner axis: windows of all classes, entries */
+    int64_t x_column, y_column;           /* from one entry or window of the inner axis to the next, in floats */
+    int64_t size, pace, taps, channels;   /* window and its pace on a line; outer taps, channels of a group */
     int64_t before[2];
     bool direct; /* a window that no padding touches is contiguous in x */
 } conv_run;
@@ -173,6 +173,7 @@ static void begin(conv_run *r, const fg_step *step, const fg_context *c)
     r->inner_length = flat ? r->x.steps : w->width;
     r->inner_windows = flat ? r->y.steps : fg_window_count(w, 1, w->width);
     r->classes = dilation / shared;
+    r->lines = r->classes < r->inner_windows ? r->classes : r->inner_windows;
     r->windows = (r->inner_windows + r->classes - 1) / r->classes;
     r->x_column = flat ? r->x.time_stride : w->channels;
     r->y_column = flat ? r->y.time_stride : outputs;
@@ -191,9 +192,9 @@ static conv_piece piece_at(const conv_run *r, int64_t first, int64_t last)
 {
     const int64_t line = first / r->windows, begin = first % r->windows;
     const int64_t left = last - first, rest = r->windows - begin;
-    return (conv_piece){.row = line / r->classes / r->places,
-                        .place = line / r->classes % r->places,
-                        .phase = line % r->classes,
+    return (conv_piece){.row = line / r->lines / r->places,
+                        .place = line / r->lines % r->places,
+                        .phase = line % r->lines,
                         .first = begin,
                         .last = begin + (left < rest ? left : rest)};
 }
@@ -427,7 +428,7 @@ static void convolve_share(void *argument, int member)
     const fg_context *c = r->tail.c;
     float *scratch = fg_member_scratch(c, member);
     int64_t first, last;
-    fg_share(c, member, r->rows * r->places * r->classes * r->windows, &first, &last);
+    fg_share(c, member, r->rows * r->places * r->lines * r->windows, &first, &last);
     if (first == last)
         return;
     const int64_t at_once = r->own->matrices ? windows_at_once(r, c->kernels) : MOST_ROWS;

@@ -33,7 +33,7 @@ static fg_status add(fg_plan *plan, fg_step *step, const fg_layer *layer)
     step->own = own;
     step->inner = inner;
     step->inner_steps = x->features / inner_x->features;
-    const fg_call call = {.batch = 1, .steps = step->inner_steps};
+    const fg_call call = {.batch = 1, .steps = step->inner_steps, .before = FG_WHOLE};
     const int64_t y_steps = fg_plan_steps(inner, inner->outputs[0], &call);
     if ((!inner_x->sequence && step->inner_steps != 1) || y_steps < 1)
         return FG_BAD_LAYER;

@@ -124,6 +124,26 @@ def chunks_of_several_blocks() -> Made:
     return into(sequences().stream().run, uniform(rng(), 1, 300, 4))
 
 
+def windows(**options: Any) -> Model:
+    """A convolution and a pool, both causal, before a GRU."""
+    kernel = uniform(rng(), 5, 4, 20)
+    conv = Conv(name="conv", inputs=("x",), kernel=kernel, pads=(12, 0), dilation=(3,))
+    pool = Pool(name="pool", inputs=("conv",), function="average", size=(3,), pads=(2, 0), **options)
+    return Model(chain(floats(4), conv, pool, gru(rng(), 20, 16, source="pool")))
+
+
+@case
+def windows_over_time() -> Made:
+    return into(windows().stream(batch_size=2).step, uniform(rng(), 2, 4))
+
+
+@case
+def windows_with_strides() -> Made:
+    """Every third chunk of one step completes a step of the pool: the third reserves what all need."""
+    call, _ = into(windows(strides=(3,)).stream().run, uniform(rng(), 1, 1, 4))
+    return call, 3
+
+
 @case
 def steps_and_chunks_in_turn() -> Made:
     stream, x = sequences().stream(), uniform(rng(), 1, 9, 4)

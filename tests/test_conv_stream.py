@@ -553,3 +553,77 @@ def test_a_plain_call_carries_nothing() -> None:
     runner = _core.Runner(_core.Plan(chain(floats(1), conv(1, 1, 2, dilation=(2**20,), pads=(2**20, 0)))))
     runner._run_fresh((values(floats(1), 1, 4),), None, None, 1, None)
     assert runner.nbytes < 2**20
+
+
+# ---- other ways to run streams ---------------------------------------------------------------------------------------
+
+
+def test_a_pool_runs_rows_with_their_tails() -> None:
+    layers = conv(2, 4, 3, pads=(2, 0)), gru(np.random.default_rng(5), 4, 3, source="conv", return_sequences=True)
+    model = fastgru.Model(chain(floats(2), *layers))
+    x = values(floats(2), 4, 12)
+    with fastgru.StreamPool(model, max_rows=4) as pool_of_rows:
+        rows = [pool_of_rows.open() for _ in range(4)]
+        tickets = [[pool_of_rows.submit(row, x[i, t : t + 3]) for i, row in enumerate(rows)] for t in range(0, 12, 3)]
+        parts = [[ticket.result() for ticket in each] for each in tickets]
+    assert same(np.concatenate([np.stack(each) for each in parts], axis=1), model(x))
+
+
+def test_a_pool_refuses_rows_whose_number_of_steps_changes() -> None:
+    layers = pool("maximum", 2, strides=(2,)), gru(np.random.default_rng(5), 2, 3, source="pool")
+    with pytest.raises(UnsupportedModel, match="Pool layer 'pool' changes the number of steps"):
+        fastgru.StreamPool(fastgru.Model(chain(floats(2), *layers)), max_rows=4)
+
+
+def test_inputs_of_unequal_steps_are_refused_where_their_number_changes() -> None:
+    layers = conv(2, 2, 2, strides=(2,)), conv(2, 2, 2, name="other", source="z", strides=(2,))
+    other = tensor_spec("z", None, (2,))
+    graph = Graph((floats(2), other), layers, ("conv", "other"))
+    stream = fastgru.Model(graph).stream()
+    x = values(floats(2), 1, 6)
+    with pytest.raises(BadInput, match="in a stream all inputs should have as many"):
+        stream.run({"x": x, "z": x[:, :4]})
+    y, z = stream.run({"x": x, "z": x})
+    assert same(y, fastgru.Model(graph)(x, x)[0])
+    assert same(z, fastgru.Model(graph)(x, x)[1])
+
+
+def test_fed_states_go_with_whole_sequences() -> None:
+    """A network that no Stream could run, but for its states that come in and go out, is called anew for each chunk."""
+    ahead = conv(2, 3, 3, padding="same")
+    recurrent = gru(np.random.default_rng(6), 3, 4, source="conv", inputs=("conv", "h"), return_sequences=True)
+    spec = tensor_spec("h", False, (4,))
+    graph = Graph((floats(2), spec), (ahead, recurrent), ("gru", "gru:state"))
+    model = fastgru.Model(graph)
+    x = values(floats(2), 1, 8)
+    stream = model.stream(state={"h": "gru:state"})
+    first, state = model(x[:, :4], np.zeros((1, 4), np.float32))
+    assert same(stream.run(x[:, :4]), first)
+    assert same(stream.run(x[:, 4:]), model(x[:, 4:], state)[0])
+
+
+def test_a_causal_network_of_keras_runs_step_by_step() -> None:
+    """Both ways to write a causal convolution, and an average over the last steps."""
+    from keras_live import keras
+
+    layers = keras.layers
+    network = keras.Sequential(
+        [
+            layers.Input((None, 3)),
+            layers.Conv1D(8, 4, padding="causal", dilation_rate=2),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+            layers.ZeroPadding1D((2, 0)),
+            layers.SeparableConv1D(6, 3),
+            layers.ZeroPadding1D((2, 0)),
+            layers.AveragePooling1D(3, strides=1),
+            layers.GRU(5, return_sequences=True),
+            layers.Dense(2),
+        ]
+    )
+    model = fastgru.from_keras(network)
+    x = values(floats(3), 2, 15)
+    with model.stream(batch_size=2) as stream:
+        y = np.stack([stream.step(x[:, t]) for t in range(15)], axis=1)
+    assert same(y, model(x))
+    check(y, np.asarray(network(x)), "keras")
