@@ -218,7 +218,8 @@ cdef class Ticket:
         try:
             if callback is not None:
                 callback(self)
-        except BaseException:
+        except BaseException as error:
+            PyErr_SetObject(type(error), error)
             PyErr_WriteUnraisable(callback)
         if self.promise is not None:
             self.keep_promise()
