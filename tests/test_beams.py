@@ -331,6 +331,28 @@ def test_translations_as_keras_finds_them(name: str, folder: Path) -> None:
             check_same(found, keras_search(*originals, row[None], max_tokens=8, **options))
 
 
+class PlainCalls:
+    """A Model that takes its inputs as Keras' networks do."""
+
+    def __init__(self, model: fastgru.Model) -> None:
+        self.model, self.inputs, self.outputs = model, model.inputs, model.outputs
+
+    def __call__(self, inputs: Any) -> Any:
+        return self.model(*inputs) if isinstance(inputs, list) else self.model(inputs)
+
+
+@pytest.mark.parametrize("name", ["additive_keras3", "multiplicative_keras2"])
+def test_translations_as_plain_calls_find_them(name: str, folder: Path) -> None:
+    """Whose words and probabilities are held against Keras' own in test_encoder_decoder.py."""
+    pair = Pair(*(fastgru.load(folder / name / f"{part}.h5") for part in ("encoder", "decoder")))
+    with np.load(folder / name / "answers.npz") as answers:
+        rows = [row[: np.count_nonzero(row)] for row in answers["source"]]
+    originals = PlainCalls(pair.encoder), PlainCalls(pair.decoder)
+    for options in ({"beams": 4}, {"beams": 3, "length_penalty": 0.8}):
+        for row, found in zip(rows, search(pair, rows, **options), strict=True):
+            check_same(found, keras_search(*originals, row[None], max_tokens=8, **options))
+
+
 SHAPES = [
     (layers, attention, one_hot, function)
     for layers in (1, 2)
