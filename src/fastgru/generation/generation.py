@@ -118,6 +118,9 @@ class Generation(Iterator[Token]):
         self._row = _Row(vocabulary, options, prompt)
         self._steps = (self._given_at_once if self._row.is_plain else self._given)(loop, callback)
 
+    def __iter__(self) -> Iterator[Token]:
+        return self._steps  # goes on where `next` does, for less
+
     def __next__(self) -> Token:
         return next(self._steps)
 
