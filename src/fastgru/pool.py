@@ -56,9 +56,10 @@ class StreamPool:
     """Many running sequences whose steps run together, as they come.
 
     Any thread submits chunks, some steps of one row. A thread of the core, which needs no interpreter lock, takes
-    whatever steps are ready, of whichever rows, and runs them as one batch; rows join and leave it after every few steps, so
-    that a short chunk does not wait for long ones. How large a batch is hangs on what is ready: a lone chunk runs at once. Every row
-    gives what a `Stream` of its own would, to the last bit, and its chunks run in the order in which they were submitted.
+    whatever steps are ready, of whichever rows, and runs them as one batch; rows join and leave it after every few
+    steps, so that a short chunk does not wait for long ones. How large a batch is hangs on what is ready: a lone chunk
+    runs at once. Every row gives what a `Stream` of its own would, to the last bit, and its chunks run in the order in
+    which they were submitted.
 
     A pool is a context manager, which closes it; with an exception, what has not run is dropped. So it is of a pool
     that nobody refers to any more, and at the interpreter's exit. A forked child cannot use a pool of its parent: every
@@ -78,8 +79,8 @@ class StreamPool:
     Raises
     ------
     UnsupportedModel
-        The network cannot stream, or not row by row: its number of steps changes on the way, or outputs are fed back in calls
-        of their own. Names every reason.
+        The network cannot stream, or not row by row: its number of steps changes on the way, or outputs are fed back in
+        calls of their own. Names every reason.
     BadInput
 
     Examples
@@ -230,8 +231,8 @@ class StreamPool:
             ``sys.unraisablehook`` and hurts nobody else.
         timeout : float, optional
             Seconds to wait for room, where as many chunks as `queue` wait to be taken; None: for ever, 0: not at all.
-            A chunk is taken when its ticket comes out of `poll`, when `Ticket.result` returns or `Ticket.future` is set, and when
-            its callback is called. What a callback submits finds room always.
+            A chunk is taken when its ticket comes out of `poll`, when `Ticket.result` returns or `Ticket.future` is
+            set, and when its callback is called. What a callback submits finds room always.
 
         Returns
         -------
@@ -274,7 +275,9 @@ class StreamPool:
         >>> [output.shape for row, output in pool.poll()]
         [(1,), (1,), (1,)]
         """
-        return self._scheduler.poll(timeout, None if most is None else engine.whole_number(most, "most"))  # type: ignore[no-any-return]
+        count = None if most is None else engine.whole_number(most, "most")
+        tickets: list[Ticket] = self._scheduler.poll(timeout, count)
+        return tickets
 
     # ---- the whole
     # -------------------------------------------------------------------------------------------------------------
@@ -283,8 +286,9 @@ class StreamPool:
         """End a row, or the pool.
 
         A row that is closed takes no more steps and its handle is void; what was submitted still runs, and then the
-        place is free for another row. A pool that is closed takes no more, runs all that was submitted, and returns when that
-        is done and the last callback has returned; what nobody has taken can still be polled. Closing it again does nothing.
+        place is free for another row. A pool that is closed takes no more, runs all that was submitted, and returns
+        when that is done and the last callback has returned; what nobody has taken can still be polled. Closing it
+        again does nothing.
 
         Parameters
         ----------
@@ -307,9 +311,13 @@ class StreamPool:
     def stats(self) -> PoolStats:
         """What the pool is at, and what it has done so far."""
         facts = self._scheduler.facts()
-        batches, rows = facts["quanta"], facts["row_quanta"]
         return PoolStats(
-            facts["rows"], facts["queued"], facts["untaken"], batches, facts["row_steps"], rows / batches if batches else 0.0
+            rows=facts["rows"],
+            queued=facts["queued"],
+            untaken=facts["untaken"],
+            quanta=facts["quanta"],
+            row_steps=facts["row_steps"],
+            mean_batch=facts["row_quanta"] / max(facts["quanta"], 1),
         )
 
     def __enter__(self) -> StreamPool:
@@ -348,7 +356,7 @@ def _stream_of(model: Model) -> Stream:
         raise UnsupportedModel("the network has no input with a time axis, so there is nothing to stream")
     for spec in (*plan.inputs, *plan.outputs):
         if spec.shape[0] not in (None, 1):
-            reasons.append(f"{spec.name!r} has a batch of {spec.shape[0]} fixed, so rows cannot come and go by themselves")
+            reasons.append(f"{spec.name!r} has a fixed batch of {spec.shape[0]}, so rows cannot come and go")
     try:
         stream = open_stream(plan, 0, 1, None, model._mask_drops, model._layout, None)
     except UnsupportedModel as error:

@@ -1,4 +1,4 @@
-"""Many streams through a StreamPool: how near is it to one big batch, and how long does a short chunk wait for long ones?
+"""Many streams through a StreamPool: how near it is to one big batch, and how long a short chunk waits for long ones.
 
     python tools/bench/pool.py
     python tools/bench/pool.py --rows 1000 --rounds 5 --threads 1 --json pool.jsonl --markdown pool.md
@@ -260,7 +260,8 @@ def head_of_line(count: int, threads: int) -> dict[str, Any]:
     times = {"alone": lone, "beside": beside, "run to completion": completed}
     return {
         "show": "head of line", "threads": threads, "row_steps_per_second": rate,
-        "seconds": {name: {"median": float(np.median(t)), "p99": float(np.percentile(t, 99))} for name, t in times.items()},
+        "seconds": {name: {"median": float(np.median(waits)), "p99": float(np.percentile(waits, 99))}
+                    for name, waits in times.items()},
         "ratio": float(np.median(beside) / np.median(lone)),
     }  # fmt: skip
 
@@ -277,10 +278,11 @@ def markdown(head: dict[str, Any], results: list[dict[str, Any]]) -> str:
     flows = [result for result in results if result["show"] == "throughput"]
     waits = [result for result in results if result["show"] == "head of line"]
     flow_rows = [
-        [str(r["rows"]), str(r["threads"]), name, report.number(rate), f"{r['share'][name]:.2f}" if name in WAYS else ""]
+        [str(r["rows"]), str(r["threads"]), name, report.number(rate),
+         f"{r['share'][name]:.2f}" if name in WAYS else ""]
         for r in flows
         for name, rate in r["row_steps_per_second"].items()
-    ]
+    ]  # fmt: skip
     wait_rows = [
         [str(r["threads"]), name, *(report.number(times[at] * 1e6) for at in ("median", "p99")),
          f"{times['median'] / r['seconds']['alone']['median']:.1f}"]
