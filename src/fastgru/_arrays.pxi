@@ -97,6 +97,33 @@ cdef cnp.ndarray as_ids(cnp.ndarray array, int64_t limit, object spec, tuple sha
     return np.ascontiguousarray(array, dtype=np.int32)
 
 
+cdef cnp.ndarray checked_input(object x, object spec, bint one_step, int64_t limit, bint any_steps=False):
+    """An input as the core takes it; the user's own array where nothing has to be converted."""
+    shape = spec.shape
+    if spec.is_sequence and one_step:
+        shape = (shape[0], *shape[2:])
+    elif spec.is_sequence and any_steps:
+        shape = (shape[0], None, *shape[2:])
+    if type(x) is np.ndarray and x.dtype.kind in "fiu" and x.ndim == len(shape):
+        array = x
+        fits = all(want is None or want == size for want, size in zip(shape, x.shape))
+    else:
+        array, fits = as_array(x, _expected(spec, shape)), False
+    if not fits:
+        _check_shape(array, shape, spec, _expected(spec, shape))
+    return as_ids(array, limit, spec, shape) if spec.dtype == "int32" else as_floats(array, spec)
+
+
+def check_output(array, spec, shape, dtype):
+    """The array that a caller gives for an output; BadInput unless it is a plain one of that shape and dtype."""
+    if not isinstance(array, np.ndarray) or array.dtype != dtype or array.shape != shape or not array.flags.writeable:
+        got = f"{array.dtype} of shape {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
+        raise BadInput(f"out= for {spec.name!r} should be a writable {np.dtype(dtype).name} array of shape {shape}; got {got}")
+    if not array.flags.carray or type(array).__name__ == "MaskedArray":
+        raise BadInput(f"out= for {spec.name!r} should be a plain C-contiguous, aligned array")
+    return array
+
+
 def plain_array(x, expected):
     """numpy.asarray, but a ragged list is BadInput."""
     try:

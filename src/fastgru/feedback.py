@@ -79,7 +79,8 @@ class FeedbackStream(Stream):
 
     def run(self, x: Any, rows: Rows = None, lengths: Any = None, out: Any = None) -> Any:
         """One call with a chunk of steps of rows, or of a network without a time axis as many calls as there are
-        steps; as `Stream.run`, without the carried outputs."""
+        steps; as `Stream.run`, without the carried outputs. `lengths` mask, and are refused where a layer drops the
+        mask, as by any plain call."""
         with self._alone():
             places = self._choose_places(rows)
             core.check_masks(lengths, None, self.plan.inputs, self.mask_drops)
