@@ -318,7 +318,7 @@ typedef struct fg_call {
  * more rows; for causal networks without windows over time nothing in it depends on the number of steps. What windows
  * look back on has its place from the first call that is not FG_WHOLE. */
 fg_status fg_state_new(const fg_plan *plan, int64_t rows, fg_state **state);
-void fg_state_free(fg_state *state);
+void fg_state_free(fg_state *state); /* NULL is fine; the plan may be freed before */
 /* Makes room for so many rows, new ones at the initial state; rows that there are stay where they lie. FG_NO_MEMORY. */
 fg_status fg_state_reserve(fg_state *state, int64_t rows);
 /* Rows [first, first + count) start afresh with their next step. */

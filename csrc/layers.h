@@ -184,11 +184,13 @@ struct fg_state {
      * is given at a time */
     fg_state **nested;
     int nested_lanes;    /* threads that have theirs */
+    int n_nested;        /* the plan's; like n_memories for freeing, when the plan may be gone */
     fg_profile *profile; /* of a nested one: what its layers do while the layer around it is measured */
     int64_t block;       /* steps in a block */
     float *scratch;
     int64_t scratch_row; /* floats of scratch per row */
     int lanes;           /* threads that there is scratch of members for; it lies behind that of the rows */
+    int n_memories;
 };
 
 /* One thread's view of a run: some rows, some steps. Threads either take rows of their own (`members` 1) or are a team

@@ -108,6 +108,8 @@ fg_status fg_state_new(const fg_plan *plan, int64_t rows, fg_state **out)
     if (!state)
         return FG_NO_MEMORY;
     state->plan = plan;
+    state->n_memories = plan->n_memories;
+    state->n_nested = plan->n_nested;
     state->batch = -1;
     state->slots = calloc((size_t)plan->n_values, sizeof *state->slots);
     state->memories = calloc((size_t)plan->n_memories + 1, sizeof *state->memories);
@@ -134,14 +136,14 @@ void fg_state_free(fg_state *state)
 {
     if (!state)
         return;
-    for (int i = 0; state->memories && i < state->plan->n_memories; i++) {
+    for (int i = 0; state->memories && i < state->n_memories; i++) {
         for (int64_t k = 0; k < slab_count(state->memories[i].rows); k++)
             free(state->memories[i].slabs[k]);
         free(state->memories[i].slabs);
         free(state->memories[i].marks);
         free(state->memories[i].copies);
     }
-    for (int i = 0; i < state->nested_lanes * state->plan->n_nested; i++)
+    for (int i = 0; i < state->nested_lanes * state->n_nested; i++)
         fg_state_free(state->nested[i]);
     free(state->nested);
     free(state->profile);
