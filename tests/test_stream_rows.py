@@ -63,6 +63,21 @@ def test_handles_are_places_with_generations() -> None:
     assert {stream.open() for _ in range(3)} == {2 << 32 | 1, 1 << 32, 1 << 32 | 3}
 
 
+def test_closing_and_opening_takes_no_more_memory() -> None:
+    stream = decoder().stream(batch_size=600, inputs={"h0": np.zeros((600, UNITS))})
+    h0 = np.ones((1, UNITS), np.float32)
+    stream.step(np.zeros((600, FEATURES), np.float32))
+    taken, room = stream.nbytes, len(stream.static["h0"])
+    for seed in range(5):
+        for row in rng(seed).permutation(stream.rows)[:400]:
+            stream.close(row)
+        for _ in range(400):
+            stream.open({"h0": h0})
+        stream.step(np.zeros((600, FEATURES), np.float32))
+    assert (stream.rows & 0xFFFFFFFF).tolist() == list(range(600))
+    assert (stream.nbytes, len(stream.static["h0"])) == (taken, room)
+
+
 def test_a_stream_may_begin_without_rows() -> None:
     stream = masked().stream(batch_size=0)
     assert stream.rows.tolist() == []
