@@ -85,9 +85,9 @@ def state_bytes(graph: Graph, batch: int, steps: int, lanes: int) -> int:
     projected = units[len(graph.layers) - len(chain) :]
     scratch = 3 * up(max(projected, default=0), lanes)
     block = min(steps, BLOCK_STEPS, max(1, BLOCK_BYTES // (batch * 4 * (sum(features) + scratch))))
-    states = sum(batch * (8 * up(size, 16) + 1) for size in units)
+    states = sum(batch * (8 * up(size, 16) + 1 + 16) for size in units)  # and 16: pointers to the rows of a call
     values = sum(up(4 * batch * block * size, 64) for size in features[:-1])  # the last one is the caller's array
-    return 160 + batch + states + values + 4 * batch * up(block * scratch, 16)
+    return 200 + batch + states + values + 4 * batch * up(block * scratch, 16)
 
 
 def up(size: int, step: int) -> int:
