@@ -261,7 +261,7 @@ def _beside() -> Graph:
     ("graph", "fault"),
     [
         (_two_outputs(), "the network gives 'y' .*, 'gru' .*; generation needs one output"),
-        (_ending_in("sigmoid"), "output 'y' ends in sigmoid; generation needs logits or softmax"),
+        (_ending_in("sigmoid"), "output 'y' ends in sigmoid, .*; generation needs logits or softmax"),
         (_smaller_table(), f"chooses among {COUNT} tokens, but reads ids below {COUNT - 1} alone"),
         (_floats(), "vectors of 3 numbers, which are not one-hot vectors of the 4 tokens"),
         (_no_time(), "the network reads 'x' .*; generation takes one sequence"),

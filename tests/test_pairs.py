@@ -10,27 +10,19 @@ import pytest
 
 import fastgru
 from building import dense, embedding, gru, tokens, uniform
-from fastgru.generation.heads import with_scores
 from fastgru.generation.pairs import Pair, Sources
 from fastgru.generation.wiring import Wiring, find_wiring
 from fastgru.graph import (
-    Activate,
-    Activation,
     Attention,
     Combine,
-    Dense,
     Embedding,
     Graph,
-    Identity,
     Layer,
-    Reshape,
-    Slice,
     TensorSpec,
     tensor_spec,
 )  # fmt: skip
 from fastgru.ports import Port
 from test_beams import search
-from tolerances import check
 
 CLASSES, UNITS = 5, 8
 
@@ -217,62 +209,3 @@ def test_bad_sources(source: Any, message: str) -> None:
     pair = Pair(*map(fastgru.Model, (an_encoder("gru1:state"), a_decoder("scores", "decoder0:state"))))
     with pytest.raises(fastgru.BadInput, match=re.escape(message)):
         search(pair, source)
-
-
-# ---- log-probabilities -----------------------------------------------------------------------------------------------
-
-
-def numbers(*layers: Layer, outputs: tuple[str, ...] = ("y",)) -> Graph:
-    return Graph((tensor_spec("x", None, (4,)),), layers, outputs)
-
-
-RNG = np.random.default_rng(5)
-SOFTMAX = Activation.of("softmax")
-
-
-@pytest.mark.parametrize(
-    ("graph", "is_cut"),
-    [
-        (numbers(dense(RNG, 4, 6, name="y", source="x", function="softmax")), True),
-        (numbers(dense(RNG, 4, 6, name="d", source="x", function="softmax"), Identity(name="y", inputs=("d",))), True),
-        (numbers(dense(RNG, 4, 6, name="d", source="x", function="softmax"),
-                 Reshape(name="r", inputs=("d",), target=(1, 6), per_step=True),
-                 Slice(name="y", inputs=("r",), axis=2, start=0, stop=1, drop=True)), True),
-        (numbers(dense(RNG, 4, 6, name="d", source="x", function="linear"),
-                 Activate(name="y", inputs=("d",), activation=SOFTMAX)), True),
-        (numbers(dense(RNG, 4, 6, name="d", source="x", function="softmax"),
-                 Slice(name="y", inputs=("d",), axis=-1, start=1)), False),
-        (numbers(dense(RNG, 4, 6, name="y", source="x", function="softmax"), outputs=("y", "y")), False),
-    ],
-)  # fmt: skip
-def test_the_end_of_probabilities(graph: Graph, is_cut: bool) -> None:
-    x = RNG.normal(size=(2, 3, 4)).astype("f4")
-    made = with_scores(graph, 0, True)
-    assert ("log" not in [one.activation.name for one in made.layers if isinstance(one, (Dense, Activate))]) == is_cut
-    results = [np.atleast_1d(fastgru.Model(one)(x)) if len(one.outputs) == 1 else fastgru.Model(one)(x)[0]
-               for one in (graph, made)]  # fmt: skip
-    check(np.exp(results[1]), results[0], "oracle")
-
-
-def test_logits_become_log_probabilities() -> None:
-    graph = numbers(dense(RNG, 4, 6, name="y", source="x", function="linear"))
-    made = with_scores(graph, 0, True)
-    assert [type(layer) for layer in made.layers] == [Dense]
-    x = RNG.normal(size=(2, 3, 4)).astype("f4")
-    logits = fastgru.Model(graph)(x).astype(np.float64)
-    check(fastgru.Model(made)(x), logits - np.log(np.exp(logits).sum(-1, keepdims=True)), "oracle")
-    assert with_scores(made, 0, True) is made
-
-
-def test_tiny_probabilities_are_not_lost() -> None:
-    graph = numbers(Dense(name="y", inputs=("x",), kernel=200 * np.eye(4, dtype="f4"), activation=SOFTMAX))
-    x = np.array([[[1, 0, 0, 0]]], "f4")
-    assert fastgru.Model(graph)(x)[0, 0, 1] == 0
-    assert fastgru.Model(with_scores(graph, 0, True))(x)[0, 0].tolist() == [0, -200, -200, -200]
-
-
-def test_outputs_that_score_no_tokens() -> None:
-    with pytest.raises(fastgru.UnsupportedModel, match="'y' ends in a sigmoid, which gives no distribution"):
-        with_scores(numbers(dense(RNG, 4, 6, name="y", source="x", function="sigmoid")), 0, True)
-    with pytest.raises(fastgru.UnsupportedModel, match="output 'x:mask' holds no scores of tokens"):
-        with_scores(numbers(Identity(name="y", inputs=("x",)), outputs=("x:mask",)), 0, True)

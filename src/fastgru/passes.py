@@ -1,7 +1,7 @@
 """Graph → Graph rewrites that hold on every machine and change no result, except by a rounding in `fold_scales`.
 
-A saved Graph has been through those of `apply`. `tokens_for_one_hot` and
-`logits_before_softmax` are for those who feed a network what it chose.
+A saved Graph has been through those of `apply`. `tokens_for_one_hot` is for those who feed a network
+what it chose.
 """
 
 from __future__ import annotations
@@ -27,9 +27,7 @@ from .graph import (
     OneHot,
     Pad,
     Pool,
-    Reshape,
     Scale,
-    Slice,
     TensorSpec,
     TimeDistributed,
     tensor_spec,
@@ -355,47 +353,3 @@ def _without_features(port: Port) -> Port | None:
     if any(size != 1 for size in port.sizes[:-1]) or (features,) not in port.axes:
         return None
     return Port(port.name, port.sizes[:-1], tuple(group for group in port.axes if group != (features,)))
-
-
-def logits_before_softmax(graph: Graph) -> Graph | None:
-    """Cut off the softmax at the end of a network, whose output then are the logits.
-
-    Parameters
-    ----------
-    graph : Graph
-        With one output.
-
-    Returns
-    -------
-    Graph or None
-        None where it does not end in a softmax along the last axis that nobody else reads, but for layers that move
-        whole rows of that axis.
-
-    Examples
-    --------
-    >>> from fastgru.graph import Activation, tensor_spec
-    >>> softmax = Dense(name="d", inputs=("x",), kernel=np.ones((5, 3), np.float32), activation=Activation("softmax"))
-    >>> network = Graph((tensor_spec("x", None, (5,)),), (softmax,), ("d",))
-    >>> logits_before_softmax(network).layers[0].activation
-    Activation(name='linear', params=())
-    """
-    layers = {layer.name: layer for layer in graph.layers}
-    readers = Counter([*graph.outputs, *(value for layer in graph.layers for value in layer.inputs)])
-    value = graph.outputs[0]
-    while value in layers and readers[value] == 1:
-        layer = layers[value]
-        if isinstance(layer, (Dense, Conv, Activate)) and layer.activation.name == "softmax":
-            layers[value] = dataclasses.replace(layer, activation=LINEAR)
-            return dataclasses.replace(graph, layers=tuple(layers.values()))
-        if not _keeps_rows(graph, layer):
-            return None
-        value = layer.inputs[0]
-    return None
-
-
-def _keeps_rows(graph: Graph, layer: Layer) -> bool:
-    """Whether a layer only moves, or leaves out, whole rows of the last axis."""
-    before, after = graph.specs[layer.inputs[0]], graph.specs[layer.name]
-    if isinstance(layer, Slice):
-        return layer.axis % len(before.shape) != len(before.shape) - 1
-    return isinstance(layer, Reshape) and bool(after.inner) and before.inner[-1] == after.inner[-1]

@@ -9,31 +9,16 @@ from weakref import WeakKeyDictionary
 from .. import passes
 from .._openmp import core
 from ..errors import UnsupportedModel
-from ..graph import (
-    LINEAR,
-    Activate,
-    Combine,
-    Concatenate,
-    Conv,
-    Dense,
-    Embedding,
-    Graph,
-    Reshape,
-    Scale,
-    Slice,
-    TensorSpec,
-    TimeDistributed,
-    Transpose,
-    Where,
-)
+from ..graph import LINEAR, Embedding, Graph, TensorSpec
 from ..obstacles import streaming_obstacles
 from ..streaming import carried_natively
+from .heads import Head
 
 if TYPE_CHECKING:
     from ..model import Model
 
-#: activations behind which a network's numbers are logits, up to a constant
-_LOGITS = ("linear", "log_softmax")
+#: activations behind which a network's numbers are logits, up to a constant, or probabilities
+_SCORES = ("linear", "log_softmax", "softmax")
 #: of each Model that has generated, so that its weights are packed once
 _known: WeakKeyDictionary[Model, Network] = WeakKeyDictionary()
 
@@ -106,19 +91,18 @@ def _network(model: Model) -> Network:
     reads = passes.tokens_for_one_hot(cut) if is_one_hot else cut
     if reads is None:
         raise UnsupportedModel(f"the network gives its input {given[0].name!r} back, so it cannot read token ids")
-    logits = passes.logits_before_softmax(reads)
-    endings = {"linear"} if logits is not None else _endings(reads, made[0])
-    if not endings.intersection((*_LOGITS, "softmax")):
-        shown = " and ".join(sorted(endings))
+    head = Head.of(reads, 0)
+    if head.functions.isdisjoint(_SCORES):
+        shown = " and ".join(sorted(head.functions))
         raise UnsupportedModel(f"output {made[0]!r} ends in {shown}; generation needs logits or softmax")
-    graph = logits or reads
+    graph = head.ending_in(LINEAR) if head.has_softmax else reads
     spec = next(spec for spec in graph.inputs if spec.is_sequence)
     network = Network(
         plan=model._plan if graph is model.graph else core.Plan(graph, model.isa, model.matmul == "blas"),
         spec=dataclasses.replace(spec, name=given[0].name),
         tokens=tokens,
         streams=False,
-        probabilities="softmax" in endings,
+        probabilities=head.holds_probabilities and not head.has_softmax,
         masks_zero=any(isinstance(x, Embedding) and x.mask_zero and x.inputs[0] == spec.name for x in graph.layers),
     )
     plan = network.plan
@@ -139,17 +123,3 @@ def _output_faults(graph: Graph, made: list[str]) -> list[str]:
     needs = "generation needs one output (batch, tokens) or (batch, time, tokens)"
     fits = len(specs) == 1 and specs[0].dtype == "float32" and len(specs[0].inner) == 1
     return [] if fits else [f"the network gives {shown}; {needs}"]
-
-
-def _endings(graph: Graph, value: str) -> set[str]:
-    """The activations that a value comes out of, behind layers that leave probabilities what they are, up to a
-    factor."""
-    layer = next((layer for layer in graph.layers if layer.name == value), None)
-    match layer:
-        case TimeDistributed():
-            return _endings(layer.graph, layer.graph.outputs[0])
-        case Dense() | Conv() | Activate() if layer.activation != LINEAR or not isinstance(layer, Activate):
-            return {layer.activation.name}
-        case Activate() | Combine() | Concatenate() | Reshape() | Scale() | Slice() | Transpose() | Where():
-            return set().union(*(_endings(graph, name) for name in layer.inputs))
-    return {"linear"}
