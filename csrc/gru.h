@@ -1,0 +1,21 @@
+/* What the two halves of the GRU layer share: its weights are made by gru_weights.c and run by gru.c. */
+#ifndef FASTGRU_GRU_H
+#define FASTGRU_GRU_H
+
+#include "layers.h"
+
+typedef struct fg_gru_layer {
+    fg_gru_weights weights;
+    fg_matrix input; /* what weights.input is a copy of; not used where `table` stands for it */
+    float *table;    /* x-projections by token id, (vocabulary, width); NULL: not folded */
+    int64_t vocabulary;
+    int64_t width; /* floats of an x-projection */
+    float *recurrent, *candidate, *candidate_bias, *initial;
+    int64_t stride; /* floats of one row of state */
+    bool return_sequences, go_backwards, time_order, zero_output_for_mask, zero_state_without_steps;
+} fg_gru_layer;
+
+/* The `add` of the family. */
+fg_status fg_gru_add(fg_plan *plan, fg_step *step, const fg_layer *layer);
+
+#endif
