@@ -514,6 +514,16 @@ def test_a_refused_state_changes_nothing() -> None:
         assert same(stream.run(X[:, 6:]), model(X)[:, 6:])
 
 
+def test_what_is_not_aligned_is_copied() -> None:
+    model = two_layers()
+    stream = model.stream(batch_size=ROWS)
+    x = np.empty(X.nbytes + 1, np.uint8)[1:].view(np.float32).reshape(X.shape)
+    x[...] = X
+    assert not x.flags.aligned
+    assert stream._checked_sequences(x, ROWS)["x"].flags.aligned
+    assert (stream.run(x) == model(X)).all()
+
+
 def test_keys_of_a_state_are_names() -> None:
     stream = Model(chain(floats(FEATURES), gru(np.random.default_rng(1), FEATURES, UNITS))).stream()
     with pytest.raises(StateMismatch, match="keys are names such as 'gru/h', got 1"):

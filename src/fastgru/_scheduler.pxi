@@ -483,7 +483,7 @@ cdef class Scheduler:
         """What a caller gives for an input of one row, as a plain array of float32 or int32; BadInput tells what is
         wrong with it."""
         array = checked_array(x, spec)
-        return as_ids(array, limit, spec, spec.shape) if spec.dtype == "int32" else np.ascontiguousarray(array, np.float32)
+        return as_ids(array, limit, spec, spec.shape) if spec.dtype == "int32" else as_plain(array, np.float32)
 
     cdef int make_outputs(self, Ticket ticket) except -1:
         cdef char **pointers = <char **>ticket.block + self.n_inputs
