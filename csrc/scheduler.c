@@ -430,6 +430,8 @@ fg_answer fg_scheduler_release(fg_scheduler *s, fg_chunk *chunk)
         r->last = chunk->next ? r->last : before;
         *(chunk->next ? &chunk->next->afresh : &r->afresh) |= chunk->afresh;
         s->facts.queued--;
+        if (s->closing) /* it may have been the last one that the worker waited for */
+            pthread_cond_signal(&s->work);
     } else if (!chunk->dropped && chunk->status == FG_OK && r->where == HELD) {
         place_row(s, r);
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 import threading
 from typing import Any
 
@@ -298,6 +299,36 @@ def test_arguments_are_checked() -> None:
         ticket = pool.submit(row, steps(4).astype(np.float64)[::-1].tolist())  # what Stream would convert
         assert ticket.result(60).shape == (4, 3)
         assert pool.stats().row_steps == 4
+
+
+@pytest.mark.parametrize("queue", [1, 9])
+def test_a_wrong_timeout_submits_nothing_and_keeps_nothing(queue: int) -> None:
+    with StreamPool(stacked(), queue=queue) as pool:
+        row = pool.open()
+        pool.submit(row, steps(1))
+        counts = set()
+        for _ in range(5):
+            with pytest.raises(BadInput, match="timeout should be None or a number of seconds"):
+                pool.submit(row, steps(1), timeout="soon")
+            counts.add(sys.getrefcount(pool._scheduler))
+        assert len(counts) == 1
+        assert pool.stats().untaken == 1
+
+
+def test_a_row_whose_opening_is_interrupted_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = stacked()
+    state = model.stream().get_state()
+
+    def interrupt(row: int) -> None:
+        raise KeyboardInterrupt
+
+    with StreamPool(model, max_rows=1) as pool:
+        with monkeypatch.context() as patch:
+            patch.setattr(pool, "_held", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                pool.open(state=state)
+        assert pool.stats().rows == 0
+        pool.open(state=state)
 
 
 def test_ids_outside_the_vocabulary_are_refused() -> None:

@@ -140,6 +140,37 @@ def test_a_future_of_a_ticket_that_is_done() -> None:
         assert pool.poll() == []
 
 
+def test_two_threads_that_ask_for_a_future_at_once_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second one comes while the first one makes it."""
+    others: list[Future[Any]] = []
+
+    class Slow(Future):  # type: ignore[type-arg]
+        def __init__(self) -> None:
+            super().__init__()
+            monkeypatch.setattr("concurrent.futures.Future", Future)
+            others.append(ticket.future())
+
+    with StreamPool(network(64)) as pool:
+        ticket = pool.submit(pool.open(), steps(60_000))
+        monkeypatch.setattr("concurrent.futures.Future", Slow)
+        future = ticket.future()
+        assert others == [future]
+        assert future.result(60).shape == (60_000, 64)
+
+
+def test_a_future_for_which_no_thread_starts_is_made_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with StreamPool(network(64)) as pool:
+        ticket = pool.submit(pool.open(), steps(60_000))
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", fail)
+            with pytest.raises(RuntimeError, match="can't start"):
+                ticket.future()
+        assert ticket.future().result(60).shape == (60_000, 64)
+
+
 def test_a_result_in_time_or_not() -> None:
     with StreamPool(network(64), queue=1) as pool:
         ticket = long_chunk(pool)
@@ -203,6 +234,18 @@ def test_a_callback_that_raises_hurts_nobody(monkeypatch: pytest.MonkeyPatch) ->
         pool.submit(row, steps(1), fail)
         assert pool.submit(row, steps(2)).future().result(60).shape == (2, 16)
     assert reports == [(LookupError, fail)]
+
+
+def test_a_futures_callback_that_ends_its_thread_hurts_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Future lets through what is no Exception."""
+    reports: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda report: reports.append((report.exc_type, report.object)))
+    with StreamPool(network(64)) as pool:
+        row = pool.open()
+        future, other = (pool.submit(row, steps(60_000)).future() for _ in range(2))
+        future.add_done_callback(lambda future: sys.exit(1))
+        assert other.result(60).shape == (60_000, 64)
+    assert reports == [(SystemExit, future)]
 
 
 def test_a_callback_may_close_the_pool() -> None:

@@ -16,7 +16,7 @@ import fastgru
 import oracle
 from building import chain, dense, embedding, floats, gru, tokens, uniform
 from fastgru import Closed, Model, StateMismatch, UnsupportedModel
-from fastgru.graph import Activate, Activation, Graph, Layer, Masking, Reshape, tensor_spec
+from fastgru.graph import Activate, Activation, Conv, Graph, Layer, Masking, Reshape, tensor_spec
 from tolerances import check
 
 ROWS, STEPS, FEATURES, UNITS = 3, 11, 3, 5
@@ -512,6 +512,45 @@ def test_a_refused_state_changes_nothing() -> None:
                 stream.set_state(wrong)
             assert same_state(stream.get_state(), before)
         assert same(stream.run(X[:, 6:]), model(X)[:, 6:])
+
+
+def test_what_is_not_aligned_is_copied() -> None:
+    model = two_layers()
+    stream = model.stream(batch_size=ROWS)
+    x = np.empty(X.nbytes + 1, np.uint8)[1:].view(np.float32).reshape(X.shape)
+    x[...] = X
+    assert not x.flags.aligned
+    assert stream._checked_sequences(x, ROWS)["x"].flags.aligned
+    assert (stream.run(x) == model(X)).all()
+
+
+def test_keys_of_a_state_are_names() -> None:
+    stream = Model(chain(floats(FEATURES), gru(np.random.default_rng(1), FEATURES, UNITS))).stream()
+    with pytest.raises(StateMismatch, match="keys are names such as 'gru/h', got 1"):
+        stream.set_state({1: np.zeros((1, UNITS), np.float32)})
+
+
+def test_a_state_of_a_network_of_fixed_steps() -> None:
+    layer = gru(np.random.default_rng(1), FEATURES, UNITS, without=())
+    stream = Model(chain(floats(FEATURES, time=STEPS), layer)).stream(batch_size=2)
+    assert (stream.get_state()["gru/h"] == layer.initial_state).all()
+    assert stream.load_row(stream.save_row(0), 1) == 1
+
+
+@pytest.mark.parametrize("way", ["state", "bytes"])
+def test_a_row_that_moves_before_its_first_step_has_no_last_output_yet(way: str) -> None:
+    """Steps that complete none of a stride are none to a GRU behind it; where it begins is not its last output."""
+    conv = Conv(name="conv", inputs=("x",), kernel=sequence(2, FEATURES, 4), strides=(2,))
+    layer = gru(np.random.default_rng(1), 4, UNITS, source="conv", without=())
+    model = Model(Graph((floats(FEATURES),), (conv, layer), ("gru",)))
+    stream, other = model.stream(), model.stream()
+    if way == "state":
+        other.set_state(stream.get_state())
+    else:
+        other.load_row(stream.save_row(0), 0)
+    for t in range(2):
+        assert (stream.run(X[:1, t : t + 1]) == other.run(X[:1, t : t + 1])).all()
+    assert (stream.get_state()["gru/last_output"] == stream.get_state()["gru/h"]).all()
 
 
 def test_a_network_without_a_gru_has_no_state() -> None:

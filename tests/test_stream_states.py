@@ -184,7 +184,7 @@ def test_each_layer_with_a_state_of_its_own() -> None:
     zeros = np.zeros((BATCH, UNITS), np.float32)
     stream.run(x[:, :4])
     assert (stream.run(x[:, 4:]) == model(x, zeros, zeros)[1]).all()
-    assert set(stream.get_state()) == {"ha", "hb"}
+    assert set(stream.get_state()) == {"ha", "hb", "b/last_output"}
 
 
 def crossed(order: tuple[str, ...], out: Port, inner: tuple[int, ...], *moves: Layer) -> Graph:
@@ -374,6 +374,22 @@ def test_states_without_a_batch_axis(rows: int) -> None:
         for t in range(3):
             expected, h = Model(graph)(x[row : row + 1, t], h)
             assert (y[row, t] == expected[0]).all()
+
+
+def test_steps_of_a_network_without_time_write_over_none_of_its_inputs() -> None:
+    layers = (
+        Concatenate(name="joined", inputs=("x", "h")),
+        dense(rng(1), FEATURES + UNITS, UNITS, name="next", source="joined", function="tanh"),
+        dense(rng(2), UNITS, FEATURES, name="y", source="next", function="sigmoid"),
+    )
+    inputs = (tensor_spec("x", False, (FEATURES,)), tensor_spec("h", False, (UNITS,)))
+    stream = Model(Graph(inputs, layers, ("y", "next"))).stream(batch_size=BATCH, state={"h": "next"})
+    both = np.zeros(BATCH * TIME * FEATURES + FEATURES, np.float32)
+    x, out = both[:-FEATURES].reshape(BATCH, TIME, FEATURES), both[FEATURES:].reshape(BATCH, TIME, FEATURES)
+    for one, other in ((x, out), (out, x), (x, x)):
+        with pytest.raises(BadInput, match="out= for 'y' overlaps another array"):
+            stream.run(one, out=other)
+    assert not stream.get_state()["h"].any()
 
 
 def test_feedback_steps_of_a_network_with_time() -> None:

@@ -65,6 +65,11 @@ def checked_array(x, spec):
     return array
 
 
+cdef cnp.ndarray as_plain(object array, object dtype):
+    """In C order and aligned; a copy only where that is not so. ascontiguousarray leaves addresses as they are."""
+    return np.require(array, dtype, ("C", "A", "E"))
+
+
 cdef cnp.ndarray as_floats(cnp.ndarray array, object spec):
     """float32 with every axis after batch and time contiguous; a copy only where that is not so."""
     if cnp.PyArray_TYPE(array) == cnp.NPY_FLOAT32 and cnp.PyArray_ISBEHAVED_RO(array):
@@ -75,7 +80,7 @@ cdef cnp.ndarray as_floats(cnp.ndarray array, object spec):
             step *= array.shape[axis]
         if fits and all(stride % 4 == 0 for stride in (<object>array).strides):
             return array
-    return np.ascontiguousarray(array, dtype=np.float32)
+    return as_plain(array, np.float32)
 
 
 cdef cnp.ndarray as_ids(cnp.ndarray array, int64_t limit, object spec, tuple shape):
@@ -94,7 +99,7 @@ cdef cnp.ndarray as_ids(cnp.ndarray array, int64_t limit, object spec, tuple sha
         if limit == NO_LIMIT:
             raise BadInput(f"input {spec.name!r}: {int(bad)} at {where} is not a whole number from 0 to {limit - 1}")
         raise BadInput(f"input {spec.name!r}: token id {int(bad)} at {where} is outside the vocabulary 0 … {limit - 1}")
-    return np.ascontiguousarray(array, dtype=np.int32)
+    return as_plain(array, np.int32)
 
 
 cdef cnp.ndarray checked_input(object x, object spec, bint one_step, int64_t limit, bint any_steps=False):

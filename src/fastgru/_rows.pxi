@@ -167,7 +167,7 @@ cdef class RowTable:
             array = np.atleast_1d(rows)
             if array.ndim != 1 or (array.dtype.kind not in "iu" and array.size):
                 raise BadInput(f"{expected}; {self.shown()}; got {array.dtype} of shape {rows.shape}")
-            return np.ascontiguousarray(array, np.int64)
+            return as_plain(array, np.int64)
         try:
             given = list(rows)
         except TypeError:

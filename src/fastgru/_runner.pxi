@@ -303,7 +303,7 @@ cdef class Runner(RowKeeper):
         call.begins = begins
         for i in range(len(plan.inputs)):
             spec = plan.inputs[i]
-            array = checked_input(arrays[i], spec, one_step, plan.info[i].limit, expected >= 0 and not whole)
+            array = checked_input(arrays[i], spec, one_step, plan.info[i].limit, begins or (expected >= 0 and not whole))
             alive.append(array)
             checked.append(array)
             rows = cnp.PyArray_DIM(array, 0)

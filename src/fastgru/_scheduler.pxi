@@ -150,6 +150,7 @@ cdef class Scheduler:
         """As `StreamPool.submit`."""
         cdef Ticket ticket = Ticket.__new__(Ticket)
         cdef fg_answer answer
+        cdef int64_t deadline = deadline_of(timeout)
         ticket.scheduler = self
         ticket.chunk.row = self.handle(row)
         self.take(ticket, steps)
@@ -166,7 +167,7 @@ cdef class Scheduler:
         Py_INCREF(ticket)
         answer = fg_scheduler_submit(self.scheduler, &ticket.chunk, False, 0)
         if answer != FG_ACCEPTED:
-            self.submit_late(ticket, answer, deadline_of(timeout), row)
+            self.submit_late(ticket, answer, deadline, row)
         return ticket
 
     cdef int submit_late(self, Ticket ticket, fg_answer answer, int64_t deadline, object row) except -1:
@@ -262,7 +263,7 @@ cdef class Scheduler:
         """What a caller gives for an input of one row, as a plain array of float32 or int32; BadInput tells what is
         wrong with it."""
         array = checked_array(x, spec)
-        return as_ids(array, limit, spec, spec.shape) if spec.dtype == "int32" else np.ascontiguousarray(array, np.float32)
+        return as_ids(array, limit, spec, spec.shape) if spec.dtype == "int32" else as_plain(array, np.float32)
 
     cdef int make_outputs(self, Ticket ticket) except -1:
         cdef char **pointers = <char **>ticket.block + self.n_inputs

@@ -111,16 +111,18 @@ cdef class Ticket:
             In a forked child.
         """
         cdef fg_answer answer
-        if self.promise is None:
-            from concurrent.futures import Future
+        if self.promise is not None:
+            return self.promise
+        from concurrent.futures import Future
 
-            promise = Future()
-            promise.set_running_or_notify_cancel()
-            self.promise = promise
-            self.scheduler.start_delivery()
+        promise = Future()
+        promise.set_running_or_notify_cancel()
+        self.scheduler.start_delivery()
+        if self.promise is None:  # else another thread has come meanwhile; from here on none does
             answer = fg_scheduler_deliver(self.scheduler.scheduler, &self.chunk)
             if answer == FG_FORKED:
                 raise forked()
+            self.promise = promise
             if answer == FG_TIME_OVER:
                 self.keep_promise()
                 if self.chunk.line == FG_POLLED:
@@ -198,8 +200,12 @@ cdef class Ticket:
         except BaseException as error:
             PyErr_SetObject(type(error), error)
             PyErr_WriteUnraisable(callback)
-        if self.promise is not None:
-            self.keep_promise()
+        try:
+            if self.promise is not None:
+                self.keep_promise()
+        except BaseException as error:  # of the future's callbacks, which lets all but an Exception through
+            PyErr_SetObject(type(error), error)
+            PyErr_WriteUnraisable(self.promise)
         self.let_go()
 
 

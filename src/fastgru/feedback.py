@@ -131,6 +131,8 @@ class FeedbackStream(Stream):
             spec = self.plan.outputs[place]
             shape, dtype = (self._count(places), steps, *spec.inner), np.dtype(spec.dtype)
             made.append(np.empty(shape, dtype) if array is None else core.check_output(array, spec, shape, dtype))
+            if array is not None and any(np.may_share_memory(array, other) for other in (*arrays.values(), *made[:-1])):
+                raise BadInput(f"out= for {spec.name!r} overlaps another array of this call")
         now = self._stands(places)
         for t in range(steps):
             step = {name: array[:, t] for name, array in arrays.items()}

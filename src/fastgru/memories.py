@@ -80,7 +80,9 @@ class _Hidden:
 
     @property
     def _keeps_output(self) -> bool:
-        return self.layer.mask is not None
+        """Whether the last output may be zero and h not: masked, or asked for before the first step."""
+        begins = self.layer.initial_state is not None or len(self.layer.inputs) > 1
+        return self.layer.mask is not None or (begins and not self.layer.return_sequences)
 
     def shapes(self, rows: int) -> dict[str, tuple[int, ...]]:
         found: dict[str, tuple[int, ...]] = {f"{self.name}/h": (rows, self.size)}

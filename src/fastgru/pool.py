@@ -69,8 +69,7 @@ class StreamPool:
     ----------
     model : Model
     max_rows : int
-        Rows that may be open at a time. Their states are reserved when the pool is made, and touched when a row is
-        used.
+        Rows that may be open at a time. Their states take their memory when the pool is made.
     queue : int, optional
         Chunks that may be submitted without that anyone has taken their results. Default: four a row, at least 1,024.
     threads : int
@@ -140,8 +139,12 @@ class StreamPool:
         carried = None if state is None else stream._checked(state, 1)
         row: int = self._scheduler.open(static)
         if carried is not None:
-            with self._held(row) as hold:
-                stream._put(carried, np.array([hold.place]))
+            try:
+                with self._held(row) as hold:
+                    stream._put(carried, np.array([hold.place]))
+            except BaseException:
+                self._scheduler.close_row(row)
+                raise
         return row
 
     def fork(self, row: int) -> int:

@@ -231,8 +231,9 @@ class Stream(core.Runner):
         Returns
         -------
         dict
-            ``"layer/h"``: (rows, units) float32 for each GRU layer, and ``"layer/last_output"`` where it can be masked;
-            with `zero_state_without_steps` ``"layer/has_run"``: (rows,), 1 where a row has had an unmasked step, else
+            ``"layer/h"``: (rows, units) float32 for each GRU layer, and ``"layer/last_output"`` where it can be masked
+            or gives its last output alone and does not begin at zero, so that this is no h before the first step; with
+            `zero_state_without_steps` ``"layer/has_run"``: (rows,), 1 where a row has had an unmasked step, else
             0. ``"layer/steps"``: (rows,) int32 for each StepMask, the steps so far. ``"layer/tail"``: for windows over
             time (rows, steps, …), the last steps that they look back on, and ``"layer/steps"``: (rows,) int32, how many
             of these the row has had; before them is padding, zero. ``"/steps"``: (rows,) int64, the steps so far, where
@@ -380,6 +381,8 @@ def _as_state(state: Any) -> dict[str, np.ndarray]:
         raise StateMismatch(f"a state is a dict of arrays such as 'gru/h', got {type(state).__name__}")
     arrays = {}
     for key, value in state.items():
+        if not isinstance(key, str):
+            raise StateMismatch(f"a state's keys are names such as 'gru/h', got {key!r}")
         try:
             array = np.asarray(value)
         except ValueError:
