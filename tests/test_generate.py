@@ -228,6 +228,18 @@ def test_states_as_inputs_are_carried() -> None:
         generate(Model(moved), ids_of(PROMPT))
 
 
+def test_states_are_found_where_the_source_does_not_name_them() -> None:
+    """As Keras' functional networks take and give them, and modules of PyTorch give them beside the logits."""
+    table, cell, head = network().layers
+    begun = type(cell)(**{**vars(cell), "inputs": ("embedding", "h_in")})
+    expected = generate(Model(network()), ids_of(PROMPT), max_tokens=50, seed=3).run().tokens
+    for graph in (
+        Graph((tokens(), tensor_spec("h_in", False, (24,))), (table, begun, head), ("gru:state", "y")),
+        Graph((tokens(),), (table, cell, head), ("y", "gru:state")),
+    ):
+        assert generate(Model(graph), ids_of(PROMPT), max_tokens=50, seed=3).run().tokens == expected
+
+
 def _two_outputs() -> Graph:
     graph = network()
     return Graph(graph.inputs, graph.layers, ("y", "gru"))
@@ -537,6 +549,32 @@ def test_vocabularies_in_files(suffix: str, tmp_path: Path) -> None:
     path.write_text(kinds[suffix])
     for given in (path, str(path)):
         assert say(None, vocabulary=given, max_tokens=3).run().text == "bcd"
+
+
+def test_vocabularies_in_files_of_windows(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.txt"
+    for end in "", "\r\n":
+        path.write_bytes(("\ufeff" + "\r\n".join(ALPHABET) + end).encode())
+        assert say(None, vocabulary=path, max_tokens=3).run().text == "bcd"
+    path.write_bytes("\n".join(["\r", *ALPHABET[1:]]).encode())  # a token, not the end of a line
+    assert generate(speaker(ALPHABET), "\r", vocabulary=path, temperature=0, max_tokens=3).run().text == "bcd"
+    path = tmp_path / "tokens.json"
+    path.write_bytes(("\ufeff" + json.dumps(list(ALPHABET))).encode())
+    assert say(None, vocabulary=path, max_tokens=3).run().text == "bcd"
+
+
+def test_a_token_without_text_can_be_banned() -> None:
+    words = ["", "[UNK]", "the", "cat"]
+    assert generate(speaker("abcd"), "cat", vocabulary=words, temperature=0, max_tokens=1).run().tokens == [0]
+    banned = generate(speaker("abcd"), "cat", vocabulary=words, ban=["", "[UNK]"], seed=0, max_tokens=50).run().tokens
+    assert set(banned) == {2, 3}
+    with pytest.raises(BadInput, match="ban='': the vocabulary has no such token"):
+        generate(speaker("abcd"), "a", vocabulary=list("abcd"), ban="")
+
+
+def test_a_text_may_be_an_array_without_axes() -> None:
+    generation = generate(speaker(ALPHABET), np.array("ab"), vocabulary=list(ALPHABET), temperature=0, max_tokens=2)
+    assert generation.run().text == "cd"
 
 
 def test_vocabularies_in_memory() -> None:
