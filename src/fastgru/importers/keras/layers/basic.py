@@ -70,7 +70,7 @@ def reversible_embedding(config: LayerConfig) -> Part:
         shapes = {"embeddings": (rows, features), "reverse_embeddings": None if is_tied else (features, rows)}
         table, kernel = weights.take(**shapes)
         if reverse:
-            kernel = np.ascontiguousarray(table.T) if kernel is None else kernel
+            kernel = np.ascontiguousarray(np.asarray(table).T) if is_tied else kernel
             return build.add(graph.Dense, x, kernel=kernel, passes_mask=False)
         if x.spec.dtype != "int32":
             config.refuse("looks up values that are computed; only token ids of an input can be looked up")
