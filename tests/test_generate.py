@@ -162,6 +162,18 @@ def test_states_as_inputs_are_carried() -> None:
         generate(Model(moved), ids_of(PROMPT))
 
 
+def test_states_are_found_where_the_source_does_not_name_them() -> None:
+    """As Keras' functional networks take and give them, and modules of PyTorch give them beside the logits."""
+    table, cell, head = network().layers
+    begun = type(cell)(**{**vars(cell), "inputs": ("embedding", "h_in")})
+    expected = generate(Model(network()), ids_of(PROMPT), max_tokens=50, seed=3).run().tokens
+    for graph in (
+        Graph((tokens(), tensor_spec("h_in", False, (24,))), (table, begun, head), ("gru:state", "y")),
+        Graph((tokens(),), (table, cell, head), ("y", "gru:state")),
+    ):
+        assert generate(Model(graph), ids_of(PROMPT), max_tokens=50, seed=3).run().tokens == expected
+
+
 def _two_outputs() -> Graph:
     graph = network()
     return Graph(graph.inputs, graph.layers, ("y", "gru"))

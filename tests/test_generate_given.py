@@ -33,6 +33,32 @@ def test_vocabularies_in_files(suffix: str, tmp_path: Path) -> None:
         assert say(None, vocabulary=given, max_tokens=3).run().text == "bcd"
 
 
+def test_vocabularies_in_files_of_windows(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.txt"
+    for end in "", "\r\n":
+        path.write_bytes(("\ufeff" + "\r\n".join(ALPHABET) + end).encode())
+        assert say(None, vocabulary=path, max_tokens=3).run().text == "bcd"
+    path.write_bytes("\n".join(["\r", *ALPHABET[1:]]).encode())  # a token, not the end of a line
+    assert generate(speaker(ALPHABET), "\r", vocabulary=path, temperature=0, max_tokens=3).run().text == "bcd"
+    path = tmp_path / "tokens.json"
+    path.write_bytes(("\ufeff" + json.dumps(list(ALPHABET))).encode())
+    assert say(None, vocabulary=path, max_tokens=3).run().text == "bcd"
+
+
+def test_a_token_without_text_can_be_banned() -> None:
+    words = ["", "[UNK]", "the", "cat"]
+    assert generate(speaker("abcd"), "cat", vocabulary=words, temperature=0, max_tokens=1).run().tokens == [0]
+    banned = generate(speaker("abcd"), "cat", vocabulary=words, ban=["", "[UNK]"], seed=0, max_tokens=50).run().tokens
+    assert set(banned) == {2, 3}
+    with pytest.raises(BadInput, match="ban='': the vocabulary has no such token"):
+        generate(speaker("abcd"), "a", vocabulary=list("abcd"), ban="")
+
+
+def test_a_text_may_be_an_array_without_axes() -> None:
+    generation = generate(speaker(ALPHABET), np.array("ab"), vocabulary=list(ALPHABET), temperature=0, max_tokens=2)
+    assert generation.run().text == "cd"
+
+
 def test_vocabularies_in_memory() -> None:
     turned = {letter: place for place, letter in enumerate(ALPHABET)}
     for given in (

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import fastgru
-from building import VECTOR_ISAS, chain, dense, embedding, gru, tokens
+from building import VECTOR_ISAS, chain, dense, embedding, floats, gru, tokens
+from fastgru import BadInput
 from fastgru.generation import BatchGeneration, Generation, Hypothesis
 from fastgru.graph import Embedding, Graph, tensor_spec
 from test_beams import END, START, a_pair, check_same, folder, log_of, plain_beam_search, with_end
@@ -71,6 +72,22 @@ def test_drawn_tokens_are_those_of_numpy() -> None:
         alone = fastgru.generate(models, source, start=START, stop=END, max_tokens=20, seed=(7, row), temperature=0.8)
         assert alone.run().tokens == expected
     assert len(set(map(tuple, together.tokens))) == 3
+
+
+def test_texts_for_an_encoder_of_one_hot_vectors() -> None:
+    """As in Keras' character-level example."""
+    rng = np.random.default_rng(2)
+    encoder = fastgru.Model(chain(floats(len(LETTERS)), gru(rng, len(LETTERS), 8)))
+    options: dict[str, Any] = {"start": START, "stop": END, "max_tokens": 9, "beams": 3}
+    texts = ["bad", "cab", "a"]
+    arrays = [np.eye(len(LETTERS), dtype="f4")[[LETTERS.index(letter) for letter in text]] for text in texts]
+    pair = encoder, a_pair(3).decoder
+    words = list("()xyz")
+    found = fastgru.generate(pair, texts, vocabulary=(LETTERS, words), **options)
+    assert found == [fastgru.generate(pair, array, vocabulary=words, **options) for array in arrays]
+    assert found[0] != found[1]
+    with pytest.raises(BadInput, match="has 6 tokens, but the network chooses among 7"):
+        fastgru.generate(pair, "bad", vocabulary=(LETTERS[:-1], words), **options)
 
 
 def test_probabilities_of_drawn_tokens() -> None:

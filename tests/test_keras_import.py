@@ -264,6 +264,22 @@ def test_masks_are_wired_as_keras_passes_them(keras, L, tmp_path: Path) -> None:
     assert layers["two"].mask is None
 
 
+@pytest.mark.parametrize("tied", [True, False])
+def test_reversible_embeddings(tied: bool, keras, L, tmp_path: Path) -> None:
+    if not hasattr(L, "ReversibleEmbedding"):
+        pytest.skip("this Keras has no ReversibleEmbedding")
+    x = L.Input((None,), dtype="int32")
+    table = L.ReversibleEmbedding(9, 8, tie_weights=tied, mask_zero=True)
+    model = keras.Model(x, table(L.GRU(8, return_sequences=True)(table(x)), reverse=True))
+    path, ids = tmp_path / "model.keras", np.array([[1, 2, 0, 4], [0, 0, 5, 3]])
+    model.save(path)
+    for graph in from_keras(model), importers.read(path):
+        assert np.abs(run(graph, ids) - np.asarray(model(ids))).max() < 1e-5
+    capped = L.ReversibleEmbedding(9, 8, logit_soft_cap=30.0)
+    with pytest.raises(UnsupportedModel, match=r"logit_soft_cap=30\.0 is not supported"):
+        from_keras(keras.Model(x, capped(L.GRU(8)(capped(x)), reverse=True)))
+
+
 def test_masking_replaces_the_mask_before_it(keras, L, tmp_path: Path) -> None:
     network = built(
         keras, L.Input((5,)), L.Embedding(9, 4, mask_zero=True), L.Masking(7.0), L.GRU(4, return_sequences=True)

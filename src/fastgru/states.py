@@ -41,6 +41,14 @@ def find_states(graph: Graph) -> tuple[tuple[tuple[str, str], ...], bool]:
     return (pairs, False) if pairs else (_by_names(inputs, outputs), True)
 
 
+def last_states(graph: Graph) -> set[str]:
+    """The outputs that hold last states of GRUs and nothing else, by the names that callers see."""
+    numbers = _Numbers()  # which knows no inputs, so that all numbers are those of states
+    for layer in graph.layers:
+        numbers.follow(layer, graph)
+    return {name for name, spec, _ in _outputs(graph) if spec.name in numbers.known}
+
+
 # ---- by what GRUs start from and end with ----------------------------------------------------------------------------
 
 

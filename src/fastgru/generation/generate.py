@@ -234,10 +234,10 @@ def _check_fit(
 
 def _prompts(prompt: Any) -> tuple[list[Any], bool]:
     """One prompt or several, as a list; and whether there may be several."""
-    if isinstance(prompt, str):
-        return [prompt], False
     if isinstance(prompt, np.ndarray):
         prompt = prompt.tolist()
+    if isinstance(prompt, str):
+        return [prompt], False
     if not isinstance(prompt, Sequence) or isinstance(prompt, bytes):
         raise BadInput(f"prompt should be a text or token ids, or a list of these, got {type(prompt).__name__}")
     is_batch = bool(prompt) and not isinstance(prompt[0], (int, float, np.number))

@@ -11,6 +11,7 @@ from .._openmp import core
 from ..errors import UnsupportedModel
 from ..graph import LINEAR, Embedding, Graph, TensorSpec
 from ..obstacles import streaming_obstacles
+from ..states import find_states, last_states
 from ..streaming import carried_natively
 from .heads import Head
 
@@ -70,11 +71,13 @@ class Network:
 
 
 def _network(model: Model) -> Network:
-    graph = model.graph
+    graph = _with_states(model.graph)
     sources, targets = {source for source, _ in graph.states}, {target for _, target in graph.states}
     named = zip(graph.input_names, graph.inputs, strict=True)
     given = [dataclasses.replace(spec, name=name) for name, spec in named if name not in sources]
-    made = [value for name, value in zip(graph.output_names, graph.outputs, strict=True) if name not in targets]
+    outputs = [pair for pair in zip(graph.output_names, graph.outputs, strict=True) if pair[0] not in targets]
+    left_out = last_states(graph)
+    made = [value for name, value in outputs if name not in left_out] or [value for _, value in outputs]
     reasons = [*_input_faults(given), *_output_faults(graph, made)]
     if not reasons and graph.states and not carried_natively(graph):
         reasons = [f"input {source!r} is no initial state of its GRUs" for source, _ in graph.states]
@@ -108,6 +111,14 @@ def _network(model: Model) -> Network:
     plan = network.plan
     streams = plan.causal and not plan.changes_steps and not streaming_obstacles(graph)
     return dataclasses.replace(network, streams=streams)
+
+
+def _with_states(graph: Graph) -> Graph:
+    """The Graph with the states that are its inputs and outputs, whether or not its source says that they are."""
+    if graph.states:
+        return graph
+    found = dataclasses.replace(graph, states=find_states(graph)[0])
+    return found if found.states and carried_natively(found) else graph
 
 
 def _input_faults(given: list[TensorSpec]) -> list[str]:

@@ -35,6 +35,7 @@ from .decoders import (
     batch_first_model,
     groups_of,
     scoring_model,
+    token_input,
 )
 from .wiring import Given, find_wiring
 
@@ -106,7 +107,8 @@ class Sources:
                 raise BadInput(f"sources for input {spec.name!r} {got}")
             return array
         if vocabulary is not None:
-            return np.array(vocabulary.encode(row), np.int64)
+            ids = np.array(vocabulary.encode(row), np.int64)
+            return token_input(spec)(ids[None])[0] if spec.dtype == "float32" else ids
         if encoder.front_end is None or spec.name not in encoder.front_end.inputs:
             raise BadInput(
                 "a source is a text, but the encoder has no text front end: give vocabulary=(source's, target's)"

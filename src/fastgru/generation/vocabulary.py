@@ -95,7 +95,9 @@ class Vocabulary:
         return self.join == "" or (self.join is None and self.splitter == "characters")
 
     def find(self, token: str) -> int | None:
-        """The id of a token; None where it is not in the vocabulary."""
+        """The id of a token; None where it is not in the vocabulary. Of several without text the first."""
+        if not token:  # padding, which no prompt holds
+            return next((place for place, known in enumerate(self.tokens) if known == ""), None)
         return self._ids.get(token)
 
     def encode(self, text: str) -> list[int]:
@@ -204,12 +206,16 @@ def _read(path: Path) -> Any:
     if kind not in (".json", ".txt"):
         raise BadInput("a vocabulary should be a .json file (a list or an object) or a .txt file (a token a line)")
     try:
-        text = path.read_bytes().decode("utf-8")
+        text = path.read_bytes().decode("utf-8-sig")
         if kind == ".json":
             return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise BadInput(f"not {kind[1:]} in UTF-8: {error}") from None
-    return text.removesuffix("\n").split("\n")
+    lines = text.removesuffix("\n").split("\n")
+    ends = lines if text.endswith("\n") else lines[:-1]
+    if ends and all(line.endswith("\r") for line in ends):  # a file of Windows; a lone "\r" is a token
+        lines = [line.removesuffix("\r") for line in lines]
+    return lines
 
 
 def _tokens_of(given: Any, count: int) -> tuple[str | None, ...]:

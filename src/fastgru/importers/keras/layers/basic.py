@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from .... import graph
 from ....graph import Activation
 from .. import activations
@@ -54,6 +56,28 @@ def embedding(config: LayerConfig) -> Part:
         return build.add_masking(graph.Embedding, x, mask_zero, **options)
 
     return Part(call, trainable=1, takes_ids=True)
+
+
+@reads("ReversibleEmbedding", note="tied or not; without a soft cap")
+def reversible_embedding(config: LayerConfig) -> Part:
+    """An Embedding that, called with ``reverse=True``, scores the tokens: by its own table where it is tied."""
+    rows, features, mask_zero = config.size("input_dim"), config.size("output_dim"), config.flag("mask_zero")
+    is_tied = config.flag("tie_weights", True)
+    config.only("reverse_dtype", None, "float32", why="scores are computed in float32")
+    config.only("logit_soft_cap", None, why="logits are not capped")
+
+    def call(build: Builder, weights: Weights, x: Value, reverse: bool = False) -> Value:
+        shapes = {"embeddings": (rows, features), "reverse_embeddings": None if is_tied else (features, rows)}
+        table, kernel = weights.take(**shapes)
+        if reverse:
+            kernel = np.ascontiguousarray(np.asarray(table).T) if is_tied else kernel
+            return build.add(graph.Dense, x, kernel=kernel, passes_mask=False)
+        if x.spec.dtype != "int32":
+            config.refuse("looks up values that are computed; only token ids of an input can be looked up")
+            return x
+        return build.add_masking(graph.Embedding, x, mask_zero, table=table, mask_zero=mask_zero, mask=x.mask)
+
+    return Part(call, trainable=1 if is_tied else 2, options=("reverse",), takes_ids=True)
 
 
 @reads("Masking", note="any `mask_value`")
