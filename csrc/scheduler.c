@@ -175,7 +175,7 @@ static void append_chunk(fg_scheduler *s, row *r, fg_chunk *chunk)
     chunk->afresh = r->afresh;
     chunk->done = 0;
     chunk->status = FG_OK;
-    chunk->dropped = chunk->in_line = false;
+    chunk->dropped = chunk->taken = chunk->in_line = false;
     chunk->claims = 0;
     chunk->next = NULL;
     chunk->waiters = NULL;
@@ -360,8 +360,10 @@ fg_answer fg_scheduler_take(fg_scheduler *s, fg_line_name name, fg_chunk **chunk
     for (bool in_time = ns > 0; in_time && !l->first && !s->ended;)
         in_time = wait_for(s, &l->filled, &until);
     l->waiting--;
-    for (fg_chunk *chunk; *count < most && (chunk = l->first); chunks[(*count)++] = chunk)
+    for (fg_chunk *chunk; *count < most && (chunk = l->first); chunks[(*count)++] = chunk) {
         remove_from_line(l, chunk);
+        chunk->taken = true;
+    }
     if (*count)
         give_room(s, *count);
     return leave(s, *count ? FG_ACCEPTED : s->ended ? FG_ENDED : FG_TIME_OVER);

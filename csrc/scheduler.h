@@ -40,6 +40,7 @@ struct fg_chunk {
     /* read by the owner once it is finished */
     _Atomic bool finished;
     bool dropped;     /* it was not run, or not to its end: the scheduler was closed before */
+    bool taken;       /* by fg_scheduler_take, whose caller may not have come to it yet; read after a claim */
     fg_status status; /* of the run that it failed in, or one before of its row */
     /* the scheduler's */
     bool holds, afresh, in_line;

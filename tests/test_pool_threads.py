@@ -294,6 +294,34 @@ def test_a_submit_that_waits_ends_with_the_pool() -> None:
 # ---- the end ---------------------------------------------------------------------------------------------------------
 
 
+def test_tickets_that_are_polled_while_their_results_are_asked_for() -> None:
+    """Whoever comes first; the other one, a moment later, finds the ticket still there."""
+    with StreamPool(network(), max_rows=4, queue=8) as pool:
+
+        def ask(row: int) -> None:
+            for _ in range(2000):
+                pool.submit(row, steps(3)).result()
+
+        def poll() -> None:
+            while not asked.is_set():
+                for row, output in pool.poll(timeout=0.01):
+                    assert row in rows
+                    assert output.shape == (3, 16)
+
+        rows, asked = [pool.open() for _ in range(4)], threading.Event()
+        askers = [threading.Thread(target=ask, args=(row,)) for row in rows]
+        pollers = [threading.Thread(target=poll) for _ in range(2)]
+        for thread in askers + pollers:
+            thread.start()
+        for thread in askers:
+            thread.join()
+        asked.set()
+        for thread in pollers:
+            thread.join()
+        assert pool.stats().untaken == 0
+        assert pool.stats().row_steps == 4 * 2000 * 3
+
+
 def test_close_drains() -> None:
     pool = StreamPool(network(64), max_rows=20)
     tickets = [pool.submit(pool.open(), steps(5000)) for _ in range(20)]

@@ -268,6 +268,7 @@ cdef extern from "scheduler.h" nogil:
         void *owner
         fg_line_name line
         bint dropped
+        bint taken
         fg_status status
     ctypedef struct fg_scheduler_facts:
         int64_t rows

@@ -96,7 +96,7 @@ cdef class Ticket:
             self.wait(deadline_of(timeout))
         elif self.held and self.chunk.line == FG_POLLED:
             if fg_scheduler_claim(self.scheduler.scheduler, &self.chunk, 1) == FG_ACCEPTED:
-                self.let_go()
+                self.let_go_claimed()
         self.check()
         return self.output
 
@@ -125,8 +125,7 @@ cdef class Ticket:
             self.promise = promise
             if answer == FG_TIME_OVER:
                 self.keep_promise()
-                if self.chunk.line == FG_POLLED:
-                    self.let_go()
+                self.let_go_claimed()
         return self.promise
 
     def __await__(self):
@@ -146,6 +145,7 @@ cdef class Ticket:
         cdef fg_scheduler *scheduler = self.scheduler.scheduler
         cdef fg_answer answer = fg_scheduler_claim(scheduler, &self.chunk, 1)
         cdef int64_t ns
+        cdef bint done = False
         if answer == FG_FORKED:
             raise forked()
         try:
@@ -157,10 +157,11 @@ cdef class Ticket:
                     fg_scheduler_wait(scheduler, &self.chunk, ns)
                 PyErr_CheckSignals()
         finally:
+            done = fg_chunk_finished(&self.chunk)  # from here on it may come to lie in a line
             fg_scheduler_claim(scheduler, &self.chunk, -1)
-            if fg_chunk_finished(&self.chunk) and self.chunk.line == FG_POLLED:
-                self.let_go()
-        if not fg_chunk_finished(&self.chunk):
+            if done:
+                self.let_go_claimed()
+        if not done:
             raise TimeoutError(f"row {self.row}: its {self.chunk.steps} steps have not run yet")
         return 0
 
@@ -176,6 +177,11 @@ cdef class Ticket:
             free(self.block)
             self.block = NULL
             Py_DECREF(self)
+
+    cdef object let_go_claimed(self):
+        """After a claim of a finished chunk, unless a thread in `poll` has taken it, whose reference it is then."""
+        if self.chunk.line == FG_POLLED and not self.chunk.taken:
+            self.let_go()
 
     cdef object keep_promise(self):
         """Set the future, unless someone else has at this moment."""
