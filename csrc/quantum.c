@@ -11,8 +11,9 @@ enum { QUANTUM_NS = 200000 };
 /* Most rows: so many that FEW_STEPS of them take a quantum's time, if a core does 50 multiply-adds in a nanosecond; but
  * at least LEAST_ROWS for each thread, so that weights are read for some tiles of rows, and at most MOST_ROWS. What is
  * staged for them stays in L2. 2,000 rows of chunks of 50 steps, as a share of the best batch, by most rows (one
- * thread, avx512): GRU(32) 32: 0.90, 64: 0.94, 128: 0.81, 256: 0.67; GRU(128) 16: 0.86, 24: 0.87, 32: 0.85, 48: 0.82;
- * GRU(256) 16: 0.93, 32: 0.96, 64: 0.95; GRU(600) 16: 0.92, 32: 0.93, 64: 0.95. */
+ * thread, avx512, single runs on a busy machine, so that only large differences count): GRU(32) 32: 0.90, 64: 0.94,
+ * 128: 0.81, 256: 0.67; GRU(128) 16: 0.86, 24: 0.87, 32: 0.85, 48: 0.82; GRU(256) 16: 0.93, 32: 0.96, 64: 0.95;
+ * GRU(600) 16: 0.92, 32: 0.93, 64: 0.95. */
 enum { FEW_STEPS = 4, LEAST_ROWS = 16, MOST_ROWS = 64, MOST_CELLS = 16384, STAGED_BYTES = 512 << 10 };
 static const double MULTIPLY_ADDS = 50.0 * QUANTUM_NS / FEW_STEPS;
 

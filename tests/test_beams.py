@@ -319,7 +319,7 @@ def keras_search(encoder: Any, decoder: Any, source: np.ndarray, function: str =
 def test_translations_as_keras_finds_them(name: str, folder: Path) -> None:
     files = [folder / name / f"{part}.keras" for part in ("encoder", "decoder")]
     if name.endswith("keras2"):
-        keras = pytest.importorskip("tf_keras", reason="only Keras 2 reads its files")
+        keras = pytest.importorskip("tf_keras", reason="tf_keras is not installed: only Keras 2 reads these files")
     else:
         from keras_live import keras
     originals = [keras.models.load_model(file, compile=False) for file in files]

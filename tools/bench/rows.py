@@ -34,7 +34,9 @@ def ways(units: int, rows: int, threads: int) -> dict[str, tuple[Callable[[], ob
     """By title: a call, and how many row-steps it makes."""
     model, rng = network(units), np.random.default_rng(2)
     x = rng.uniform(-1, 1, (rows, units)).astype(np.float32)
-    lone, many = model.stream(threads=1), model.stream(batch_size=rows, threads=threads)
+    lone = model.stream(threads=1)
+    # one each: where calls of one stream change in size, it tries its threads anew
+    many, named, some = (model.stream(batch_size=rows, threads=threads) for _ in range(3))
     handles = many.rows
     out = np.empty((rows, units), np.float32)
     subsets = [rng.permutation(handles)[: rows // 10] for _ in range(10)]
@@ -42,12 +44,12 @@ def ways(units: int, rows: int, threads: int) -> dict[str, tuple[Callable[[], ob
     def step_subset() -> None:
         subset = subsets[0]
         subsets.append(subsets.pop(0))
-        many.step(x[: len(subset)], rows=subset)
+        some.step(x[: len(subset)], rows=subset)
 
     return {
         "a lone step": (lambda: lone.step(x[:1]), 1),
         "all rows, rows=None": (lambda: many.step(x, out=out), rows),
-        "all rows, rows=array": (lambda: many.step(x, rows=handles, out=out), rows),
+        "all rows, rows=array": (lambda: named.step(x, rows=handles, out=out), rows),
         "random tenths, rows=array": (step_subset, rows // 10),
     }
 
