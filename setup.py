@@ -31,7 +31,10 @@ LINK = ["-fopenmp", "-O3", "-fno-fast-math", *([f"-fsanitize={SANITIZE}"] if SAN
 AVX2 = ["-mavx2", "-mfma"]
 AVX512 = [*AVX2, "-mavx512f", "-mavx512vl", "-mavx512dq", "-mavx512bw"]
 #: stub in csrc/simd → the flags of its ISA
-ISA_FLAGS = {"isa_scalar.c": [], **({"isa_avx2.c": AVX2, "isa_avx512.c": AVX512} if X86_64 else {})}
+ISA_FLAGS = {
+    "isa_scalar.c": [],
+    **({"isa_avx2.c": AVX2, "isa_avx512.c": AVX512} if X86_64 else {}),
+}
 
 SOURCES = sorted(path for path in glob("csrc/*.c"))
 HEADERS = sorted(glob("csrc/**/*.h", recursive=True))

@@ -37,9 +37,9 @@ static void share(const fg_step *step, const fg_context *c, int member)
         fg_grid_rows(&x, i, 1, &from);
         fg_grid_rows(&y, i, 1, &to);
         if (own->f.function >= FG_SOFTMAX)
-            c->kernels->activate_row(&own->f, own->row, from, to);
+            c->kernels->common->activate_row(&own->f, own->row, from, to);
         else
-            c->kernels->activate(&own->f, own->row, from, to);
+            c->kernels->common->activate(&own->f, own->row, from, to);
     }
 }
 

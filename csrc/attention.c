@@ -71,7 +71,7 @@ static fg_status pack_weight(fg_plan *plan, attention_layer *own, const float *w
             return FG_NO_MEMORY;
         for (int64_t i = 0; i < own->size; i++)
             w[i * lanes] = weight ? weight[head * own->size + i] : 1.0f;
-        own->weight[head] = (fg_product){.w = w, .bias = NO_BIAS, .k = own->size, .columns = 1};
+        own->weight[head] = (fg_product){.weights.w = w, .bias = NO_BIAS, .k = own->size, .columns = 1};
     }
     return FG_OK;
 }
@@ -286,11 +286,11 @@ static void multiply(const attention_run *r, const attention_tile *tile, const f
 {
     const fg_kernels *kernels = r->c->kernels;
     const int64_t width = 3 * kernels->lanes;
-    const float *xs[FG_MAX_ROWS];
+    const void *xs[FG_MAX_ROWS];
     float *ys[FG_MAX_ROWS];
     for (int64_t panel = from; panel < to; panel++) {
         const int64_t column = panel * width, left = columns - column < width ? columns - column : width;
-        const fg_product p = {.w = matrix + column * k + first * fg_round_up(left, kernels->lanes),
+        const fg_product p = {.weights.w = matrix + column * k + first * fg_round_up(left, kernels->lanes),
                               .bias = NO_BIAS,
                               .k = last - first,
                               .columns = left};
@@ -298,7 +298,7 @@ static void multiply(const attention_run *r, const attention_tile *tile, const f
             xs[i] = x[i] + first;
             ys[i] = y[i] + column;
         }
-        kernels->product(&p, tile->count, xs, ys, 0, 1);
+        kernels->tiles[FG_FLOAT32]->product(&p, tile->count, xs, ys, 0, 1);
     }
 }
 
@@ -318,8 +318,8 @@ static void dot_direct(const attention_run *r, const attention_tile *tile)
 {
     const float *keys =
         r->key.data + tile->row * r->key.row_stride + tile->first * r->key.time_stride + tile->head * r->own->size;
-    r->c->kernels->dot(r->own->size, query_of(r, tile, 0), keys, r->key.time_stride, tile->last - tile->first,
-                       tile->scores[0] + tile->first);
+    r->c->kernels->common->dot(r->own->size, query_of(r, tile, 0), keys, r->key.time_stride, tile->last - tile->first,
+                               tile->scores[0] + tile->first);
 }
 
 /* Σ weight · tanh(inner_scale · (q + k)), a few steps at a time. */
@@ -333,7 +333,7 @@ static void additive(const attention_run *r, const attention_tile *tile)
         const float *q = query_of(r, tile, i);
         for (int64_t t = tile->first; t < tile->last; t += kernels->rows) {
             const int rows = (int)(tile->last - t < kernels->rows ? tile->last - t : kernels->rows);
-            const float *x[FG_MAX_ROWS];
+            const void *x[FG_MAX_ROWS];
             float *y[FG_MAX_ROWS];
             for (int j = 0; j < rows; j++) {
                 const float *k = keys + (t + j) * r->key.time_stride;
@@ -343,8 +343,8 @@ static void additive(const attention_run *r, const attention_tile *tile)
                 x[j] = sum;
                 y[j] = tile->scores[i] + t + j;
             }
-            kernels->activate(&tanh_function, rows * size, tile->sums, tile->sums);
-            kernels->product(&r->own->weight[tile->head], rows, x, y, 0, 1);
+            kernels->common->activate(&tanh_function, rows * size, tile->sums, tile->sums);
+            kernels->tiles[FG_FLOAT32]->product(&r->own->weight[tile->head], rows, x, y, 0, 1);
         }
     }
 }
@@ -370,7 +370,7 @@ static void weigh(const attention_run *r, const attention_tile *tile, int i)
         else
             w[t] = t < s.first || t >= s.last || (mask && !mask[t * stride]) ? -INFINITY : score;
     }
-    r->c->kernels->activate_row(&softmax, tile->last - tile->first, w + tile->first, w + tile->first);
+    r->c->kernels->common->activate_row(&softmax, tile->last - tile->first, w + tile->first, w + tile->first);
 }
 
 /* y = weights · values */
@@ -386,8 +386,8 @@ static void mix_direct(const attention_run *r, const attention_tile *tile, float
 {
     const float *values = r->value.data + tile->row * r->value.row_stride + tile->seen * r->value.time_stride +
                           tile->head * r->own->value_size;
-    r->c->kernels->combine(tile->last - tile->seen, tile->scores[0] + tile->seen, values, r->value.time_stride,
-                           r->own->value_size, y[0]);
+    r->c->kernels->common->combine(tile->last - tile->seen, tile->scores[0] + tile->seen, values, r->value.time_stride,
+                                   r->own->value_size, y[0]);
     if (!all_finite(y[0], r->own->value_size)) {
         pack_values(r, tile->row, tile->head);
         mix(r, tile, y);

@@ -17,12 +17,12 @@ enum { MOST_ROWS = 128, STRIP_FLOATS = 8192 };
 typedef struct conv_layer {
     fg_window window;
     int64_t units, groups;
-    fg_matrix *matrices;   /* of each group; NULL where every channel is a group of its own */
-    float *taps, *bias;    /* (size[0], size[1], units) and (units), where each is */
-    fg_activation f;       /* of what has no matrices: elementwise */
-    fg_activation rowwise; /* FG_LINEAR: none */
-    int64_t strip_floats;
-    int inner; /* the innermost axis: 1, or 0 where windows are over time alone */
+    fg_matrix *matrices;                  /* of each group; NULL where every channel is a group of its own */
+    float *taps, *bias;                   /* (size[0], size[1], units) and (units), where each is */
+    fg_activation f;                      /* of what has no matrices: elementwise */
+    fg_activation rowwise;                /* FG_LINEAR: none */
+    int64_t strip_floats, product_floats; /* of a member's scratch: what windows see, products that a glu halves */
+    int inner;                            /* the innermost axis: 1, or 0 where windows are over time alone */
 } conv_layer;
 
 static void release(fg_step *step)
@@ -51,18 +51,22 @@ static fg_status pack_group(fg_plan *plan, conv_layer *own, const fg_layer *laye
     const fg_window *w = &own->window;
     const int64_t outer = own->inner == 0 ? 1 : w->size[0], inner = w->size[own->inner];
     const int64_t channels = w->channels / own->groups, units = own->units / own->groups, k = outer * inner * channels;
-    float *matrix = malloc(fg_size(k, units, sizeof(float)));
+    const fg_weights *kernel = &layer->conv.kernel;
+    const int bytes = fg_dtype_bytes(kernel->dtype);
+    char *matrix = malloc(fg_size(k, units, bytes));
     if (!matrix)
         return FG_NO_MEMORY;
     for (int64_t i = 0; i < inner; i++)
         for (int64_t o = 0; o < outer; o++)
             for (int64_t c = 0; c < channels; c++)
-                memcpy(matrix + ((i * outer + o) * channels + c) * units,
-                       layer->conv.kernel + ((o * inner + i) * channels + c) * own->units + group * units,
-                       (size_t)units * sizeof(float));
+                memcpy(matrix + ((i * outer + o) * channels + c) * units * bytes,
+                       (const char *)kernel->data +
+                           (((o * inner + i) * channels + c) * own->units + group * units) * bytes,
+                       (size_t)(units * bytes));
+    const fg_weights part = {matrix, kernel->scale ? kernel->scale + group * units : NULL, kernel->dtype};
     const float *bias = layer->conv.bias ? layer->conv.bias + group * units : NULL;
     const fg_status status =
-        fg_matrix_init(&own->matrices[group], &plan->store, plan->kernels, FG_MATMUL_AUTO, matrix, bias, k, units, f);
+        fg_matrix_init(&own->matrices[group], &plan->store, plan->kernels, FG_MATMUL_AUTO, &part, bias, k, units, f);
     free(matrix);
     return status;
 }
@@ -74,7 +78,7 @@ static fg_status pack_taps(fg_plan *plan, conv_layer *own, const fg_layer *layer
     own->bias = fg_store_alloc(&plan->store, fg_size(own->units, 1, sizeof(float)));
     if (!own->taps || !own->bias)
         return FG_NO_MEMORY;
-    memcpy(own->taps, layer->conv.kernel, (size_t)(taps * own->units) * sizeof(float));
+    memcpy(own->taps, layer->conv.kernel.data, (size_t)(taps * own->units) * sizeof(float));
     if (layer->conv.bias)
         memcpy(own->bias, layer->conv.bias, (size_t)own->units * sizeof(float));
     return FG_OK;
@@ -87,7 +91,7 @@ static fg_status add(fg_plan *plan, fg_step *step, const fg_layer *layer)
     const fg_activation f = layer->conv.activation, linear = {.function = FG_LINEAR};
     const int64_t units = layer->conv.units, groups = layer->conv.groups;
     const bool rowwise = f.function >= FG_SOFTMAX;
-    if (!x || !fg_window_fits(w, x) || !layer->conv.kernel || units < 1 || units > INT32_MAX || groups < 1 ||
+    if (!x || !fg_window_fits(w, x) || !layer->conv.kernel.data || units < 1 || units > INT32_MAX || groups < 1 ||
         w->channels % groups || units % groups || (f.function == FG_GLU && units % 2))
         return FG_BAD_LAYER;
     conv_layer *own = calloc(1, sizeof *own);
@@ -96,6 +100,8 @@ static fg_status add(fg_plan *plan, fg_step *step, const fg_layer *layer)
     step->own = own;
     *own = (conv_layer){.window = *w, .units = units, .groups = groups, .f = f, .rowwise = rowwise ? f : linear};
     const bool depthwise = groups == w->channels && groups > 1;
+    if (depthwise && layer->conv.kernel.dtype != FG_FLOAT32)
+        return FG_BAD_LAYER;
     const int64_t windows = fg_window_count(w, 1, w->width), taps = w->size[0] * w->size[1];
     if (groups == 1)
         flatten(&own->window);
@@ -118,7 +124,9 @@ static fg_status add(fg_plan *plan, fg_step *step, const fg_layer *layer)
     if (!depthwise && own->strip_floats < STRIP_FLOATS)
         own->strip_floats = STRIP_FLOATS;
     /* a product twice as wide as what becomes of it goes through scratch */
-    step->scratch_member = own->strip_floats + (f.function == FG_GLU ? MOST_ROWS * units : 0);
+    own->product_floats = f.function == FG_GLU ? fg_round_up(MOST_ROWS * units, FG_MAX_LANES) : 0;
+    step->scratch_member =
+        own->strip_floats + own->product_floats + (depthwise ? 0 : fg_prepared_floats(own->matrices[0].tiles, k));
     return fg_define_windows(plan, step, w, windows * (f.function == FG_GLU ? units / 2 : units));
 }
 
@@ -372,9 +380,10 @@ static void multiply(const conv_run *r, const fg_context *c, float *scratch, int
                 y[count] += group * units;
             }
         }
-        fg_multiply_rows(c->kernels, &own->matrices[group], count, x, y);
+        fg_multiply_rows(c->kernels, &own->matrices[group], count, x, y,
+                         scratch + own->strip_floats + own->product_floats);
         for (int i = 0; own->rowwise.function != FG_LINEAR && group == own->groups - 1 && i < count; i++)
-            c->kernels->activate_row(&own->rowwise, own->units, y[i] - group * units, out[i]);
+            c->kernels->common->activate_row(&own->rowwise, own->units, y[i] - group * units, out[i]);
     }
 }
 
@@ -405,7 +414,7 @@ static void depthwise_window(const conv_run *r, const fg_context *c, const conv_
         }
     }
     if (own->rowwise.function == FG_LINEAR && own->f.function != FG_LINEAR)
-        c->kernels->activate(&own->f, own->units, y, y);
+        c->kernels->common->activate(&own->f, own->units, y, y);
 }
 
 static void depthwise(const conv_run *r, const fg_context *c, float *scratch, int64_t first, int64_t last)
@@ -418,7 +427,7 @@ static void depthwise(const conv_run *r, const fg_context *c, float *scratch, in
         float *out = output_of(r, &piece, piece.first), *y = own->rowwise.function == FG_GLU ? scratch : out;
         depthwise_window(r, c, &piece, y);
         if (own->rowwise.function != FG_LINEAR)
-            c->kernels->activate_row(&own->rowwise, own->units, y, out);
+            c->kernels->common->activate_row(&own->rowwise, own->units, y, out);
     }
 }
 

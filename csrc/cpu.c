@@ -1,6 +1,9 @@
 #define _GNU_SOURCE
 #include "cpu.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -26,24 +29,46 @@ static bool has_avx512(void)
     return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw");
 }
+
+/* Dot products of bytes in 256 bits are encoded in two ways: of AVX-VNNI, which GCC 12 has no name for, and of AVX-512.
+ */
+static bool has_avx_vnni(void)
+{
+    unsigned a, b, c, d;
+    return has_avx2() && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & 1u << 4);
+}
+
+static bool has_avx512_vnni(void)
+{
+    return has_avx512() && __builtin_cpu_supports("avx512vnni");
+}
+
+static bool has_avx512_bf16(void)
+{
+    return has_avx512_vnni() && __builtin_cpu_supports("avx512bf16");
+}
 #endif
 
 static const struct {
-    const fg_kernels *kernels;
+    fg_kernels kernels;
     bool (*available)(void);
 } sets[] = {
-    /* worst first */
-    {&fg_kernels_scalar, has_scalar},
+    /* worst first; of two with one name the CPU has at most one, or either does */
+    {{"scalar", 1, 4, &fg_common_scalar, {[FG_FLOAT32] = &fg_float32_scalar}}, has_scalar},
 #if defined(__x86_64__)
-    {&fg_kernels_avx2, has_avx2},
-    {&fg_kernels_avx512, has_avx512},
+    {{"avx2", 8, 4, &fg_common_avx2, {[FG_FLOAT32] = &fg_float32_avx2}}, has_avx2},
+    {{"avx2_vnni", 8, 4, &fg_common_avx2, {[FG_FLOAT32] = &fg_float32_avx2}}, has_avx512_vnni},
+    {{"avx2_vnni", 8, 4, &fg_common_avx2, {[FG_FLOAT32] = &fg_float32_avx2}}, has_avx_vnni},
+    {{"avx512", 16, 8, &fg_common_avx512, {[FG_FLOAT32] = &fg_float32_avx512}}, has_avx512},
+    {{"avx512_vnni", 16, 8, &fg_common_avx512, {[FG_FLOAT32] = &fg_float32_avx512}}, has_avx512_vnni},
+    {{"avx512_bf16", 16, 8, &fg_common_avx512, {[FG_FLOAT32] = &fg_float32_avx512}}, has_avx512_bf16},
 #endif
 };
 enum { N_SETS = sizeof sets / sizeof *sets };
 
 const char *fg_isa_name(int i)
 {
-    return i >= 0 && i < N_SETS ? sets[i].kernels->name : NULL;
+    return i >= 0 && i < N_SETS ? sets[i].kernels.name : NULL;
 }
 
 bool fg_isa_available(const char *name)
@@ -54,8 +79,8 @@ bool fg_isa_available(const char *name)
 const fg_kernels *fg_kernels_find(const char *name)
 {
     for (int i = N_SETS - 1; i >= 0; i--)
-        if ((!name || strcmp(name, sets[i].kernels->name) == 0) && sets[i].available())
-            return sets[i].kernels;
+        if ((!name || strcmp(name, sets[i].kernels.name) == 0) && sets[i].available())
+            return &sets[i].kernels;
     return NULL;
 }
 

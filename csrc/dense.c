@@ -17,7 +17,7 @@ static fg_status add(fg_plan *plan, fg_step *step, const fg_layer *layer)
     const int64_t inputs = layer->dense.inputs, units = layer->dense.units;
     const fg_activation f = layer->dense.activation, linear = {.function = FG_LINEAR};
     const bool rowwise = f.function >= FG_SOFTMAX;
-    if (!x || inputs < 1 || units < 1 || x->features % inputs || !layer->dense.kernel || layer->y == FG_NONE ||
+    if (!x || inputs < 1 || units < 1 || x->features % inputs || !layer->dense.kernel.data || layer->y == FG_NONE ||
         (f.function == FG_GLU && units % 2))
         return FG_BAD_LAYER;
     dense_layer *own = calloc(1, sizeof *own);
@@ -28,12 +28,13 @@ static fg_status add(fg_plan *plan, fg_step *step, const fg_layer *layer)
     own->outputs = f.function == FG_GLU ? units / 2 : units;
     own->rowwise = rowwise ? f : linear;
     const fg_status status =
-        fg_matrix_init(&own->matrix, &plan->store, plan->kernels, plan->matmul, layer->dense.kernel, layer->dense.bias,
+        fg_matrix_init(&own->matrix, &plan->store, plan->kernels, plan->matmul, &layer->dense.kernel, layer->dense.bias,
                        inputs, units, rowwise ? linear : f);
     if (status)
         return status;
     step->cost = (double)inputs * (double)units * (double)own->inner;
     step->bytes = own->matrix.bytes;
+    step->scratch_member = fg_prepared_floats(own->matrix.tiles, inputs);
     if (f.function == FG_GLU) /* its product is twice as wide as its output, so it goes through scratch */
         step->scratch_step = own->inner * units;
     return fg_define(plan, layer->y, layer->x, FG_FLOATS, own->outputs * own->inner);
@@ -46,7 +47,7 @@ static void activate_rows(const fg_context *c, const dense_layer *own, const fg_
         float *x, *y;
         fg_grid_rows(from, i, 1, &x);
         fg_grid_rows(to, i, 1, &y);
-        c->kernels->activate_row(&own->rowwise, own->matrix.product.columns, x, y);
+        c->kernels->common->activate_row(&own->rowwise, own->matrix.product.columns, x, y);
     }
 }
 
@@ -67,7 +68,8 @@ static void multiply_share(void *argument, int member)
         fg_share(r->c, member, panels, &from, &to);
     else
         fg_share(r->c, member, rows, &first, &last);
-    fg_multiply(r->c->kernels, &r->own->matrix, &r->x, &r->product, first, last, from, to);
+    fg_multiply(r->c->kernels, &r->own->matrix, &r->x, &r->product, first, last, from, to,
+                fg_member_scratch(r->c, member));
 }
 
 static void activate_share(void *argument, int member)
@@ -93,7 +95,7 @@ static void run(const fg_step *step, fg_context *c)
         r.product.row_stride = width * own->inner;
         r.product.time_stride = r.product.row_stride * r.x.rows;
     }
-    r.by_panels = fg_grid_size(&r.x) < c->members * c->kernels->rows; /* not each has a tile of rows */
+    r.by_panels = fg_grid_size(&r.x) < c->members * own->matrix.tiles->rows; /* not each has a tile of rows */
     fg_phase(c, multiply_share, &r);
     fg_lap(c, FG_PRODUCTS);
     if (own->rowwise.function != FG_LINEAR)

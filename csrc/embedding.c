@@ -14,14 +14,14 @@ static fg_status add(fg_plan *plan, fg_step *step, const fg_layer *layer)
 {
     const fg_value_info *x = fg_read(plan, layer->x, FG_IDS);
     if (!x || x->features != 1 || layer->embedding.vocabulary < 1 || layer->y == FG_NONE ||
-        (!layer->embedding.table && layer->embedding.features != layer->embedding.vocabulary) ||
+        (!layer->embedding.table.data && layer->embedding.features != layer->embedding.vocabulary) ||
         !fg_mask_fits(plan, layer->mask, layer->x))
         return FG_BAD_LAYER;
     embedding_layer *own = calloc(1, sizeof *own);
     if (!own)
         return FG_NO_MEMORY;
     step->own = own;
-    *own = (embedding_layer){layer->embedding.table, layer->embedding.vocabulary, layer->embedding.features,
+    *own = (embedding_layer){layer->embedding.table.data, layer->embedding.vocabulary, layer->embedding.features,
                              layer->embedding.mask_zero};
     const fg_status status = fg_define(plan, layer->y, layer->x, FG_FLOATS, own->features);
     return status ? status : fg_define_mask(plan, layer->y_mask, layer->x, layer->mask, own->mask_zero);

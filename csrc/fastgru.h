@@ -124,8 +124,18 @@ typedef enum fg_reduction { FG_OVER_MEAN, FG_OVER_SUM, FG_OVER_MAXIMUM, FG_OVER_
  * their mean, or zero. */
 typedef enum fg_all_masked { FG_PENALTY, FG_MEAN, FG_ZERO } fg_all_masked;
 
+/* What weights are held in. Of bfloat16 the 16 bits are given, of float16 too; int8 lies in [-127, 127]. */
+typedef enum fg_dtype { FG_FLOAT32, FG_FLOAT16, FG_BFLOAT16, FG_INT8, FG_DTYPES } fg_dtype;
+
+/* A row-major matrix of weights; data NULL: absent. */
+typedef struct fg_weights {
+    const void *data;
+    const float *scale; /* int8: of each column, of an embedding's table of each row; else NULL */
+    fg_dtype dtype;
+} fg_weights;
+
 /* One layer. Weight pointers are read by fg_plan_add and not kept, but for an embedding's table, which must outlive the
- * plan: it is read in place. All matrices are row-major float32. Absent biases are NULL. */
+ * plan: it is read in place. All matrices are row-major; what is no fg_weights is float32. Absent biases are NULL. */
 typedef struct fg_layer {
     fg_kind kind;
     fg_value x, mask, h0;        /* inputs; mask and h0 may be FG_NONE. Of an FG_MASK x is the input that it masks */
@@ -138,7 +148,7 @@ typedef struct fg_layer {
             int64_t features; /* of tokens: ids per row and step */
         } input;
         struct {
-            const float *table; /* NULL: the identity, so that one-hot vectors come out */
+            fg_weights table; /* absent: the identity, so that one-hot vectors come out */
             int64_t vocabulary, features;
             bool mask_zero;
         } embedding;
@@ -150,14 +160,16 @@ typedef struct fg_layer {
         } where;
         struct {
             int64_t units;
-            const float *kernel, *recurrent_kernel, *bias, *recurrent_bias, *initial_state; /* layouts: graph.py */
+            fg_weights kernel, recurrent_kernel; /* of one dtype; layouts: graph.py */
+            const float *bias, *recurrent_bias, *initial_state;
             fg_activation activation, recurrent_activation;
             float clip; /* bounds what the activations are applied to; infinity: no bound */
             bool reset_after, return_sequences, go_backwards, time_order;
             bool zero_output_for_mask, zero_state_without_steps;
         } gru;
         struct {
-            const float *kernel, *bias;
+            fg_weights kernel;
+            const float *bias;
             int64_t inputs, units;
             fg_activation activation;
         } dense;
@@ -207,7 +219,9 @@ typedef struct fg_layer {
         } select;
         struct {
             fg_window window;
-            const float *kernel, *bias; /* kernel: (size[0], size[1], channels / groups, units) */
+            fg_weights
+                kernel; /* (size[0], size[1], channels / groups, units); float32 where every channel is a group */
+            const float *bias;
             int64_t units, groups;
             fg_activation activation;
         } conv;
@@ -257,7 +271,8 @@ void fg_plan_free(fg_plan *plan); /* NULL is fine */
 
 /* Facts of a finished plan. */
 const char *fg_plan_isa(const fg_plan *plan);
-bool fg_plan_causal(const fg_plan *plan); /* output at t needs no input after t */
+bool fg_plan_takes(const fg_plan *plan, fg_dtype dtype); /* of any plan: whether its kernels multiply such weights */
+bool fg_plan_causal(const fg_plan *plan);                /* output at t needs no input after t */
 /* Whether a layer gives other numbers of steps than it takes, so that a call must say what was `before`. */
 bool fg_plan_changes_steps(const fg_plan *plan);
 int64_t fg_plan_bytes(const fg_plan *plan); /* packed weights */

@@ -76,7 +76,7 @@ static void blas_rows(const fg_kernels *kernels, const fg_matrix *m, int64_t row
                               m->plain, (int)p->columns, 1.0f, y, (int)ldy);
     if (p->f.function != FG_LINEAR)
         for (int64_t r = 0; r < rows; r++)
-            kernels->activate(&p->f, p->columns, y + r * ldy, y + r * ldy);
+            kernels->common->activate(&p->f, p->columns, y + r * ldy, y + r * ldy);
 }
 
 /* The whole grid by BLAS, one call per run of rows at one stride; false where it would not pay or strides do not fit.
@@ -97,24 +97,74 @@ static bool blas_multiply(const fg_kernels *kernels, const fg_matrix *m, const f
 
 /* ---- matrices ---------------------------------------------------------------------------------------------------- */
 
-fg_status fg_matrix_init(fg_matrix *m, fg_store **store, const fg_kernels *kernels, fg_matmul matmul,
-                         const float *matrix, const float *bias, int64_t k, int64_t columns, fg_activation f)
+int fg_dtype_bytes(fg_dtype dtype)
 {
+    return dtype == FG_FLOAT32 ? 4 : dtype == FG_INT8 ? 1 : 2;
+}
+
+int64_t fg_packed_bytes(const fg_tiles *tiles, int64_t k, int64_t width)
+{
+    return (k + tiles->depth - 1) / tiles->depth * tiles->depth * width * tiles->weight_bytes;
+}
+
+/* See fg_packed.offset. */
+static void sum_slices(int32_t *offset, const int8_t *matrix, int64_t k, int64_t columns, int64_t width)
+{
+    for (int64_t i = 0; i < k; i++)
+        for (int64_t j = 0; j < columns; j++)
+            offset[i / FG_SLICE * width + j] -= 128 * matrix[i * columns + j];
+}
+
+fg_status fg_packed_init(fg_packed *packed, fg_store **store, const fg_kernels *kernels, const fg_weights *matrix,
+                         int64_t k, int64_t columns, int vectors)
+{
+    const fg_tiles *tiles = kernels->tiles[matrix->dtype];
+    if (!tiles)
+        return FG_BAD_LAYER;
     const int64_t width = (columns + kernels->lanes - 1) / kernels->lanes * kernels->lanes;
-    const size_t packed_bytes = fg_size(k, width, sizeof(float));
-    float *packed = fg_store_alloc(store, packed_bytes);
-    float *packed_bias = fg_store_alloc(store, fg_size(1, width, sizeof(float)));
-    float *plain = matmul == FG_MATMUL_BLAS ? fg_store_alloc(store, fg_size(k, columns, sizeof(float))) : NULL;
-    if (!packed || !packed_bias || (matmul == FG_MATMUL_BLAS && !plain))
+    const int64_t deep = (k + tiles->depth - 1) / tiles->depth * tiles->depth;
+    void *w = fg_store_alloc(store, fg_size(deep, width, tiles->weight_bytes));
+    if (!w)
         return FG_NO_MEMORY;
-    fg_pack_panels(packed, matrix, k, columns, kernels->lanes, 3);
+    *packed = (fg_packed){.w = w, .width = width};
+    if (matrix->dtype == FG_FLOAT32)
+        fg_pack_panels(w, matrix->data, k, columns, kernels->lanes, vectors);
+    else
+        fg_pack_deep(w, matrix->data, tiles->weight_bytes, tiles->depth, k, columns, kernels->lanes, vectors);
+    if (matrix->dtype != FG_INT8)
+        return FG_OK;
+    float *scale = fg_store_alloc(store, fg_size(1, width, sizeof(float)));
+    int32_t *offset = fg_store_alloc(store, fg_size((k + FG_SLICE - 1) / FG_SLICE, width, sizeof(int32_t)));
+    if (!scale || !offset)
+        return FG_NO_MEMORY;
+    memcpy(scale, matrix->scale, (size_t)columns * sizeof(float));
+    sum_slices(offset, matrix->data, k, columns, width);
+    packed->scale = scale;
+    packed->offset = offset;
+    return FG_OK;
+}
+
+fg_status fg_matrix_init(fg_matrix *m, fg_store **store, const fg_kernels *kernels, fg_matmul matmul,
+                         const fg_weights *matrix, const float *bias, int64_t k, int64_t columns, fg_activation f)
+{
+    const bool by_blas = matmul == FG_MATMUL_BLAS && matrix->dtype == FG_FLOAT32;
+    fg_packed packed;
+    const fg_status status = fg_packed_init(&packed, store, kernels, matrix, k, columns, 3);
+    if (status)
+        return status;
+    float *packed_bias = fg_store_alloc(store, fg_size(1, packed.width, sizeof(float)));
+    float *plain = by_blas ? fg_store_alloc(store, fg_size(k, columns, sizeof(float))) : NULL;
+    if (!packed_bias || (by_blas && !plain))
+        return FG_NO_MEMORY;
     if (bias)
         memcpy(packed_bias, bias, (size_t)columns * sizeof(float));
     if (plain)
-        memcpy(plain, matrix, (size_t)k * (size_t)columns * sizeof(float));
-    *m = (fg_matrix){.product = {.w = packed, .bias = packed_bias, .k = k, .columns = columns, .f = f},
+        memcpy(plain, matrix->data, (size_t)k * (size_t)columns * sizeof(float));
+    const fg_tiles *tiles = kernels->tiles[matrix->dtype];
+    *m = (fg_matrix){.product = {.weights = packed, .bias = packed_bias, .k = k, .columns = columns, .f = f},
+                     .tiles = tiles,
                      .plain = plain,
-                     .bytes = (int64_t)packed_bytes};
+                     .bytes = fg_packed_bytes(tiles, k, packed.width)};
     return FG_OK;
 }
 
@@ -141,47 +191,74 @@ void fg_grid_rows(const fg_grid *grid, int64_t first, int count, float **out)
     }
 }
 
-static void multiply_panels(const fg_kernels *kernels, const fg_product *p, const fg_grid *x, const fg_grid *y,
-                            int64_t first, int64_t last, int64_t from, int64_t to)
+int64_t fg_prepared_floats(const fg_tiles *tiles, int64_t k)
+{
+    return tiles->prepare ? FG_MAX_ROWS * tiles->row_bytes(k) / (int64_t)sizeof(float) : 0;
+}
+
+void fg_prepare(const fg_tiles *tiles, int64_t k, int count, const float *const *x, void *scratch, const void **rows)
+{
+    if (!tiles->prepare) {
+        for (int i = 0; i < count; i++)
+            rows[i] = x[i];
+        return;
+    }
+    const int64_t bytes = tiles->row_bytes(k);
+    for (int i = 0; i < count; i++) {
+        tiles->prepare(k, x[i], (char *)scratch + i * bytes);
+        rows[i] = (char *)scratch + i * bytes;
+    }
+}
+
+void fg_multiply_tile(const fg_matrix *m, int count, const float *const *x, float *const *y, int64_t from, int64_t to,
+                      float *scratch)
+{
+    const void *rows[FG_MAX_ROWS];
+    fg_prepare(m->tiles, m->product.k, count, x, scratch, rows);
+    m->tiles->product(&m->product, count, rows, y, from, to);
+}
+
+static void multiply_panels(const fg_matrix *m, const fg_grid *x, const fg_grid *y, int64_t first, int64_t last,
+                            int64_t from, int64_t to, float *scratch)
 {
     float *xs[FG_MAX_ROWS], *ys[FG_MAX_ROWS];
-    for (int64_t i = first; i < last; i += kernels->rows) {
-        const int count = (int)(last - i < kernels->rows ? last - i : kernels->rows);
+    for (int64_t i = first; i < last; i += m->tiles->rows) {
+        const int count = (int)(last - i < m->tiles->rows ? last - i : m->tiles->rows);
         fg_grid_rows(x, i, count, xs);
         fg_grid_rows(y, i, count, ys);
-        kernels->product(p, count, (const float *const *)xs, ys, from, to);
+        fg_multiply_tile(m, count, (const float *const *)xs, ys, from, to, scratch);
     }
 }
 
 /* How many of `panels` to sweep at once: weights beyond half of L2 are swept once, panels outside, so that each stays
  * in cache for all rows. */
-static int64_t panels_at_once(const fg_kernels *kernels, const fg_product *p, int64_t rows, int64_t panels)
+static int64_t panels_at_once(const fg_kernels *kernels, const fg_matrix *m, int64_t rows, int64_t panels)
 {
-    const int64_t panel_bytes = 3 * kernels->lanes * p->k * (int64_t)sizeof(float);
+    const int64_t panel_bytes = fg_packed_bytes(m->tiles, m->product.k, 3 * kernels->lanes);
     const int64_t budget = fg_cpu_l2_bytes() / 2;
-    if (panels * panel_bytes <= budget || rows <= kernels->rows)
+    if (panels * panel_bytes <= budget || rows <= m->tiles->rows)
         return panels;
     return budget < panel_bytes ? 1 : budget / panel_bytes;
 }
 
 void fg_multiply(const fg_kernels *kernels, const fg_matrix *m, const fg_grid *x, const fg_grid *y, int64_t first,
-                 int64_t last, int64_t from, int64_t to)
+                 int64_t last, int64_t from, int64_t to, float *scratch)
 {
-    const fg_product *p = &m->product;
     const bool all = first == 0 && last == fg_grid_size(x) && from == 0 && to == fg_matrix_panels(m, kernels);
     if (m->plain && all && blas_multiply(kernels, m, x, y))
         return;
-    const int64_t at_once = panels_at_once(kernels, p, last - first, to - from);
+    const int64_t at_once = panels_at_once(kernels, m, last - first, to - from);
     for (int64_t panel = from; panel < to; panel += at_once)
-        multiply_panels(kernels, p, x, y, first, last, panel, panel + at_once < to ? panel + at_once : to);
+        multiply_panels(m, x, y, first, last, panel, panel + at_once < to ? panel + at_once : to, scratch);
 }
 
-void fg_multiply_rows(const fg_kernels *kernels, const fg_matrix *m, int count, const float *const *x, float *const *y)
+void fg_multiply_rows(const fg_kernels *kernels, const fg_matrix *m, int count, const float *const *x, float *const *y,
+                      float *scratch)
 {
-    const fg_product *p = &m->product;
-    const int64_t panels = fg_matrix_panels(m, kernels), at_once = panels_at_once(kernels, p, count, panels);
+    const int64_t panels = fg_matrix_panels(m, kernels), at_once = panels_at_once(kernels, m, count, panels);
+    const int rows = m->tiles->rows;
     for (int64_t panel = 0; panel < panels; panel += at_once)
-        for (int i = 0; i < count; i += kernels->rows)
-            kernels->product(p, count - i < kernels->rows ? count - i : kernels->rows, x + i, y + i, panel,
-                             panel + at_once < panels ? panel + at_once : panels);
+        for (int i = 0; i < count; i += rows)
+            fg_multiply_tile(m, count - i < rows ? count - i : rows, x + i, y + i, panel,
+                             panel + at_once < panels ? panel + at_once : panels, scratch);
 }

@@ -24,21 +24,41 @@ void fg_grid_rows(const fg_grid *grid, int64_t first, int count, float **out);
 /* A weight matrix ready for products. */
 typedef struct fg_matrix {
     fg_product product;
+    const fg_tiles *tiles;
     float *plain; /* row-major (k, columns), only where BLAS may use it; else NULL */
     int64_t bytes;
 } fg_matrix;
 
-/* Packs matrix (k, columns) and bias (columns, or NULL) into the store. FG_NO_MEMORY. */
+/* Bytes of an element; so many of a packed matrix (k, columns). */
+int fg_dtype_bytes(fg_dtype dtype);
+int64_t fg_packed_bytes(const fg_tiles *tiles, int64_t k, int64_t width);
+
+/* Packs a matrix (k, columns) in panels of so many vectors. FG_NO_MEMORY; FG_BAD_LAYER where the kernels have no tiles
+ * for its dtype. */
+fg_status fg_packed_init(fg_packed *packed, fg_store **store, const fg_kernels *kernels, const fg_weights *matrix,
+                         int64_t k, int64_t columns, int vectors);
+
+/* Packs matrix (k, columns) and bias (columns, or NULL) into the store. As fg_packed_init. */
 fg_status fg_matrix_init(fg_matrix *m, fg_store **store, const fg_kernels *kernels, fg_matmul matmul,
-                         const float *matrix, const float *bias, int64_t k, int64_t columns, fg_activation f);
+                         const fg_weights *matrix, const float *bias, int64_t k, int64_t columns, fg_activation f);
 /* Number of panels. */
 int64_t fg_matrix_panels(const fg_matrix *m, const fg_kernels *kernels);
 
-/* y = f(x · m + bias) for the grid rows [first, last) and the panels [from, to). The grids have equal shape. */
+/* Floats that a tile of prepared rows of k takes; 0 where rows are floats. */
+int64_t fg_prepared_floats(const fg_tiles *tiles, int64_t k);
+/* rows[i] = x[i], prepared in `scratch` (aligned to FG_ALIGN), or as it lies. */
+void fg_prepare(const fg_tiles *tiles, int64_t k, int count, const float *const *x, void *scratch, const void **rows);
+
+/* y = f(x · m + bias) for a tile of rows, at most m->tiles->rows. */
+void fg_multiply_tile(const fg_matrix *m, int count, const float *const *x, float *const *y, int64_t from, int64_t to,
+                      float *scratch);
+/* y = f(x · m + bias) for the grid rows [first, last) and the panels [from, to). The grids have equal shape. scratch:
+ * fg_prepared_floats of m's k. */
 void fg_multiply(const fg_kernels *kernels, const fg_matrix *m, const fg_grid *x, const fg_grid *y, int64_t first,
-                 int64_t last, int64_t from, int64_t to);
+                 int64_t last, int64_t from, int64_t to, float *scratch);
 
 /* The same for `count` rows that are given as pointers; never by BLAS. */
-void fg_multiply_rows(const fg_kernels *kernels, const fg_matrix *m, int count, const float *const *x, float *const *y);
+void fg_multiply_rows(const fg_kernels *kernels, const fg_matrix *m, int count, const float *const *x, float *const *y,
+                      float *scratch);
 
 #endif

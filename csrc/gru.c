@@ -28,6 +28,7 @@ typedef struct walk {
     fg_step_kernel *kernel; /* of the phase */
     bool is_first, is_last; /* of the step's phases */
     int64_t first, last;    /* a member's groups */
+    float *prepared;        /* and its scratch for prepared rows: states, then inputs */
     fg_beside *beside;      /* its work beside the steps, or NULL */
 } walk;
 
@@ -101,6 +102,25 @@ static void set_row(const walk *w, fg_gru_rows *rows, int i, int64_t b, int64_t 
     }
 }
 
+/* One tile of rows, prepared first if its kernels want that. */
+static void run_tile(const walk *w, int count, fg_gru_rows *rows, fg_sweep sweep)
+{
+    const fg_gru_layer *own = w->own;
+    if (own->tiles->prepare) {
+        const int64_t bytes = own->tiles->row_bytes(own->weights.units);
+        const float *const *from = w->is_first ? rows->h : (const float *const *)rows->rh;
+        for (int i = 0; i < count; i++) {
+            void *state = (char *)w->prepared + i * bytes;
+            own->tiles->prepare_state(own->weights.units, from[i], state);
+            rows->state[i] = state;
+        }
+        if (w->direct)
+            fg_prepare(own->tiles, own->weights.inputs, count, (const float *const *)rows->x,
+                       w->prepared + own->state_floats, rows->x);
+    }
+    w->kernel(&own->weights, count, rows, sweep);
+}
+
 /* Runs the kernel over all unmasked rows of the step, tile after tile; `hold` also takes care of the masked ones. */
 static void each_tile(const walk *w, bool hold, fg_sweep sweep)
 {
@@ -114,21 +134,21 @@ static void each_tile(const walk *w, bool hold, fg_sweep sweep)
             continue;
         }
         set_row(w, &rows, count++, b, w->t);
-        if (count == w->c->kernels->rows) {
-            w->kernel(&w->own->weights, count, &rows, sweep);
+        if (count == w->own->tiles->rows) {
+            run_tile(w, count, &rows, sweep);
             count = 0;
         }
     }
     if (count)
-        w->kernel(&w->own->weights, count, &rows, sweep);
+        run_tile(w, count, &rows, sweep);
 }
 
 /* Groups that are swept together: all of them, or as many as stay in half of L2 while several tiles of rows pass. */
 static int64_t groups_at_once(const walk *w, int64_t count, int64_t depth)
 {
-    const int64_t group_bytes = 3 * w->c->kernels->lanes * depth * (int64_t)sizeof(float);
+    const int64_t group_bytes = fg_packed_bytes(w->own->tiles, depth, 3 * w->c->kernels->lanes);
     const int64_t budget = fg_cpu_l2_bytes() / 2;
-    if (w->c->rows <= w->c->kernels->rows || count * group_bytes <= budget)
+    if (w->c->rows <= w->own->tiles->rows || count * group_bytes <= budget)
         return count;
     return budget / group_bytes > 1 ? budget / group_bytes : 1;
 }
@@ -148,13 +168,16 @@ static void each_panel(const walk *w)
 /* The x-projections of the tile of steps behind that of step t, as work beside these; none where they are the last. */
 static fg_beside later_projections(const walk *w)
 {
-    const int64_t tile = w->c->kernels->beside_rows, from = w->t + tile, steps = w->c->steps;
+    const float *x[FG_MAX_ROWS];
+    const int64_t tile = w->own->tiles->beside_rows, from = w->t + tile, steps = w->c->steps;
     fg_beside beside = {.product = &w->own->input.product, .panel = w->first, .last = from < steps ? w->last : 0};
     for (int i = 0; i < tile && from < steps; i++) {
         const int64_t t = from + i < steps ? from + i : steps - 1;
-        beside.x[i] = w->x.data + t * w->x.time_stride;
+        x[i] = w->x.data + t * w->x.time_stride;
         beside.y[i] = w->projected + t * w->width;
     }
+    if (from < steps)
+        fg_prepare(w->own->tiles, w->own->weights.inputs, (int)tile, x, w->prepared + w->own->state_floats, beside.x);
     return beside;
 }
 
@@ -171,17 +194,18 @@ static void step_share(void *argument, int member)
     if (member == 0 && !w->mask && w->t == w->c->steps - 1)
         mark_all_outputs(w);
     fg_share(w->c, member, w->own->weights.groups, &w->first, &w->last);
+    w->prepared = fg_member_scratch(w->c, member);
     if (!w->overlapped) {
         each_panel(w);
         return;
     }
-    const int64_t in_tile = w->t % w->c->kernels->beside_rows;
+    const int64_t in_tile = w->t % w->own->tiles->beside_rows;
     w->beside = &w->c->beside[member];
     if (in_tile == 0 && w->is_first)
         *w->beside = later_projections(w);
     each_panel(w);
-    if (in_tile == w->c->kernels->beside_rows - 1 && w->is_last)
-        w->c->kernels->finish(w->beside);
+    if (in_tile == w->own->tiles->beside_rows - 1 && w->is_last)
+        w->own->tiles->finish(w->beside);
 }
 
 /* Held rows read `marks`, so with a mask every step writes it, in a phase of its own. */
@@ -208,13 +232,13 @@ static void run_phase(walk *w, fg_step_kernel *kernel, bool is_first, bool is_la
 
 static void run_step(walk *w, int64_t t)
 {
-    const fg_kernels *kernels = w->c->kernels;
+    const fg_tiles *tiles = w->own->tiles;
     w->t = t;
     if (w->own->weights.reset_after) {
-        run_phase(w, w->direct ? kernels->gru_step_x : kernels->gru_step, true, true);
+        run_phase(w, w->direct ? tiles->gru_step_x : tiles->gru_step, true, true);
     } else {
-        run_phase(w, kernels->gru_gates, true, false);
-        run_phase(w, kernels->gru_candidate, false, true);
+        run_phase(w, tiles->gru_gates, true, false);
+        run_phase(w, tiles->gru_candidate, false, true);
     }
     if (w->mask)
         fg_phase(w->c, mark_share, w);
@@ -292,17 +316,12 @@ enum { OVERLAP_BYTES = 64 << 10 };
 /* Inputs up to which a layer of one vector of units multiplies them while it waits for its gates. */
 enum { TINY_INPUTS = 32 };
 
-static int64_t recurrent_bytes(const walk *w)
-{
-    return 3 * w->own->stride * w->own->weights.units * (int64_t)sizeof(float);
-}
-
 /* Whether later steps are projected beside the steps: where those wait, and the projection is worth the trouble. */
 static bool overlaps(const walk *w)
 {
     const fg_gru_weights *weights = &w->own->weights;
-    return w->c->kernels->beside_rows && w->c->rows == 1 && !w->direct && !w->ids && !w->own->input.plain &&
-           recurrent_bytes(w) / w->c->members > OVERLAP_BYTES && 2 * weights->inputs >= weights->units;
+    return w->own->tiles->beside_rows && w->c->rows == 1 && !w->direct && !w->ids && !w->own->input.plain &&
+           w->own->recurrent_bytes / w->c->members > OVERLAP_BYTES && 2 * weights->inputs >= weights->units;
 }
 
 /* Whether a step of one row waits for its own gates, so that multiplying the input meanwhile costs nothing. */
@@ -354,7 +373,8 @@ static inline __attribute__((always_inline)) void start_walk(walk *w, const fg_s
 /* The x-projections of the rows and steps that are not masked, for the groups [first, last). */
 static void project_unmasked(const walk *w, int64_t first, int64_t last)
 {
-    const fg_kernels *kernels = w->c->kernels;
+    const fg_tiles *tiles = w->own->tiles;
+    const fg_matrix *input = &w->own->input;
     const float *x[FG_MAX_ROWS];
     float *projected[FG_MAX_ROWS];
     int count = 0;
@@ -364,19 +384,20 @@ static void project_unmasked(const walk *w, int64_t first, int64_t last)
                 continue;
             x[count] = w->x.data + b * w->x.row_stride + t * w->x.time_stride;
             projected[count++] = w->projected + (t * w->c->rows + b) * w->width;
-            if (count == kernels->rows) {
-                kernels->product(&w->own->input.product, count, x, projected, first, last);
+            if (count == tiles->rows) {
+                fg_multiply_tile(input, count, x, projected, first, last, w->prepared);
                 count = 0;
             }
         }
     if (count)
-        kernels->product(&w->own->input.product, count, x, projected, first, last);
+        fg_multiply_tile(input, count, x, projected, first, last, w->prepared);
 }
 
 /* A member projects the columns of its own groups: a group is a panel. Overlapped, only the first tile of steps. */
-static void project_share(const walk *w, int member)
+static void project_share(walk *w, int member)
 {
-    const int64_t tile = w->c->kernels->beside_rows;
+    const int64_t tile = w->own->tiles->beside_rows;
+    w->prepared = fg_member_scratch(w->c, member);
     int64_t first, last;
     fg_share(w->c, member, w->own->weights.groups, &first, &last);
     if (w->mask && w->c->rows > 1 && !w->own->input.plain) {
@@ -391,7 +412,7 @@ static void project_share(const walk *w, int member)
                              .row_stride = w->width,
                              .time_stride = w->c->rows * w->width};
     x.steps = out.steps = w->overlapped && tile < w->c->steps ? tile : w->c->steps;
-    fg_multiply(w->c->kernels, &w->own->input, &x, &out, 0, fg_grid_size(&out), first, last);
+    fg_multiply(w->c->kernels, &w->own->input, &x, &out, 0, fg_grid_size(&out), first, last, w->prepared);
 }
 
 /* Whether x-projections, or the first of them, stand before the steps. */
@@ -410,7 +431,7 @@ static bool needs_begin(const walk *w)
 
 static void begin_share(void *argument, int member)
 {
-    const walk *w = argument;
+    walk *w = argument;
     if (member == 0 && w->c->t0 == 0)
         begin_rows(w->step, w->c, w->memory);
     if (projects(w))
@@ -433,7 +454,7 @@ static void end_share(void *argument, int member)
 static bool is_one_run(const walk *w)
 {
     return w->c->rows == 1 && w->c->members == 1 && !w->overlapped && !w->mask && !w->ids &&
-           w->own->weights.reset_after && recurrent_bytes(w) <= OVERLAP_BYTES;
+           w->own->weights.reset_after && w->own->recurrent_bytes <= OVERLAP_BYTES;
 }
 
 static void run_steps(const walk *w)
@@ -445,8 +466,9 @@ static void run_steps(const walk *w)
                             .y_stride = w->y_time,
                             .steps = w->c->steps,
                             .direct = w->direct,
-                            .backwards = is_backwards(w, 0)};
-    w->c->kernels->gru_run(&w->own->weights, &run);
+                            .backwards = is_backwards(w, 0),
+                            .prepared = {w->c->own_scratch, w->c->own_scratch + w->own->state_floats}};
+    w->own->tiles->gru_run(&w->own->weights, &run);
     if (w->c->steps > 0)
         mark_all_outputs(w);
 }
@@ -509,7 +531,7 @@ static void count(const fg_step *step, fg_context *c, fg_profile *profile)
     int64_t steps;
     const int64_t rows = unmasked(&w, &steps);
     count_input(&w, rows, steps, &profile->input);
-    profile->recurrent.weights = w.width * units * (int64_t)sizeof(float);
+    profile->recurrent.weights = w.own->recurrent_bytes;
     profile->recurrent.multiply_adds += 3 * rows * units * units;
     profile->recurrent.bytes += steps * profile->recurrent.weights;
     profile->units += rows * units;

@@ -6,12 +6,15 @@
 
 typedef struct fg_gru_layer {
     fg_gru_weights weights;
-    fg_matrix input; /* what weights.input is a copy of; not used where `table` stands for it */
-    float *table;    /* x-projections by token id, (vocabulary, width); NULL: not folded */
+    const fg_tiles *tiles; /* of its dtype */
+    fg_matrix input;       /* what weights.input is a copy of; not used where `table` stands for it */
+    float *table;          /* x-projections by token id, (vocabulary, width); NULL: not folded */
     int64_t vocabulary;
-    int64_t width; /* floats of an x-projection */
-    float *recurrent, *candidate, *candidate_bias, *initial;
-    int64_t stride; /* floats of one row of state */
+    int64_t width;           /* floats of an x-projection */
+    int64_t recurrent_bytes; /* packed */
+    float *candidate_bias, *initial;
+    int64_t stride;       /* floats of one row of state */
+    int64_t state_floats; /* a member's scratch: a tile of prepared states, then one of inputs; 0: rows are floats */
     bool return_sequences, go_backwards, time_order, zero_output_for_mask, zero_state_without_steps;
 } fg_gru_layer;
 

@@ -17,41 +17,70 @@ static void merge_biases(float *out, const fg_layer *layer)
     }
 }
 
+/* The columns of the gates named, group after group. */
+typedef struct grouped_weights {
+    fg_weights weights;
+    void *data;
+    float *scale;
+} grouped_weights;
+
+static fg_status group(grouped_weights *to, const fg_weights *from, int64_t rows, int64_t units, int lanes,
+                       const int *gates, int vectors)
+{
+    const int64_t width = fg_round_up(units, lanes) * vectors;
+    const int bytes = fg_dtype_bytes(from->dtype);
+    to->data = fg_alloc(fg_size(rows, width, bytes));
+    to->scale = from->scale ? fg_alloc(fg_size(1, width, sizeof(float))) : NULL;
+    to->weights = (fg_weights){to->data, to->scale, from->dtype};
+    if (!to->data || (from->scale && !to->scale))
+        return FG_NO_MEMORY;
+    fg_group_columns(to->data, from->data, bytes, rows, units, lanes, gates, vectors);
+    if (from->scale)
+        fg_group_columns(to->scale, from->scale, sizeof(float), 1, units, lanes, gates, vectors);
+    return FG_OK;
+}
+
+static void release(grouped_weights *grouped)
+{
+    free(grouped->data);
+    free(grouped->scale);
+}
+
 static fg_status pack_input(fg_gru_layer *own, fg_plan *plan, const fg_layer *layer, int64_t inputs)
 {
     static const int gates[] = {0, 1, 2};
     const fg_kernels *kernels = plan->kernels;
     const int64_t units = layer->gru.units, width = own->weights.groups * 3 * kernels->lanes;
-    float *matrix = fg_alloc(fg_size(inputs, width, sizeof(float)));
+    grouped_weights kernel;
     float *bias = fg_alloc(fg_size(3, units, sizeof(float))), *grouped = fg_alloc(fg_size(1, width, sizeof(float)));
-    fg_status status = FG_NO_MEMORY;
-    if (matrix && bias && grouped) {
-        fg_group_columns(matrix, layer->gru.kernel, inputs, units, kernels->lanes, gates, 3);
+    fg_status status = group(&kernel, &layer->gru.kernel, inputs, units, kernels->lanes, gates, 3);
+    if (!bias || !grouped)
+        status = FG_NO_MEMORY;
+    if (status == FG_OK) {
         merge_biases(bias, layer);
-        fg_group_columns(grouped, bias, 1, units, kernels->lanes, gates, 3);
-        status = fg_matrix_init(&own->input, &plan->store, kernels, plan->matmul, matrix, grouped, inputs, width,
-                                (fg_activation){.function = FG_LINEAR});
+        fg_group_columns(grouped, bias, sizeof(float), 1, units, kernels->lanes, gates, 3);
+        status = fg_matrix_init(&own->input, &plan->store, kernels, plan->matmul, &kernel.weights, grouped, inputs,
+                                width, (fg_activation){.function = FG_LINEAR});
         own->weights.input = own->input.product;
     }
-    free(matrix);
+    release(&kernel);
     free(bias);
     free(grouped);
     return status;
 }
 
 /* Panels of the gates named, group after group. */
-static float *pack_recurrent(fg_plan *plan, const fg_layer *layer, int64_t groups, const int *gates, int vectors)
+static fg_status pack_recurrent(fg_packed *packed, fg_plan *plan, const fg_layer *layer, const int *gates, int vectors)
 {
     const int lanes = plan->kernels->lanes;
-    const int64_t units = layer->gru.units, width = groups * vectors * lanes;
-    float *matrix = fg_alloc(fg_size(units, width, sizeof(float)));
-    float *packed = fg_store_alloc(&plan->store, fg_size(units, width, sizeof(float)));
-    if (matrix && packed) {
-        fg_group_columns(matrix, layer->gru.recurrent_kernel, units, units, lanes, gates, vectors);
-        fg_pack_panels(packed, matrix, units, width, lanes, vectors);
-    }
-    free(matrix);
-    return matrix ? packed : NULL;
+    const int64_t units = layer->gru.units;
+    grouped_weights kernel;
+    fg_status status = group(&kernel, &layer->gru.recurrent_kernel, units, units, lanes, gates, vectors);
+    if (status == FG_OK)
+        status = fg_packed_init(packed, &plan->store, plan->kernels, &kernel.weights, units,
+                                fg_round_up(units, lanes) * vectors, vectors);
+    release(&kernel);
+    return status;
 }
 
 static fg_status pack(fg_gru_layer *own, fg_plan *plan, const fg_layer *layer, int64_t inputs)
@@ -73,23 +102,24 @@ static fg_status pack(fg_gru_layer *own, fg_plan *plan, const fg_layer *layer, i
     own->time_order = layer->gru.time_order;
     own->zero_output_for_mask = layer->gru.zero_output_for_mask;
     own->zero_state_without_steps = layer->gru.zero_state_without_steps;
-    const fg_status status = pack_input(own, plan, layer, inputs);
+    fg_status status = pack_input(own, plan, layer, inputs);
+    if (status == FG_OK)
+        status = w->reset_after ? pack_recurrent(&w->recurrent, plan, layer, all, 3)
+                                : pack_recurrent(&w->recurrent, plan, layer, update_reset, 2);
+    if (status == FG_OK && !w->reset_after)
+        status = pack_recurrent(&w->candidate, plan, layer, candidate, 1);
     if (status)
         return status;
-    own->recurrent = w->reset_after ? pack_recurrent(plan, layer, w->groups, all, 3)
-                                    : pack_recurrent(plan, layer, w->groups, update_reset, 2);
+    own->tiles = plan->kernels->tiles[layer->gru.kernel.dtype];
+    own->recurrent_bytes = fg_packed_bytes(own->tiles, units, own->width);
+    own->state_floats = fg_prepared_floats(own->tiles, units);
     own->candidate_bias = fg_store_alloc(&plan->store, fg_size(1, own->stride, sizeof(float)));
-    if (!w->reset_after)
-        own->candidate = pack_recurrent(plan, layer, w->groups, candidate, 1);
     if (layer->gru.initial_state && (own->initial = fg_store_alloc(&plan->store, fg_size(1, units, sizeof(float)))))
         memcpy(own->initial, layer->gru.initial_state, (size_t)units * sizeof(float));
-    if (!own->recurrent || !own->candidate_bias || (!w->reset_after && !own->candidate) ||
-        (layer->gru.initial_state && !own->initial))
+    if (!own->candidate_bias || (layer->gru.initial_state && !own->initial))
         return FG_NO_MEMORY;
     if (w->reset_after && layer->gru.recurrent_bias)
         memcpy(own->candidate_bias, layer->gru.recurrent_bias + 2 * units, (size_t)units * sizeof(float));
-    w->recurrent = own->recurrent;
-    w->candidate = own->candidate;
     w->candidate_bias = own->candidate_bias;
     return FG_OK;
 }
@@ -99,7 +129,8 @@ fg_status fg_gru_add(fg_plan *plan, fg_step *step, const fg_layer *layer)
     const int64_t units = layer->gru.units;
     const fg_value_info *x = fg_read(plan, layer->x, FG_FLOATS);
     const fg_value_info *h0 = layer->h0 == FG_NONE ? NULL : fg_read(plan, layer->h0, FG_FLOATS);
-    if (units < 1 || units > INT32_MAX || !x || !x->sequence || !layer->gru.kernel || !layer->gru.recurrent_kernel ||
+    if (units < 1 || units > INT32_MAX || !x || !x->sequence || !layer->gru.kernel.data ||
+        !layer->gru.recurrent_kernel.data || layer->gru.kernel.dtype != layer->gru.recurrent_kernel.dtype ||
         !(layer->gru.clip >= 0.0f) || layer->gru.activation.function >= FG_SOFTMAX ||
         layer->gru.recurrent_activation.function >= FG_SOFTMAX ||
         (layer->h0 != FG_NONE && (!h0 || h0->sequence || h0->features != units)) ||
@@ -117,10 +148,11 @@ fg_status fg_gru_add(fg_plan *plan, fg_step *step, const fg_layer *layer)
     step->initial = own->initial;
     step->scratch_step = own->width;
     step->scratch_row = own->weights.reset_after ? 0 : 2 * own->stride;
+    step->scratch_member = own->state_floats + fg_prepared_floats(own->tiles, x->features);
     step->memory = plan->n_memories++;
     step->carried = units;
     step->cost = 3.0 * (double)units * (double)(units + x->features);
-    step->bytes = own->input.bytes + own->weights.groups * 3 * plan->kernels->lanes * units * (int64_t)sizeof(float);
+    step->bytes = own->input.bytes + own->recurrent_bytes;
     const fg_status defined = fg_define(plan, layer->y, own->return_sequences ? layer->x : FG_NONE, FG_FLOATS, units);
     if (!defined && layer->y != FG_NONE)
         plan->values[layer->y].late = own->time_order;
@@ -139,7 +171,7 @@ static void project_one_hot(const fg_gru_layer *own, int64_t vocabulary)
     const int64_t group = own->width / own->weights.groups;
     for (int64_t token = 0; token < vocabulary; token++)
         for (int64_t column = 0; column < own->width; column += group) {
-            const float *w = product->w + column * product->k + token * group;
+            const float *w = (const float *)product->weights.w + column * product->k + token * group;
             for (int64_t i = 0; i < group; i++)
                 own->table[token * own->width + column + i] = product->bias[column + i] + w[i];
         }
@@ -149,8 +181,9 @@ static void project_one_hot(const fg_gru_layer *own, int64_t vocabulary)
 static bool has_finite_kernel(const fg_gru_layer *own)
 {
     const fg_product *product = &own->input.product;
+    const float *w = product->weights.w;
     for (int64_t i = 0; i < product->k * own->width; i++)
-        if (!isfinite(product->w[i]))
+        if (!isfinite(w[i]))
             return false;
     return true;
 }
@@ -162,6 +195,8 @@ bool fg_gru_fold(fg_plan *plan, fg_step *gru, const fg_step *embedding)
     const float *vectors = fg_embedding_table(embedding, &vocabulary, &features);
     const int64_t row_bytes = own->width * (int64_t)sizeof(float);
     /* a table for one-hot vectors is as large as the kernel, all of which their product would read */
+    if (own->input.product.weights.scale || own->tiles->prepare)
+        return false;
     if (vectors ? own->input.plain || vocabulary > TABLE_BYTES / row_bytes : !has_finite_kernel(own))
         return false;
     own->table = fg_store_alloc(&plan->store, (size_t)(vocabulary * row_bytes));
@@ -171,7 +206,7 @@ bool fg_gru_fold(fg_plan *plan, fg_step *gru, const fg_step *embedding)
     const fg_grid y = {.data = own->table, .rows = vocabulary, .steps = 1, .inner = 1, .row_stride = own->width};
     const unsigned float_mode = fg_float_enter();
     if (vectors)
-        fg_multiply(plan->kernels, &own->input, &x, &y, 0, vocabulary, 0, own->weights.groups);
+        fg_multiply(plan->kernels, &own->input, &x, &y, 0, vocabulary, 0, own->weights.groups, NULL);
     else
         project_one_hot(own, vocabulary);
     fg_float_restore(float_mode);

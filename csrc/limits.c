@@ -30,7 +30,7 @@ fg_status fg_limit_ns(const char *isa, fg_limit limit, int64_t bytes, double *ns
         return FG_NO_MEMORY;
     for (int64_t i = 0; i < floats; i++)
         memory[i] = 0.25f;
-    const fg_limit_kernel *kernel = &kernels->limits[limit];
+    const fg_limit_kernel *kernel = &kernels->common->limits[limit];
     int64_t count = 1;
     while (time_once(kernel, memory, used, count) < TRIAL_NS && count < INT64_MAX / 2 / kernel->each)
         count *= 2;

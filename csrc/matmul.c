@@ -88,15 +88,17 @@ static void multiply_share(void *argument, int member)
     for (int64_t i = first; i < last; i++) {
         const int64_t row = i / tiles, t = i % tiles * rows;
         const int count = (int)(r->a.steps - t < rows ? r->a.steps - t : rows);
-        const fg_product p = {
-            .w = r->c->scratch + row * r->packed, .bias = r->own->bias, .k = r->own->k, .columns = r->own->columns};
-        const float *x[FG_MAX_ROWS];
+        const fg_product p = {.weights.w = r->c->scratch + row * r->packed,
+                              .bias = r->own->bias,
+                              .k = r->own->k,
+                              .columns = r->own->columns};
+        const void *x[FG_MAX_ROWS];
         float *y[FG_MAX_ROWS];
         for (int j = 0; j < count; j++) {
             x[j] = r->a.data + row * r->a.row_stride + (t + j) * r->a.time_stride;
             y[j] = r->y.data + row * r->y.row_stride + (t + j) * r->y.time_stride;
         }
-        kernels->product(&p, count, x, y, 0, panels);
+        kernels->tiles[FG_FLOAT32]->product(&p, count, x, y, 0, panels);
     }
 }
 

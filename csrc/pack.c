@@ -119,15 +119,34 @@ void fg_pack_panels(float *out, const float *matrix, int64_t k, int64_t columns,
     fg_pack_strided(out, matrix, columns, 1, k, columns, lanes, vectors);
 }
 
-void fg_group_columns(float *out, const float *matrix, int64_t rows, int64_t units, int lanes, const int *gates,
-                      int vectors)
+void fg_pack_deep(void *out, const void *matrix, int bytes, int depth, int64_t k, int64_t columns, int lanes,
+                  int vectors)
 {
-    for (int64_t row = 0; row < rows; row++, matrix += 3 * units)
+    const char *from = matrix;
+    char *to = out;
+    const int64_t width = (int64_t)vectors * lanes, deep = (k + depth - 1) / depth;
+    for (int64_t first = 0; first < columns; first += width) {
+        const int64_t left = columns - first < width ? columns - first : width;
+        const int64_t packed = (left + lanes - 1) / lanes * lanes;
+        for (int64_t i = 0; i < k; i++)
+            for (int64_t j = 0; j < left; j++)
+                memcpy(to + (((i / depth) * packed + j) * depth + i % depth) * bytes,
+                       from + (i * columns + first + j) * bytes, (size_t)bytes);
+        to += deep * packed * depth * bytes;
+    }
+}
+
+void fg_group_columns(void *out, const void *matrix, int bytes, int64_t rows, int64_t units, int lanes,
+                      const int *gates, int vectors)
+{
+    const char *from = matrix;
+    char *to = out;
+    for (int64_t row = 0; row < rows; row++, from += 3 * units * bytes)
         for (int64_t unit = 0; unit < units; unit += lanes) {
             const int64_t left = units - unit < lanes ? units - unit : lanes;
-            for (int v = 0; v < vectors; v++, out += lanes) {
-                memcpy(out, matrix + gates[v] * units + unit, (size_t)left * sizeof(float));
-                memset(out + left, 0, (size_t)(lanes - left) * sizeof(float));
+            for (int v = 0; v < vectors; v++, to += (int64_t)lanes * bytes) {
+                memcpy(to, from + (gates[v] * units + unit) * bytes, (size_t)(left * bytes));
+                memset(to + left * bytes, 0, (size_t)((lanes - left) * bytes));
             }
         }
 }

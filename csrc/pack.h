@@ -27,9 +27,14 @@ void fg_pack_panels(float *out, const float *matrix, int64_t k, int64_t columns,
 void fg_pack_strided(float *out, const float *matrix, int64_t k_stride, int64_t column_stride, int64_t k,
                      int64_t columns, int lanes, int vectors);
 
-/* Columns of a GRU matrix (rows, 3·units in z r n) rearranged to groups: out (rows, groups·vectors·lanes), for each
- * group the lanes of gates[0], gates[1], …; padded with zeros. */
-void fg_group_columns(float *out, const float *matrix, int64_t rows, int64_t units, int lanes, const int *gates,
-                      int vectors);
+/* The same panels of weights of `bytes` each, `depth` neighbours along k side by side: out has fg_round_up(k, depth) ·
+ * fg_round_up(columns, lanes) of them, and holds zeros before. */
+void fg_pack_deep(void *out, const void *matrix, int bytes, int depth, int64_t k, int64_t columns, int lanes,
+                  int vectors);
+
+/* Columns of a GRU matrix (rows, 3·units in z r n), of elements of so many bytes, rearranged to groups: out (rows,
+ * groups·vectors·lanes), for each group the lanes of gates[0], gates[1], …; padded with zeros. */
+void fg_group_columns(void *out, const void *matrix, int bytes, int64_t rows, int64_t units, int lanes,
+                      const int *gates, int vectors);
 
 #endif

@@ -41,7 +41,7 @@ static int64_t scratch(const fg_plan *plan, const fg_step *step, const fg_call *
 static void pool(const pool_layer *own, const fg_kernels *kernels, const fg_entries *e, float *y)
 {
     const fg_window *w = &own->window;
-    kernels->pool(own->mean ? FG_OVER_SUM : FG_OVER_MAXIMUM, e, w->channels, y);
+    kernels->common->pool(own->mean ? FG_OVER_SUM : FG_OVER_MAXIMUM, e, w->channels, y);
     const float of = (float)(own->count_padding ? w->size[0] * w->size[1] : e->rows * e->columns);
     for (int64_t c = 0; own->mean && c < w->channels; c++)
         y[c] /= of;

@@ -46,7 +46,7 @@ static void reduce(const fg_kernels *kernels, fg_reduction function, const entri
     if (function == FG_OVER_MEAN || function == FG_OVER_SUM)
         add_up(e, function == FG_OVER_MEAN, width, y);
     else
-        kernels->pool(function, &(fg_entries){e->data, e->count, 1, e->stride, 0}, width, y);
+        kernels->common->pool(function, &(fg_entries){e->data, e->count, 1, e->stride, 0}, width, y);
 }
 
 static fg_status keep(fg_step *step, reduce_layer layer)

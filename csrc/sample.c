@@ -124,7 +124,7 @@ static void weigh(const fg_sampler *s, float most, float temperature)
     const fg_activation exponential = {.function = FG_EXPONENTIAL};
     for (int64_t i = 0; i < s->tokens; i++)
         s->weights[i] = (s->scores[i] - most) / temperature;
-    s->kernels->activate(&exponential, s->tokens, s->weights, s->weights);
+    s->kernels->common->activate(&exponential, s->tokens, s->weights, s->weights);
 }
 
 static double sum_of(const float *x, int64_t n)
@@ -163,7 +163,7 @@ static double sum_blocks(const fg_sampler *s)
 static float log_of(const fg_sampler *s, float x)
 {
     const fg_activation logarithm = {.function = FG_LOG};
-    s->kernels->activate(&logarithm, 1, &x, &x);
+    s->kernels->common->activate(&logarithm, 1, &x, &x);
     return x;
 }
 
@@ -295,7 +295,7 @@ static fg_status choose(fg_sampler *s, int64_t row, const float *logits, int32_t
     float log_total = 0, came = 0; /* of the logits as they came: the largest, and the logarithm of what all weigh */
     const float *given = o->probabilities ? s->weights : logits;
     if (o->probabilities)
-        s->kernels->activate(&logarithm, s->tokens, logits, s->weights);
+        s->kernels->common->activate(&logarithm, s->tokens, logits, s->weights);
     for (int64_t i = 0; i < s->tokens; i++)
         s->scores[i] = given[i] + 0.0f; /* no -0 */
     if (o->log_probability) {

@@ -10,7 +10,9 @@ from fastgru import _core
 from fastgru.graph import GRU, Activation, Concatenate, Dense, Embedding, Graph, Layer, TensorSpec, tensor_spec
 
 #: every kernel set that this machine can run
-ISAS = [name for name in _core.isa_names() if _core.isa_available(name)]
+SETS = [name for name in _core.isa_names() if _core.isa_available(name)]
+#: those with float32 kernels of their own, which the others share
+ISAS = [name for name in SETS if "_" not in name]
 #: those that promise each other the same bits
 VECTOR_ISAS = [name for name in ISAS if name != "scalar"]
 

@@ -1,4 +1,6 @@
 #include "vec_avx2.h"
-#define FG_NAME "avx2"
-#define FG_TABLE fg_kernels_avx2
-#include "kernels_body.h"
+#define FG_COMMON fg_common_avx2
+#include "common_body.h"
+#include "float32_terms.h"
+#define FG_TILES fg_float32_avx2
+#include "tiles_body.h"

@@ -1,4 +1,6 @@
 #include "vec_scalar.h"
-#define FG_NAME "scalar"
-#define FG_TABLE fg_kernels_scalar
-#include "kernels_body.h"
+#define FG_COMMON fg_common_scalar
+#include "common_body.h"
+#include "float32_terms.h"
+#define FG_TILES fg_float32_scalar
+#include "tiles_body.h"

@@ -44,7 +44,7 @@ def isa_names():
     while fg_isa_name(i) != NULL:
         names.append(fg_isa_name(i).decode())
         i += 1
-    return names
+    return list(dict.fromkeys(names))  # one may stand for two ways to encode the same
 
 
 def isa_available(name):

@@ -36,11 +36,20 @@ cdef extern from "fastgru.h" nogil:
         pass
     ctypedef struct fg_state:
         pass
+    ctypedef enum fg_dtype:
+        FG_FLOAT32
+        FG_FLOAT16
+        FG_BFLOAT16
+        FG_INT8
+    ctypedef struct fg_weights:
+        const void *data
+        const float *scale
+        fg_dtype dtype
     ctypedef struct _input:
         bint sequence
         int64_t features
     ctypedef struct _embedding:
-        const float *table
+        fg_weights table
         int64_t vocabulary
         int64_t features
         bint mask_zero
@@ -50,8 +59,8 @@ cdef extern from "fastgru.h" nogil:
         float mask_value
     ctypedef struct _gru:
         int64_t units
-        const float *kernel
-        const float *recurrent_kernel
+        fg_weights kernel
+        fg_weights recurrent_kernel
         const float *bias
         const float *recurrent_bias
         const float *initial_state
@@ -65,7 +74,7 @@ cdef extern from "fastgru.h" nogil:
         bint zero_state_without_steps
         float clip
     ctypedef struct _dense:
-        const float *kernel
+        fg_weights kernel
         const float *bias
         int64_t inputs
         int64_t units
@@ -121,7 +130,7 @@ cdef extern from "fastgru.h" nogil:
         int64_t channels
     ctypedef struct _conv:
         fg_window window
-        const float *kernel
+        fg_weights kernel
         const float *bias
         int64_t units
         int64_t groups
@@ -224,6 +233,7 @@ cdef extern from "fastgru.h" nogil:
     fg_status fg_plan_finish(fg_plan *plan, const fg_value *outputs, int32_t n_outputs)
     void fg_plan_free(fg_plan *plan)
     const char *fg_plan_isa(const fg_plan *plan)
+    bint fg_plan_takes(const fg_plan *plan, fg_dtype dtype)
     bint fg_plan_causal(const fg_plan *plan)
     bint fg_plan_changes_steps(const fg_plan *plan)
     int64_t fg_plan_bytes(const fg_plan *plan)

@@ -26,6 +26,27 @@ cdef const float *floats(object array, list keep) except? NULL:
     return <const float *>cnp.PyArray_DATA(dense)
 
 
+#: by their names in the Graph
+cdef dict DTYPES = {"float32": FG_FLOAT32, "float16": FG_FLOAT16, "bfloat16": FG_BFLOAT16, "int8": FG_INT8}
+
+
+cdef fg_weights weights_of(Plan plan, object array, list keep) except *:
+    """A matrix of weights as the Graph holds it: an array of float32, or a NarrowArray."""
+    cdef fg_weights weights
+    cdef cnp.ndarray data
+    memset(&weights, 0, sizeof(weights))
+    weights.dtype = FG_FLOAT32
+    if type(array) is not np.ndarray and fg_plan_takes(plan.plan, DTYPES[array.dtype]):
+        weights.dtype = <fg_dtype><int>DTYPES[array.dtype]
+        weights.scale = floats(array.scale, keep)
+        data = np.ascontiguousarray(array.data)
+        keep.append(data)
+        weights.data = cnp.PyArray_DATA(data)
+    else:
+        weights.data = floats(array, keep)
+    return weights
+
+
 cdef enum:
     MAX_AXES = 8               # of a value, after batch and time
     MAX_SEEN_AXES = 16         # of an array that a caller sees

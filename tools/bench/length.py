@@ -158,7 +158,7 @@ def measure(name: str, batch: int, options: argparse.Namespace) -> list[dict[str
     for i in range(options.repetitions):
         for run in runs[:: 1 if i % 2 == 0 else -1]:
             run.times.append(run.seconds(math.ceil(turn / run.steps)))
-    lanes = {"scalar": 1, "avx2": 8, "avx512": 16}[model.isa]
+    lanes = {"scalar": 1, "avx2": 8, "avx512": 16}[model.isa.partition("_")[0]]
     return [
         {
             "network": name, "batch": batch, "steps": run.steps, "seconds_a_step": statistics.median(run.times),

@@ -1,168 +1,27 @@
-/* Every kernel of kernels.h, written once over the names of a vector header. Included by one isa_*.c per ISA, which has
- * included its vec_*.h and defined FG_TABLE, the name of the table to export.
+/* The kernels of fg_tiles, written once over the names of a vector header and the terms of a dtype. Included by a stub
+ * that has included its vec_*.h and a *_terms.h, and has defined FG_TILES, the name of the table to export.
  *
  * How it is fast: a tile of `rows` rows × a few panels stays in registers over the whole depth, and what follows a
  * product (bias before, gates behind) happens in those registers. Each tile is one always-inlined function whose sizes
- * are compile-time constants after inlining; the switches at the bottom pick the instance. */
-#include <stddef.h>
-
+ * are compile-time constants after inlining; the switches at the bottom pick the instance.
+ *
+ * The terms of a dtype are
+ *   TERMS_ROWS            rows of a full tile, 4 or 8
+ *   TERMS_DEPTH, _BYTES   fg_tiles.depth and weight_bytes
+ *   SIDE(rows), CANDIDATE_SIDE(rows), BESIDE_…  how many groups a tile takes at once
+ *   TERMS_STATE(r, field) the rows that a step's recurrent product reads: floats `field`, or what was prepared of them
+ *   accumulate(acc, rows, panels, vectors, x, k, weights, column)   adds to acc[row][panel][vector] what `panels`
+ * panels of `vectors` vectors each, from `column` on, give for these prepared rows; one that reads a state is
+ *                         accumulate_state
+ *   TERMS_PREPARED        where rows are prepared: then also k_row_bytes, k_prepare, k_prepare_state, k_look_up */
 #include "../kernels.h"
-#include "activations.h"
 #include "activate_body.h"
-#include "limits_body.h"
-#include "pool_body.h"
-
-#define TILE static inline __attribute__((always_inline))
-#define L V_LANES
-#define PANEL 3 /* vectors in a full panel */
-
-/* Groups (or panels) side by side in one pass: enough independent chains to cover the latency of an FMA, few enough to
- * stay in registers (16 or 32), to keep few streams of weights and to turn around in L1 when a sweep does. */
-#define SIDE(rows) (V_ROWS == 8 ? ((rows) <= 4 ? 2 : 1) : ((rows) == 1 ? 4 : (rows) == 2 ? 2 : 1))
-
-/* The candidate of reset_after=false has but one vector a group. */
-#define CANDIDATE_SIDE(rows) (V_ROWS == 8 ? ((rows) == 1 ? 4 : (rows) <= 4 ? 2 : 1) : ((rows) <= 3 ? 4 : 3))
-
-/* Rows of a product beside a step, and groups that the step then walks at once: sums of both stay in registers. With
- * 16 registers there are too few for both (measured: up to 1.3 times slower than one after the other). */
-#if V_ROWS == 8
-#define BESIDE_ROWS 6
-#define BESIDE_SIDE 2
-#define BESIDE_CANDIDATE_SIDE 4
-#else
-#define BESIDE_ROWS 0
-#endif
-
-/* acc[r][p][v] += x[r][k] · w[p][v] */
-TILE void accumulate_term(vec *acc, const int rows, const int panels, const int vectors, const float *const *x,
-                          int64_t k, const float *w, int64_t panel_stride)
-{
-    vec weight[4 * PANEL];
-#pragma GCC unroll 12
-    for (int i = 0; i < panels * vectors; i++)
-        weight[i] = v_load(w + (i / vectors) * panel_stride + (i % vectors) * L);
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; r++) {
-        vec value = v_set(x[r][k]);
-#pragma GCC unroll 12
-        for (int i = 0; i < panels * vectors; i++)
-            acc[r * panels * vectors + i] = v_fma(value, weight[i], acc[r * panels * vectors + i]);
-    }
-}
-
-/* acc[r][p][v] += Σk x[r][k] · w[p][k][v], one chain per element, k ascending. */
-TILE void accumulate(vec *acc, const int rows, const int panels, const int vectors, const float *const *x,
-                     int64_t depth, const float *w, int64_t panel_stride)
-{
-    const float *row[FG_MAX_ROWS];
-    for (int r = 0; r < rows; r++)
-        row[r] = x[r];
-    if (panels * vectors <= 2) { /* few sums: four terms share the work of finding the rows */
-#pragma GCC unroll 4
-        for (int64_t k = 0; k < depth; k++, w += vectors * L)
-            accumulate_term(acc, rows, panels, vectors, row, k, w, panel_stride);
-        return;
-    }
-    for (int64_t k = 0; k < depth; k++, w += vectors * L)
-        accumulate_term(acc, rows, panels, vectors, row, k, w, panel_stride);
-}
-
-#if BESIDE_ROWS
-/* One more term of a tile's sums: sums[r][i] += x[r][j] · w[i]. */
-TILE void add_term(vec *sums, const float *const *x, int64_t j, const float *w)
-{
-    vec weight[PANEL];
-#pragma GCC unroll 3
-    for (int i = 0; i < PANEL; i++)
-        weight[i] = v_load(w + i * L);
-#pragma GCC unroll 8
-    for (int r = 0; r < BESIDE_ROWS; r++) {
-        const vec value = v_set(x[r][j]);
-#pragma GCC unroll 3
-        for (int i = 0; i < PANEL; i++)
-            sums[r * PANEL + i] = v_fma(value, weight[i], sums[r * PANEL + i]);
-    }
-}
-
-TILE void add_state_term(vec *acc, const int panels, const int vectors, float x, const float *w, int64_t panel_stride)
-{
-    const vec value = v_set(x);
-#pragma GCC unroll 12
-    for (int i = 0; i < panels * vectors; i++)
-        acc[i] = v_fma(value, v_load(w + (i / vectors) * panel_stride + (i % vectors) * L), acc[i]);
-}
-
-/* As `accumulate` for one row, and `share` terms of the product beside it: loads of the one and FMAs of the other
- * overlap. */
-TILE void accumulate_beside(vec *acc, const int panels, const int vectors, const float *x, int64_t depth,
-                            const float *w, int64_t panel_stride, int64_t share, fg_beside *beside)
-{
-    const fg_product *p = beside->product;
-    const int64_t column = beside->panel * PANEL * L;
-    const float *terms = p->w + column * p->k + beside->k * PANEL * L;
-    const int64_t end = beside->k + share < p->k ? beside->k + share : p->k;
-    const int64_t between = depth / (end - beside->k);
-    const float *xs[BESIDE_ROWS];
-    vec sums[BESIDE_ROWS * PANEL];
-#pragma GCC unroll 8
-    for (int r = 0; r < BESIDE_ROWS; r++) {
-        xs[r] = beside->x[r];
-        const float *from = beside->k ? beside->y[r] + column : p->bias + column;
-#pragma GCC unroll 3
-        for (int i = 0; i < PANEL; i++)
-            sums[r * PANEL + i] = v_load(from + i * L);
-    }
-    const float *const x_end = x + depth;
-    for (int64_t j = beside->k; j < end; j++) {
-        for (const float *const stop = x + between; x < stop; x++) {
-            add_state_term(acc, panels, vectors, *x, w, panel_stride);
-            w += vectors * L;
-        }
-        add_term(sums, xs, j, terms);
-        terms += PANEL * L;
-    }
-    for (; x < x_end; x++) {
-        add_state_term(acc, panels, vectors, *x, w, panel_stride);
-        w += vectors * L;
-    }
-#pragma GCC unroll 8
-    for (int r = 0; r < BESIDE_ROWS; r++)
-#pragma GCC unroll 3
-        for (int i = 0; i < PANEL; i++)
-            v_store(beside->y[r] + column + i * L, sums[r * PANEL + i]);
-    beside->k = end;
-    if (end == p->k) {
-        beside->k = 0;
-        beside->panel++;
-    }
-}
-
-static void k_finish(fg_beside *beside)
-{
-    while (beside->panel < beside->last)
-        accumulate_beside(NULL, 0, 0, NULL, 0, NULL, 0, beside->product->k, beside);
-}
-#endif
-
-/* The recurrent sums of a tile. */
-TILE void accumulate_state(vec *acc, const int rows, const int groups, const int vectors, const float *const *x,
-                           int64_t depth, const float *w, int64_t panel_stride, fg_beside *beside)
-{
-#if BESIDE_ROWS
-    if (rows == 1 && beside && beside->panel < beside->last) {
-        /* a share for every vector: done after as many steps as the product has rows */
-        const int64_t parts = BESIDE_ROWS * PANEL, share = (groups * vectors * beside->product->k + parts - 1) / parts;
-        accumulate_beside(acc, groups, vectors, x[0], depth, w, panel_stride, share, beside);
-        return;
-    }
-#endif
-    (void)beside;
-    accumulate(acc, rows, groups, vectors, x, depth, w, panel_stride);
-}
+#include "activations.h"
+#include "tile.h"
 
 /* ---- products ---------------------------------------------------------------------------------------------------- */
 
-TILE void product_tile(const fg_product *p, const int rows, const int panels, const int vectors, const float *const *x,
+TILE void product_tile(const fg_product *p, const int rows, const int panels, const int vectors, const void *const *x,
                        float *const *y, int64_t panel)
 {
     vec acc[FG_MAX_ROWS * 4 * PANEL];
@@ -172,7 +31,7 @@ TILE void product_tile(const fg_product *p, const int rows, const int panels, co
 #pragma GCC unroll 12
         for (int i = 0; i < panels * vectors; i++)
             acc[r * panels * vectors + i] = v_load(p->bias + column + i * L);
-    accumulate(acc, rows, panels, vectors, x, p->k, p->w + column * p->k, p->k * PANEL * L);
+    accumulate(acc, rows, panels, vectors, x, p->k, &p->weights, column);
     if (p->f.function == FG_RELU) /* cheap enough for registers */
 #pragma GCC unroll 8
         for (int r = 0; r < rows; r++)
@@ -203,7 +62,7 @@ TILE void product_tile(const fg_product *p, const int rows, const int panels, co
     }
 }
 
-TILE void product_rows(const fg_product *p, const int rows, const float *const *x, float *const *y, int64_t first,
+TILE void product_rows(const fg_product *p, const int rows, const void *const *x, float *const *y, int64_t first,
                        int64_t last)
 {
     const int64_t vectors = (p->columns + L - 1) / L;
@@ -261,10 +120,9 @@ TILE void step_tile(const fg_gru_weights *w, const bool direct, const bool stand
 #pragma GCC unroll 12
         for (int i = 0; i < groups * PANEL; i++)
             acc[row * groups * PANEL + i] = direct ? v_load(w->input.bias + group * PANEL * L + i * L)
-                                                   : v_load(r->x[row] + group * PANEL * L + i * L);
+                                                   : v_load((const float *)r->x[row] + group * PANEL * L + i * L);
     if (direct)
-        accumulate(acc, rows, groups, PANEL, r->x, w->inputs, w->input.w + group * w->inputs * PANEL * L,
-                   w->inputs * PANEL * L);
+        accumulate(acc, rows, groups, PANEL, r->x, w->inputs, &w->input.weights, group * PANEL * L);
 #pragma GCC unroll 8
     for (int row = 0; row < rows; row++)
 #pragma GCC unroll 4
@@ -272,8 +130,7 @@ TILE void step_tile(const fg_gru_weights *w, const bool direct, const bool stand
             input_n[row * groups + g] = acc[(row * groups + g) * PANEL + 2];
             acc[(row * groups + g) * PANEL + 2] = v_load(w->candidate_bias + (group + g) * L);
         }
-    accumulate_state(acc, rows, groups, PANEL, r->h, w->units, w->recurrent + group * w->units * PANEL * L,
-                     w->units * PANEL * L, beside);
+    accumulate_state(acc, rows, groups, PANEL, TERMS_STATE(r, h), w->units, &w->recurrent, group * PANEL * L, beside);
 #pragma GCC unroll 8
     for (int row = 0; row < rows; row++)
 #pragma GCC unroll 4
@@ -295,9 +152,8 @@ TILE void gates_tile(const fg_gru_weights *w, const bool standard, const int row
     for (int row = 0; row < rows; row++)
 #pragma GCC unroll 8
         for (int i = 0; i < groups * 2; i++)
-            acc[row * groups * 2 + i] = v_load(r->x[row] + ((group + i / 2) * PANEL + i % 2) * L);
-    accumulate_state(acc, rows, groups, 2, r->h, w->units, w->recurrent + group * w->units * 2 * L, w->units * 2 * L,
-                     beside);
+            acc[row * groups * 2 + i] = v_load((const float *)r->x[row] + ((group + i / 2) * PANEL + i % 2) * L);
+    accumulate_state(acc, rows, groups, 2, TERMS_STATE(r, h), w->units, &w->recurrent, group * 2 * L, beside);
 #pragma GCC unroll 8
     for (int row = 0; row < rows; row++)
 #pragma GCC unroll 4
@@ -318,9 +174,8 @@ TILE void candidate_tile(const fg_gru_weights *w, const bool standard, const int
     for (int row = 0; row < rows; row++)
 #pragma GCC unroll 4
         for (int g = 0; g < groups; g++)
-            acc[row * groups + g] = v_load(r->x[row] + ((group + g) * PANEL + 2) * L);
-    accumulate_state(acc, rows, groups, 1, (const float *const *)r->rh, w->units, w->candidate + group * w->units * L,
-                     w->units * L, beside);
+            acc[row * groups + g] = v_load((const float *)r->x[row] + ((group + g) * PANEL + 2) * L);
+    accumulate_state(acc, rows, groups, 1, TERMS_STATE(r, rh), w->units, &w->candidate, group * L, beside);
 #pragma GCC unroll 8
     for (int row = 0; row < rows; row++)
 #pragma GCC unroll 4
@@ -331,14 +186,13 @@ TILE void candidate_tile(const fg_gru_weights *w, const bool standard, const int
 
 /* ---- one instance per number of rows ----------------------------------------------------------------------------- */
 
-static void k_product(const fg_product *p, int rows, const float *const *x, float *const *y, int64_t first,
-                      int64_t last)
+static void k_product(const fg_product *p, int rows, const void *const *x, float *const *y, int64_t first, int64_t last)
 {
     switch (rows) {
     case 1: product_rows(p, 1, x, y, first, last); break;
     case 2: product_rows(p, 2, x, y, first, last); break;
     case 3: product_rows(p, 3, x, y, first, last); break;
-#if V_ROWS == 4
+#if TERMS_ROWS == 4
     default: product_rows(p, 4, x, y, first, last); break;
 #else
     case 4: product_rows(p, 4, x, y, first, last); break;
@@ -348,92 +202,6 @@ static void k_product(const fg_product *p, int rows, const float *const *x, floa
     default: product_rows(p, 8, x, y, first, last); break;
 #endif
     }
-}
-
-/* `vectors` vectors of columns; the last one has `left` of them, if that is less than a vector. */
-TILE void combine_columns(const int vectors, int64_t k, const float *x, const float *m, int64_t stride, int64_t left,
-                          float *y)
-{
-    vec sum[8];
-#pragma GCC unroll 8
-    for (int i = 0; i < vectors; i++)
-        sum[i] = v_zero();
-    for (int64_t j = 0; j < k; j++, m += stride) {
-        const vec value = v_set(x[j]);
-#pragma GCC unroll 8
-        for (int i = 0; i < vectors; i++)
-            sum[i] = v_fma(value, row_load(m + i * L, left, v_zero()), sum[i]);
-    }
-#pragma GCC unroll 8
-    for (int i = 0; i < vectors; i++)
-        row_store(y + i * L, sum[i], left);
-}
-
-static void k_combine(int64_t k, const float *x, const float *m, int64_t stride, int64_t columns, float *y)
-{
-    int64_t j = 0;
-    for (; columns - j >= 8 * L; j += 8 * L)
-        combine_columns(8, k, x, m + j, stride, L, y + j);
-    for (; columns - j >= L; j += L)
-        combine_columns(1, k, x, m + j, stride, L, y + j);
-    if (j < columns)
-        combine_columns(1, k, x, m + j, stride, columns - j, y + j);
-}
-
-/* Vectors of rows whose chains run side by side. */
-#define DOT_SIDE (L == 1 ? 8 : 2)
-
-/* The next `depth` terms, at most a vector of them, of a vector of rows: of `rows` of them, the others are not read. */
-TILE vec dot_terms(vec sum, int depth, const float *x, const float *m, int64_t stride, int rows)
-{
-    vec columns[L];
-    if (rows == L && depth == L) {
-        v_load_columns(columns, m, stride);
-    } else {
-        float block[L * L] = {0};
-        for (int i = 0; i < rows; i++)
-            memcpy(block + i * L, m + i * stride, (size_t)depth * sizeof(float));
-        v_load_columns(columns, block, L);
-    }
-#pragma GCC unroll 16
-    for (int j = 0; j < L; j++)
-        if (depth == L || j < depth)
-            sum = v_fma(v_set(x[j]), columns[j], sum);
-    return sum;
-}
-
-/* `side` vectors of rows; the last one has `left` of them. */
-TILE void dot_rows(const int side, int64_t k, const float *x, const float *m, int64_t stride, int left, float *y)
-{
-    vec sums[8];
-#pragma GCC unroll 8
-    for (int i = 0; i < side; i++)
-        sums[i] = v_zero();
-    int64_t j = 0;
-    for (; j + L <= k; j += L)
-#pragma GCC unroll 8
-        for (int i = 0; i < side; i++)
-            sums[i] = dot_terms(sums[i], L, x + j, m + i * L * stride + j, stride, left);
-    if (j < k)
-#pragma GCC unroll 8
-        for (int i = 0; i < side; i++)
-            sums[i] = dot_terms(sums[i], (int)(k - j), x + j, m + i * L * stride + j, stride, left);
-#pragma GCC unroll 8
-    for (int i = 0; i < side; i++)
-        row_store(y + i * L, sums[i], left);
-}
-
-static void k_dot(int64_t k, const float *x, const float *m, int64_t stride, int64_t rows, float *y)
-{
-    int64_t i = 0;
-    for (; rows - i >= DOT_SIDE * L; i += DOT_SIDE * L)
-        dot_rows(DOT_SIDE, k, x, m + i * stride, stride, L, y + i);
-    for (; rows - i >= L; i += L)
-        dot_rows(1, k, x, m + i * stride, stride, L, y + i);
-    if (i < rows && rows >= L) /* some once more */
-        dot_rows(1, k, x, m + (rows - L) * stride, stride, L, y + rows - L);
-    else if (i < rows)
-        dot_rows(1, k, x, m, stride, (int)rows, y);
 }
 
 typedef void tile_fn(const fg_gru_weights *w, const fg_gru_rows *r, int64_t group);
@@ -472,7 +240,7 @@ TILE void walk(const fg_gru_weights *w, const fg_gru_rows *r, fg_sweep sweep, co
     ROWS_FUNCTION(NAME, TILE_OF, 4, SIDE_OF(4))
 
 /* NAME[rows - 1] sweeps a tile of that many rows. */
-#if V_ROWS == 8
+#if TERMS_ROWS == 8
 #define FAMILY(NAME, TILE_OF, SIDE_OF)                                                                                 \
     FOUR_ROWS(NAME, TILE_OF, SIDE_OF)                                                                                  \
     ROWS_FUNCTION(NAME, TILE_OF, 5, SIDE_OF(5))                                                                        \
@@ -535,16 +303,24 @@ PHASE(gru_step_x, STEP_X, SIDE)
 TILE void each_step(const fg_gru_weights *w, const bool direct, tile_fn *many, tile_fn *one, const fg_gru_run *run)
 {
     fg_gru_rows r;
-    r.x[0] = run->x;
+    const float *x = run->x;
     r.y[0] = run->y;
-    for (int64_t t = 0; t < run->steps; t++) {
+    for (int64_t t = 0; t < run->steps; t++, x += run->x_stride) {
         r.h[0] = run->h[t & 1];
         r.out[0] = run->h[!(t & 1)];
+        r.x[0] = x;
+#ifdef TERMS_PREPARED
+        k_prepare_state(w->units, r.h[0], run->prepared[0]);
+        r.state[0] = run->prepared[0];
+        if (direct) {
+            k_prepare(w->inputs, x, run->prepared[1]);
+            r.x[0] = run->prepared[1];
+        }
+#endif
         if (w->groups == 1 && is_standard(w))
             step_tile(w, direct, true, 1, 1, &r, 0, NULL);
         else
             walk(w, &r, (fg_sweep){0, w->groups, run->backwards ^ (t & 1)}, SIDE(1), many, one);
-        r.x[0] += run->x_stride;
         if (r.y[0])
             r.y[0] += run->y_stride;
     }
@@ -576,22 +352,24 @@ PHASE_BESIDE(gru_gates, GATES, BESIDE_SIDE)
 PHASE(gru_candidate, CANDIDATE, CANDIDATE_SIDE)
 PHASE_BESIDE(gru_candidate, CANDIDATE, BESIDE_CANDIDATE_SIDE)
 
-const fg_kernels FG_TABLE = {
-    .name = FG_NAME,
-    .lanes = L,
-    .rows = V_ROWS,
+const fg_tiles FG_TILES = {
+    .rows = TERMS_ROWS,
     .beside_rows = BESIDE_ROWS,
+    .depth = TERMS_DEPTH,
+    .weight_bytes = TERMS_BYTES,
+#ifdef TERMS_PREPARED
+    .row_bytes = k_row_bytes,
+    .prepare = k_prepare,
+    .prepare_state = k_prepare_state,
+#endif
+#ifdef TERMS_TABLE
+    .look_up = k_look_up,
+#endif
     .product = k_product,
-    .combine = k_combine,
-    .dot = k_dot,
     .finish = k_finish,
     .gru_step = k_gru_step_beside,
     .gru_step_x = k_gru_step_x,
     .gru_run = k_gru_run,
     .gru_gates = k_gru_gates_beside,
     .gru_candidate = k_gru_candidate_beside,
-    .activate = k_activate,
-    .activate_row = k_activate_row,
-    .pool = k_pool,
-    .limits = limit_kernels,
 };

@@ -1,0 +1,11 @@
+/* Words of the bodies that are compiled once per stub. */
+#ifndef FG_TILE_H
+#define FG_TILE_H
+
+#include <stddef.h>
+
+#define TILE static inline __attribute__((always_inline))
+#define L V_LANES
+#define PANEL 3 /* vectors in a full panel */
+
+#endif
