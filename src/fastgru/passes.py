@@ -155,7 +155,7 @@ def _padded(pad: Pad, layer: Conv | Pool, padded: TensorSpec) -> Layer | None:
     elif isinstance(layer, Pool):
         fits = stands_first and is_zero and (layer.count_padding or not any(pads))
         changes["count_padding"] = True
-    elif layer.groups > 1 and layer.kernel.shape[-2] == 1:
+    elif layer.is_depthwise:
         fits = stands_first and is_zero and _is_harmless(layer)
     else:
         uncovers = axis == 1 and not any(pads[2:]) and layer.sizes[1] == padded.inner[0]
