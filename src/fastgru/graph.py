@@ -46,7 +46,7 @@ import numpy as np
 
 from .errors import BadModelFile
 from .layers import *  # noqa: F403
-from .layers import LAYERS, Array, Layer, TensorSpec, TimeDistributed
+from .layers import LAYERS, NARROW, Layer, TensorSpec, TimeDistributed, Weights, dtype_name
 from .layers.base import mask_of, plain, unplain
 from .ports import Port, caller_name, check_ports, state_fault
 
@@ -111,6 +111,9 @@ class Graph:
             if places & claimed:
                 raise BadModelFile(f"the name {min(places & claimed)!r} stands for two layers, one inside another")
             claimed |= places
+        dtypes = sorted({dtype_name(value) for _, value in self.tensors} & set(NARROW))
+        if len(dtypes) > 1:
+            raise BadModelFile(f"weights are float32 and of one narrow dtype, not of {' and '.join(dtypes)}")
         self._check_ports()
 
     def _check_ports(self) -> None:
@@ -178,6 +181,7 @@ class Graph:
                     raise BadModelFile(f"{owner}: {name!r} is not a mask")
             for spec in layer.infer(specs):
                 define(spec, owner)
+            layer.check_dtypes()
         for value in self.outputs:
             if value not in specs:
                 raise BadModelFile(f"output {value!r} is not defined by any layer")
@@ -191,7 +195,7 @@ class Graph:
         return 1 + max((layer.graph.depth for layer in self.layers if isinstance(layer, TimeDistributed)), default=0)
 
     @property
-    def tensors(self) -> Iterator[tuple[str, Array]]:
+    def tensors(self) -> Iterator[tuple[str, Weights]]:
         """Every tensor as (``layer/field``, array), in order."""
         for layer in self.layers:
             for key, value in layer.tensors.items():
@@ -225,12 +229,16 @@ class Graph:
 
         digest = hashlib.sha256(json.dumps(self.structure(), sort_keys=True).encode())
         for name, value in self.tensors:
-            digest.update(f"\n{name} {value.dtype.str} {value.shape}\n".encode())
-            digest.update(np.ascontiguousarray(value).data)
+            parts = (value,) if isinstance(value, np.ndarray) else (value.data, value.scale)
+            dtype = value.dtype.str if isinstance(value, np.ndarray) else value.dtype
+            digest.update(f"\n{name} {dtype} {value.shape}\n".encode())
+            for part in parts:
+                if part is not None:
+                    digest.update(np.ascontiguousarray(part).data)
         return digest.hexdigest()
 
 
-def layer_from(kind: str, attributes: Mapping[str, Any], tensors: Mapping[str, Array]) -> Layer:
+def layer_from(kind: str, attributes: Mapping[str, Any], tensors: Mapping[str, Weights]) -> Layer:
     """Rebuild a layer from its `attributes`, a network inside it as a Graph, and `tensors`; a foreign or missing key is
     BadModelFile."""
     cls = LAYERS.get(kind)

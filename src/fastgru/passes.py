@@ -24,12 +24,14 @@ from .graph import (
     Graph,
     Identity,
     Layer,
+    NarrowArray,
     OneHot,
     Pad,
     Pool,
     Scale,
     TensorSpec,
     TimeDistributed,
+    Weights,
     tensor_spec,
 )  # fmt: skip
 from .ports import Port
@@ -155,7 +157,7 @@ def _padded(pad: Pad, layer: Conv | Pool, padded: TensorSpec) -> Layer | None:
     elif isinstance(layer, Pool):
         fits = stands_first and is_zero and (layer.count_padding or not any(pads))
         changes["count_padding"] = True
-    elif layer.groups > 1 and layer.kernel.shape[-2] == 1:
+    elif layer.is_depthwise:
         fits = stands_first and is_zero and _is_harmless(layer)
     else:
         uncovers = axis == 1 and not any(pads[2:]) and layer.sizes[1] == padded.inner[0]
@@ -175,8 +177,8 @@ def fold_scales(graph: Graph) -> Graph:
     """Work each Scale into the layer before it: a linear Dense or Conv, or a Scale, that nobody else reads.
 
     The one layer takes the Scale's name. Its weights are computed in float64 and rounded once, so that results differ
-    by a rounding. A Scale stays where a weight would become infinite or denormal, or where its numbers are not the
-    same for all places of a channel.
+    by a rounding. A Scale stays where a weight would become infinite or denormal, behind narrow weights, or where its
+    numbers are not the same for all places of a channel.
 
     Parameters
     ----------
@@ -224,12 +226,14 @@ def _scaled_tensors(layer: Layer, factor: Array, offset: Array) -> dict[str, Arr
     is_per_channel = all(size == 1 for size in (*factor.shape[:-1], *offset.shape[:-1]))
     if not isinstance(layer, (Dense, Conv)) or layer.activation != LINEAR or not is_per_channel:
         return None
+    if isinstance(layer.kernel, NarrowArray):  # the new weights would have to be rounded once more
+        return None
     factor, offset = factor.reshape(factor.shape[-1:]), offset.reshape(offset.shape[-1:])
     bias = _float64(layer.bias, 0.0) * factor + offset
     return {"kernel": _float64(layer.kernel, 1.0) * factor, "bias": np.broadcast_to(bias, layer.kernel.shape[-1:])}
 
 
-def _float64(tensor: Array | None, absent: float) -> Array:
+def _float64(tensor: Weights | None, absent: float) -> Array:
     """A tensor in float64; its denormals are 0, as which they count."""
     wide = np.asarray(absent if tensor is None else tensor, np.float64)
     return np.where(np.abs(wide) < np.finfo(np.float32).tiny, 0.0, wide)

@@ -63,5 +63,5 @@ def case_of(layer: GRU, batch: int, steps: int) -> Case:
     row = Row(batch, steps, layer.kernel.shape[0], layer.units, layer.reset_after)
     zero = np.zeros(3 * layer.units, np.float32)
     bias, recurrent_bias = (zero if value is None else value for value in (layer.bias, layer.recurrent_bias))
-    weights = Weights(layer.kernel, layer.recurrent_kernel, bias, recurrent_bias)
+    weights = Weights(np.asarray(layer.kernel), np.asarray(layer.recurrent_kernel), bias, recurrent_bias)
     return layer_case(row, [weights], np.random.default_rng(SEED))

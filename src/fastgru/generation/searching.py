@@ -124,6 +124,6 @@ def _source_tokens(encoder: Model) -> int:
     if value.dtype == "float32":
         return value.features
     readers = [layer for layer in graph.layers if value.name in layer.inputs]
-    known = [len(one.table) if isinstance(one, Embedding) else one.vocabulary
+    known = [one.table.shape[0] if isinstance(one, Embedding) else one.vocabulary
              for one in readers if isinstance(one, (Embedding, OneHot))]  # fmt: skip
     return min(known, default=2**31 - 1)

@@ -78,7 +78,7 @@ def find_wiring(encoder: Graph, decoder: Graph, given: Given | None = None) -> W
 def is_mask(graph: Graph, spec: TensorSpec) -> bool:
     """Whether an input of ids is a mask: what reads it are tables of two rows."""
     readers = [layer for layer in graph.layers if spec.name in layer.inputs]
-    tables = all(isinstance(layer, Embedding) and len(layer.table) == 2 for layer in readers)
+    tables = all(isinstance(layer, Embedding) and layer.table.shape[0] == 2 for layer in readers)
     return spec.dtype == "int32" and spec.is_sequence and bool(readers) and tables
 
 

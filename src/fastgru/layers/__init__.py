@@ -4,7 +4,8 @@
 """
 
 from .attention import Attention, MatMul
-from .base import ELEMENTWISE, LINEAR, ROWWISE, Activation, Array, Layer, TensorSpec, tensor_spec
+from .base import ELEMENTWISE, LINEAR, ROWWISE, Activation, Array, Layer, TensorSpec, Weights, tensor_spec
+from .narrow import NARROW, NarrowArray, dtype_name
 from .nested import TimeDistributed
 from .pointwise import Activate, Combine, Dense, Identity, Normalize, PReLU, Scale, Where
 from .recurrent import GRU, Embedding, JoinMasks, Masking, OneHot, StepMask
@@ -22,8 +23,8 @@ LAYERS: dict[str, type[Layer]] = {
 }  # fmt: skip
 
 __all__ = [
-    "ELEMENTWISE", "LAYERS", "LINEAR", "ROWWISE", "GRU", "Activate", "Activation", "ArgMax", "Array", "Attention",
-    "Combine", "Concatenate", "Conv", "Dense", "Embedding", "Identity", "JoinMasks", "Layer", "Masking", "MatMul",
-    "Normalize", "OneHot", "PReLU", "Pad", "Pool", "Reduce", "Repeat", "Reshape", "Scale", "Slice", "StepMask",
-    "TensorSpec", "TimeDistributed", "Transpose", "Where", "tensor_spec",
+    "ELEMENTWISE", "LAYERS", "LINEAR", "NARROW", "ROWWISE", "GRU", "Activate", "Activation", "ArgMax", "Array",
+    "Attention", "Combine", "Concatenate", "Conv", "Dense", "Embedding", "Identity", "JoinMasks", "Layer", "Masking",
+    "MatMul", "NarrowArray", "Normalize", "OneHot", "PReLU", "Pad", "Pool", "Reduce", "Repeat", "Reshape", "Scale",
+    "Slice", "StepMask", "TensorSpec", "TimeDistributed", "Transpose", "Weights", "Where", "dtype_name", "tensor_spec",
 ]  # fmt: skip

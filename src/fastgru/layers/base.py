@@ -6,13 +6,16 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from ..errors import BadModelFile
+from .narrow import NARROW, NarrowArray, dtype_name
 
 Array = np.ndarray
+#: the tensors that may be narrow: kernels and tables
+Weights = Array | NarrowArray
 
 #: Activations by their canonical name, each with its parameters and their defaults. `relu` is Keras' general one:
 #: max_value where x ≥ max_value, x where x > threshold, else negative_slope · (x − threshold).
@@ -166,6 +169,8 @@ class Layer:
     #: names of fields that came later than the first files: at their defaults they are not among the attributes, so
     #: that files and fingerprints of networks without them stay what they were
     later_fields: ClassVar[tuple[str, ...]] = ()
+    #: names of the tensors that may be a NarrowArray, each with the axis that its scales go along
+    scale_axes: ClassVar[Mapping[str, Literal[-1, 0]]] = {}
 
     def infer(self, specs: Mapping[str, TensorSpec]) -> tuple[TensorSpec, ...]:
         """Specs of the values that this layer defines; raises BadModelFile where inputs or tensors do not fit."""
@@ -178,10 +183,28 @@ class Layer:
         return {key: value for key, value in pairs if value is not None}
 
     @property
-    def tensors(self) -> dict[str, Array]:
-        """The layer's arrays by field name; absent ones are left out."""
+    def tensors(self) -> dict[str, Weights]:
+        """The layer's arrays by field name, as they are held; absent ones are left out."""
         pairs = ((key, getattr(self, key)) for key in self.tensor_fields)
         return {key: value for key, value in pairs if value is not None}
+
+    @property
+    def narrowable(self) -> tuple[str, ...]:
+        """Names of the tensors that may be narrow in this layer; all of them are, or none."""
+        return tuple(self.scale_axes)
+
+    def check_dtypes(self) -> None:
+        """Raises BadModelFile where a tensor is narrow that may not be, or not all that may."""
+        for key, value in self.tensors.items():
+            if isinstance(value, NarrowArray) and "/" not in key:  # a network inside checks its own
+                if key not in self.narrowable:
+                    raise self._fail(f"{key} should be float32, is {value.dtype}")
+                if value.scale is not None and value.scale_axis != self.scale_axes[key]:
+                    raise self._fail(f"the scale of {key} should go along axis {self.scale_axes[key]}")
+        dtypes = {key: dtype_name(getattr(self, key)) for key in self.narrowable}
+        if len(set(dtypes.values())) > 1 and not NARROW.keys().isdisjoint(dtypes.values()):
+            shown = ", ".join(f"{key} is {dtype}" for key, dtype in dtypes.items())
+            raise self._fail(f"all its weights should be of one dtype, but {shown}")
 
     @property
     def attributes(self) -> dict[str, Any]:

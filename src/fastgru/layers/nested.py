@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from .base import Array, Layer, TensorSpec, mask_of, tensor_spec
+from .base import Layer, TensorSpec, Weights, mask_of, tensor_spec
 
 if TYPE_CHECKING:
     from ..graph import Graph
@@ -56,7 +56,7 @@ class TimeDistributed(Layer):
         return dataclasses.replace(graph, inputs=(dataclasses.replace(inner, shape=(None, *spec.inner)),))
 
     @property
-    def tensors(self) -> dict[str, Array]:
+    def tensors(self) -> dict[str, Weights]:
         """The inner network's arrays as ``layer/field``."""
         return dict(self.graph.tensors)
 

@@ -6,11 +6,11 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
-from .base import LINEAR, Activation, Array, Layer, TensorSpec, activated, common_steps, tensor_spec
+from .base import LINEAR, Activation, Array, Layer, TensorSpec, Weights, activated, common_steps, tensor_spec
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -27,12 +27,13 @@ class Identity(Layer):
 class Dense(Layer):
     """activation(x · kernel + bias) on the last axis: (…, input_size) → (…, units)."""
 
-    kernel: Array
+    kernel: Weights
     bias: Array | None = None
     activation: Activation = LINEAR
 
     kind: ClassVar[str] = "Dense"
     tensor_fields: ClassVar[tuple[str, ...]] = ("kernel", "bias")
+    scale_axes: ClassVar[Mapping[str, Literal[-1, 0]]] = {"kernel": -1}
 
     def infer(self, specs: Mapping[str, TensorSpec]) -> tuple[TensorSpec, ...]:
         spec = self._source(specs)

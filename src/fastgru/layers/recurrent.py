@@ -6,9 +6,21 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
-from .base import SIGMOID, TANH, Activation, Array, Layer, TensorSpec, common_steps, joined_steps, mask_of, tensor_spec
+from .base import (
+    SIGMOID,
+    TANH,
+    Activation,
+    Array,
+    Layer,
+    TensorSpec,
+    Weights,
+    common_steps,
+    joined_steps,
+    mask_of,
+    tensor_spec,
+)  # fmt: skip
 
 #: a smaller one is zero in the core, which has no denormals, and takes zero for no bound
 _LEAST_CLIP = 2.0**-126
@@ -25,12 +37,13 @@ class Embedding(Layer):
     Defines ``name:mask``: the mask `mask` (if any), and with `mask_zero` also false where the id is 0.
     """
 
-    table: Array
+    table: Weights
     mask_zero: bool = False
     mask: str | None = None
 
     kind: ClassVar[str] = "Embedding"
     tensor_fields: ClassVar[tuple[str, ...]] = ("table",)
+    scale_axes: ClassVar[Mapping[str, Literal[-1, 0]]] = {"table": 0}
 
     def infer(self, specs: Mapping[str, TensorSpec]) -> tuple[TensorSpec, ...]:
         spec = specs[self.inputs[0]]
@@ -101,8 +114,8 @@ class GRU(Layer):
     """
 
     units: int
-    kernel: Array
-    recurrent_kernel: Array
+    kernel: Weights
+    recurrent_kernel: Weights
     bias: Array | None = None
     recurrent_bias: Array | None = None
     initial_state: Array | None = None
@@ -123,6 +136,7 @@ class GRU(Layer):
         "kernel", "recurrent_kernel", "bias", "recurrent_bias", "initial_state",
     )  # fmt: skip
     later_fields: ClassVar[tuple[str, ...]] = ("zero_state_without_steps", "clip")
+    scale_axes: ClassVar[Mapping[str, Literal[-1, 0]]] = {"kernel": -1, "recurrent_kernel": -1}
 
     def infer(self, specs: Mapping[str, TensorSpec]) -> tuple[TensorSpec, ...]:
         spec = self._sequence(specs)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
-from .base import LINEAR, Activation, Array, Layer, TensorSpec, activated, tensor_spec
+from .base import LINEAR, Activation, Array, Layer, TensorSpec, Weights, activated, tensor_spec
 from .shaping import axis_of, shaped
 
 
@@ -101,13 +101,24 @@ class Conv(Window):
     (units,). Output channels belong to the groups in order.
     """
 
-    kernel: Array
+    kernel: Weights
     bias: Array | None = None
     groups: int = 1
     activation: Activation = LINEAR
 
     kind: ClassVar[str] = "Conv"
     tensor_fields: ClassVar[tuple[str, ...]] = ("kernel", "bias")
+    scale_axes: ClassVar[Mapping[str, Literal[-1, 0]]] = {"kernel": -1}
+
+    @property
+    def is_depthwise(self) -> bool:
+        """Whether each channel has filters of its own."""
+        return self.groups > 1 and self.kernel.shape[-2] == 1
+
+    @property
+    def narrowable(self) -> tuple[str, ...]:
+        """A depthwise kernel stays float32: it has few weights, and no product of matrices multiplies them."""
+        return () if self.is_depthwise else super().narrowable
 
     @property
     def sizes(self) -> tuple[int, ...]:

@@ -121,7 +121,7 @@ def vocabulary(graph: Graph, name: str) -> int:
         if isinstance(layer, TimeDistributed):
             least = min(least, vocabulary(layer.graph, layer.graph.inputs[0].name))
         elif layer.kind == "Embedding":
-            least = min(least, len(layer.tensors["table"]))
+            least = min(least, layer.tensors["table"].shape[0])
         elif isinstance(layer, OneHot):
             least = min(least, layer.vocabulary)
     return least

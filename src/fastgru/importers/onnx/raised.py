@@ -170,7 +170,7 @@ def _projected(node: Node, specs: list[TensorSpec], cell: Recognised) -> tuple[T
         return build.add(Concatenate, f"{node.name}.inputs", *specs), cell
     before = build.layer(specs[0].name)
     if isinstance(before, Dense) and before.activation.name == "linear":
-        x, whole = build.spec(before.inputs[0]), cell.behind(before.kernel, before.bias)
+        x, whole = build.spec(before.inputs[0]), cell.behind(np.asarray(before.kernel), before.bias)
         if whole is not None and len(x.inner) == 1:
             return x, whole
     return specs[0], cell
