@@ -17,12 +17,31 @@ settings.register_profile(
 settings.load_profile("quick")
 
 
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test that takes `isa` runs once for every kernel set of this machine."""
-    if "isa" in metafunc.fixturenames:
-        from building import ISAS
+def pytest_addoption(parser: pytest.Parser) -> None:
+    text = "run the tests that are marked dtypes, all cases of them, with weights in this dtype, and no others"
+    parser.addoption("--dtype", choices=("float32", "bfloat16", "float16", "int8"), help=text)
 
-        metafunc.parametrize("isa", ISAS, indirect=True)
+
+def pytest_configure(config: pytest.Config) -> None:
+    for mark in (
+        "dtypes: holds whatever dtype weights are held in, and so runs for each of them (tests/dtypes.py)",
+        "float32_only(why): a test or case among those that does not hold for narrow weights",
+    ):
+        config.addinivalue_line("markers", mark)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test that takes `isa` runs once for every kernel set of this machine, a marked one for every dtype."""
+    if "isa" in metafunc.fixturenames or metafunc.definition.get_closest_marker("dtypes") is not None:
+        import dtypes
+
+        dtypes.parametrize(metafunc)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    import dtypes
+
+    dtypes.choose(config, items)
 
 
 @pytest.fixture
@@ -30,3 +49,14 @@ def isa(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """The name of a kernel set, forced on every Model that the test builds."""
     monkeypatch.setenv("FASTGRU_ISA", request.param)
     return request.param
+
+
+@pytest.fixture(autouse=True)
+def weight_dtype(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The dtype that the weights of every Model are held in, unless the test says otherwise."""
+    dtype = getattr(request, "param", "float32")
+    if dtype != "float32":
+        import dtypes
+
+        dtypes.hold(dtype, monkeypatch)
+    return dtype

@@ -11,6 +11,8 @@ from fastgru import BadInput, BadModelFile, Model
 from fastgru.graph import ArgMax, Embedding, Graph, Layer, Reshape, tensor_spec
 from tolerances import check
 
+pytestmark = pytest.mark.dtypes
+
 FEATURES = 7
 LIKELIEST = ArgMax(name="likeliest", inputs=("x",))
 

@@ -15,6 +15,8 @@ from fastgru import BadInput, BadModelFile, Model, UnsupportedModel, _core
 from fastgru.graph import Attention, Dense, Graph, MatMul, tensor_spec
 from tolerances import check
 
+pytestmark = pytest.mark.dtypes
+
 FUNCTIONS = ("dot", "additive")
 Arrays = dict[str, np.ndarray]
 

@@ -19,6 +19,8 @@ from fastgru.generation.beams import Hypothesis, beam_search
 from fastgru.generation.pairs import Pair, Sources
 from fastgru.graph import Embedding, Graph, tensor_spec
 
+pytestmark = pytest.mark.dtypes
+
 PACKED = Path(__file__).parent / "data" / "translation.tar.xz"
 START, END = 1, 2
 

@@ -17,6 +17,8 @@ from fastgru import BadModelFile, Model, UnsupportedModel
 from fastgru.graph import Activate, Activation, Concatenate, Graph, Layer, Masking, Reshape, tensor_spec
 from tolerances import check
 
+pytestmark = pytest.mark.dtypes
+
 both_variants = pytest.mark.parametrize("reset_after", [True, False], ids=["reset_after", "reset_before"])
 Masks = np.ndarray | None
 

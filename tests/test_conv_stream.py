@@ -33,6 +33,8 @@ from fastgru.graph import (
 from fastgru.rates import rate_changes
 from tolerances import check
 
+pytestmark = pytest.mark.dtypes
+
 STEPS = 29
 SEEDS = range(40)
 

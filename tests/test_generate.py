@@ -15,6 +15,8 @@ from fastgru.graph import Activate, Activation, Combine, Dense, Graph, Reshape, 
 from generating import CHARACTERS, COUNT, PROMPT, ids_of, logits_of, network, reference, text_of
 from sampling import ReferenceSampler
 
+pytestmark = pytest.mark.dtypes
+
 # ---- networks --------------------------------------------------------------------------------------------------------
 
 

@@ -17,6 +17,8 @@ from fastgru.generation import BatchGeneration, Generation, Hypothesis
 from fastgru.graph import Embedding, Graph, tensor_spec
 from test_beams import END, START, a_pair, check_same, folder, log_of, plain_beam_search, with_end
 
+pytestmark = pytest.mark.dtypes
+
 __all__ = ["folder"]  # a fixture
 NETWORKS = ["additive_keras3", "multiplicative_keras2"]
 LETTERS = [*"abcdefg"]

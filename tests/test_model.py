@@ -21,6 +21,8 @@ from fastgru import Model
 from fastgru.graph import GRU, Concatenate, Graph, tensor_spec
 from tolerances import check
 
+pytestmark = pytest.mark.dtypes
+
 ROWS, STEPS, FEATURES, UNITS = 5, 6, 3, 4
 
 

@@ -38,6 +38,8 @@ from fastgru.model import layer_cost
 from oracle import run
 from tolerances import check
 
+pytestmark = pytest.mark.dtypes
+
 VOCABULARY = 11
 
 

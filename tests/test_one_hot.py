@@ -16,6 +16,8 @@ from fastgru.errors import BadInput, BadModelFile
 from fastgru.graph import ArgMax, Embedding, Graph, Layer, Masking, OneHot, TensorSpec, TimeDistributed, tensor_spec
 from fastgru.ports import Port
 
+pytestmark = pytest.mark.dtypes
+
 both_variants = pytest.mark.parametrize("reset_after", [True, False])
 
 

@@ -27,6 +27,8 @@ from fastgru.graph import (
 )
 from fastgru.ports import Port
 
+pytestmark = pytest.mark.dtypes
+
 #: of float32 against the float64 oracle
 CLOSE = 1e-5
 TIME, BATCH, FEATURES, UNITS = 7, 3, 4, 5

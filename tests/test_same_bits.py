@@ -15,6 +15,8 @@ import fastgru
 from building import VECTOR_ISAS, chain, dense, embedding, floats, gru, tokens
 from fastgru.graph import Graph, Layer
 
+pytestmark = pytest.mark.dtypes
+
 UNITS = (1, 7, 8, 15, 16, 17, 33, 100, 128)
 BATCHES = (1, 2, 3, 7, 8, 9, 17, 64)
 ROWS, STEPS = 64, 9

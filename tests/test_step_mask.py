@@ -16,6 +16,8 @@ from fastgru import BadInput, BadModelFile, Model, StateMismatch
 from fastgru.graph import ArgMax, Embedding, Graph, Identity, JoinMasks, Slice, StepMask, tensor_spec
 from tolerances import check
 
+pytestmark = pytest.mark.dtypes
+
 LENGTHS = tensor_spec("lengths", False, (), "int32")
 UNTIL = StepMask(name="until", inputs=("x", "lengths"))
 BATCH, STEPS, FEATURES, UNITS = 11, 9, 3, 19

@@ -22,6 +22,8 @@ from fastgru.graph import Combine, Concatenate, Graph, tensor_spec
 from stream_operations import CASES, play
 from test_stream_states import cell, stack
 
+pytestmark = pytest.mark.dtypes
+
 FEATURES, UNITS, STEPS = 3, 5, 9
 
 

@@ -28,6 +28,8 @@ from fastgru.graph import (
 )
 from fastgru.ports import Port
 
+pytestmark = pytest.mark.dtypes
+
 TIME, BATCH, FEATURES, UNITS = 11, 3, 4, 5
 STATE = Port("h_in", (2, UNITS), ((1,), (0,), (2,)))  # (layers, batch, units)
 STATES = (("h_in", "h_out"),)

@@ -10,6 +10,8 @@ import oracle
 from fastgru.errors import BadModelFile
 from fastgru.graph import GRU, Combine, Graph, JoinMasks, Masking, Where, tensor_spec
 
+pytestmark = pytest.mark.dtypes
+
 
 def network(features: int, value: float | None, over: int) -> Graph:
     """Two masked sequences; the first where its mask is true, else the second or a number; a GRU by either mask."""

@@ -16,6 +16,8 @@ from fastgru.graph import Activation, Concatenate, Conv, Graph, Layer, Pool, Red
 from fastgru.model import layer_cost
 from tolerances import check
 
+pytestmark = pytest.mark.dtypes
+
 SHAPES_1D = [  # channels, units, size, options
     (1, 1, 1, {}),
     (3, 5, 3, {"padding": "same"}),

@@ -12,6 +12,20 @@ TOLERANCES = {
     "rounding": 2e-7,  # float64 against a float64 answer that was stored in float32
     "definition": 1e-8,  # the oracle against Keras in float64, where a few of TensorFlow's constants are float32
 }
+#: the core with narrow weights against the oracle with the same rounded weights: what its products add. Where a kernel
+#: set multiplies in float32, narrow weights add nothing.
+NARROW = {
+    "int8": 2e-2,  # states are rounded to 8 bits, inputs to 16
+    "bfloat16": 2e-2,  # inputs and states are rounded to bfloat16, by kernel sets that multiply such pairs
+    "float16": 0.0,
+}
+#: what weights are held in while a test runs (`dtypes.py`)
+weight_dtype = "float32"
+
+
+def allowed(against: str) -> float:
+    """The bound, in the dtype that weights are held in."""
+    return max(TOLERANCES[against], NARROW.get(weight_dtype, 0.0))
 
 
 def error(actual: np.ndarray, expected: np.ndarray) -> float:
@@ -32,5 +46,5 @@ def check(actual: np.ndarray, expected: np.ndarray, against: str) -> None:
     """Fail, with figures, where `actual` is further from `expected` than the table allows."""
     actual, expected = np.asarray(actual), np.asarray(expected)
     assert actual.shape == expected.shape, f"shape should be {expected.shape}, is {actual.shape}"
-    found, allowed = error(actual, expected), TOLERANCES[against]
-    assert found <= allowed, f"off from {against} by {found:.2e}, allowed {allowed:.0e}"
+    found, most = error(actual, expected), allowed(against)
+    assert found <= most, f"off from {against} by {found:.2e}, allowed {most:.0e}"
