@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -104,15 +104,25 @@ def as_given(model: Model, x: Any) -> Any:
 
 def call_inputs(model: Model, x: Any) -> tuple[Any, ...]:
     """All inputs of a call with x, which is for `only_input`: states begin at zero."""
+    return tuple(with_states(model, {only_input(model).name: x}).values())
+
+
+def with_states(model: Model, given: Mapping[str, Any]) -> dict[str, Any]:
+    """All inputs by name, of some that are given: states among the others begin at zero; BadInput names what else is
+    missing, or is no input."""
     import numpy as np
 
-    name = only_input(model).name
+    states = {source for source, _ in model.graph.states}
+    names = [spec.name for spec in model.inputs]
+    missing = [name for name in names if name not in given and name not in states]
+    if missing or set(given) - set(names):
+        raise BadInput(f"expected arrays for the inputs {', '.join(names)}; got {', '.join(given) or 'none'}")
     rows = 1
     for spec in model.inputs:
-        if spec.name == name and "batch" in spec.axes[: x.ndim]:
-            rows = x.shape[spec.axes.index("batch")]
+        if spec.name in given and "batch" in spec.axes[: np.ndim(given[spec.name])]:
+            rows = np.shape(given[spec.name])[spec.axes.index("batch")]
     shapes = {spec.name: [rows if size is None else size for size in spec.shape] for spec in model.inputs}
-    return tuple(x if key == name else np.zeros(shape, np.float32) for key, shape in shapes.items())
+    return {name: given[name] if name in given else np.zeros(shapes[name], np.float32) for name in names}
 
 
 def console() -> Console:
