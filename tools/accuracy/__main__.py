@@ -62,13 +62,18 @@ def figures(network: Network, dtypes: list[str], isas: list[str | None]) -> Iter
                 }  # fmt: skip
 
 
+def shown(value: float) -> str:
+    """Four digits, and more of a percentage that four would make 100."""
+    return f"{value:.4f}" if 99 < value < 100 else f"{value:.4g}"
+
+
 def table(found: list[dict[str, Any]], dtypes: list[str]) -> Iterator[str]:
     """A line for each measure and kernel set, a column for each dtype."""
     yield f"| network | measure | kernels | {' | '.join(dtypes)} |"
     yield "|---|---|---|" + "---:|" * len(dtypes)
     lines: dict[tuple[str, str, str], dict[str, str]] = {}
     for item in found:
-        cell = f"{item['value']:.4g}" + (f" ({item['bound']})" if item["bound"] else "")
+        cell = shown(item["value"]) + (f" ({item['bound']})" if item["bound"] else "")
         line = lines.setdefault((item["network"], item["measure"], item["isa"]), {})
         line[item["dtype"]] = cell if item["holds"] else f"**{cell}**"
     for key, line in lines.items():
@@ -115,7 +120,7 @@ def main() -> int:
     beyond = [item for item in found if not item["holds"]]
     print(f"\n{len(found)} numbers, {len(beyond)} beyond their bounds")
     for item in beyond:
-        print(f"  {item['network']}, {item['measure']}, {item['dtype']} on {item['isa']}: {item['value']:.4g}, {item['bound']}")
+        print(f"  {item['network']}, {item['measure']}, {item['dtype']} on {item['isa']}: {shown(item['value'])}, {item['bound']}")
     return 1 if beyond else 0
 
 

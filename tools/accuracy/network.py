@@ -87,8 +87,8 @@ def snr(reference: Array, found: Array) -> float:
 
 def package_file(work: Path, requirement: str, *options: str) -> Path:
     """The archive of a package, fetched with pip into `work`/packages unless it is there."""
-    folder, name = work / "packages", requirement.replace("==", "-")
-    if not list(folder.glob(f"{name}*")):
+    folder, pattern = work / "packages", requirement.replace("==", "-").replace("-", "?") + "*"
+    if not list(folder.glob(pattern)):
         pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder)]
         subprocess.run([*pip, *options, requirement], check=True)
-    return next(folder.glob(f"{name}*"))
+    return next(folder.glob(pattern))

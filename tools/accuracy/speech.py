@@ -1,7 +1,7 @@
 """Minutes of noisy speech: sentences read by espeak-ng in many voices, with noises of several kinds.
 
 Signal-to-noise ratios run from -5 to 20 dB and levels from -30 to -3 dBFS, so that quiet and loud, clean and drowned
-speech all occur.
+speech all occur. Samples have 16 bits, as recordings do: below them there is a floor of noise, never digital silence.
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ def noisy_speech(rate: int, seed: int = 1) -> Array:
         noise = noises[number % len(noises)](rng, rate, np.delete(clean, number, axis=0))
         ratio = rng.uniform(-5, 20)
         mixed = speech + noise * (speech.std() / noise.std() * 10 ** (-ratio / 20))
-        clips.append(mixed * (10 ** (rng.uniform(-30, -3) / 20) / np.abs(mixed).max()))
+        loud = mixed * (10 ** (rng.uniform(-30, -3) / 20) / np.abs(mixed).max())
+        dither = rng.random(len(loud)) - rng.random(len(loud))
+        clips.append(np.round(loud * 32768 + dither) / 32768)
     return np.stack(clips).astype(np.float32)
 
 
