@@ -34,6 +34,7 @@ AVX512 = [*AVX2, "-mavx512f", "-mavx512vl", "-mavx512dq", "-mavx512bw"]
 ISA_FLAGS = {
     "isa_scalar.c": [],
     **({"isa_avx2.c": AVX2, "isa_avx512.c": AVX512} if X86_64 else {}),
+    **({"isa_avx512_bf16_bfloat16.c": [*AVX512, "-mavx512bf16"]} if X86_64 else {}),
 }
 
 SOURCES = sorted(path for path in glob("csrc/*.c"))

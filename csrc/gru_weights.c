@@ -195,7 +195,7 @@ bool fg_gru_fold(fg_plan *plan, fg_step *gru, const fg_step *embedding)
     const float *vectors = fg_embedding_table(embedding, &vocabulary, &features);
     const int64_t row_bytes = own->width * (int64_t)sizeof(float);
     /* a table for one-hot vectors is as large as the kernel, all of which their product would read */
-    if (own->input.product.weights.scale || own->tiles->prepare)
+    if (own->tiles->weight_bytes != sizeof(float))
         return false;
     if (vectors ? own->input.plain || vocabulary > TABLE_BYTES / row_bytes : !has_finite_kernel(own))
         return false;

@@ -67,7 +67,7 @@ typedef struct fg_beside {
     const void *x[FG_MAX_ROWS]; /* prepared rows */
     float *y[FG_MAX_ROWS];
     int64_t panel, last; /* the panel at work, and where there is nothing left to do */
-    int64_t k;           /* depth done of it */
+    int64_t k;           /* rows of packed weights done of it */
 } fg_beside;
 
 /* The groups that a call computes, and from which end: what the last call has left in a cache should come first. */
@@ -200,6 +200,7 @@ extern const fg_tiles fg_float32_scalar;
 #if defined(__x86_64__)
 extern const fg_common fg_common_avx2, fg_common_avx512;
 extern const fg_tiles fg_float32_avx2, fg_float32_avx512;
+extern const fg_tiles fg_bfloat16_avx512_bf16;
 #endif
 
 #endif
