@@ -21,7 +21,7 @@ static bool has_scalar(void)
 /* __builtin_cpu_supports also asks the system (XGETBV) whether it saves the registers. */
 static bool has_avx2(void)
 {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
 }
 
 static bool has_avx512(void)
