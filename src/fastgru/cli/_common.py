@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,6 +31,28 @@ Options = Annotated[
 ]
 Threads = Annotated[
     int | None, typer.Option(min=1, help="Use at most this many threads.", show_default="all CPUs allowed")
+]
+
+
+class Dtype(str, Enum):
+    """What weights may be held in."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+    int8 = "int8"
+
+
+Narrow = Annotated[
+    Dtype | None, typer.Option("--dtype", help="What weights are held in.", show_default="as MODEL has them")
+]
+KeepFloat32 = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--keep-float32",
+        metavar="LAYER",
+        help="With --dtype: a layer, or a pattern such as 'encoder*', that stays float32; may be repeated.",
+    ),
 ]
 
 
@@ -77,13 +100,29 @@ _READERS: dict[str, Callable[[str], Any]] = {
 
 
 def load(
-    path: Path, config: Path | None = None, options: Sequence[str] | None = None, threads: int | None = None
+    path: Path,
+    config: Path | None = None,
+    options: Sequence[str] | None = None,
+    threads: int | None = None,
+    dtype: Dtype | None = None,
+    keep_float32: Sequence[str] | None = None,
 ) -> Model:
     """`fastgru.load` with the options that were given; the others keep their defaults."""
     import fastgru
 
     given = importer_options(config, options)
-    return fastgru.load(path, threads=threads, **given)
+    return fastgru.load(path, threads=threads, **narrow_options(dtype, keep_float32), **given)
+
+
+def narrow_options(dtype: Dtype | None, keep_float32: Sequence[str] | None) -> dict[str, Any]:
+    """``dtype`` and ``keep_float32`` as Python takes them."""
+    return {"dtype": None if dtype is None else dtype.value, "keep_float32": tuple(keep_float32 or ())}
+
+
+def weights_text(model: Model) -> str:
+    """What a narrow network's weights are held in, and what they take beside float32."""
+    held = sum(value.nbytes for _, value in model.graph.tensors)
+    return f"{model.dtype}, {bytes_text(held)}; in float32 {bytes_text(4 * model.graph.parameters)}"
 
 
 def only_input(model: Model) -> TensorSpec:
