@@ -12,7 +12,7 @@ import pytest
 
 import fastgru
 from building import bidirectional, chain, dense, embedding, floats, gru, tokens
-from fastgru.graph import Combine, Dense, Graph, Masking, TimeDistributed, tensor_spec
+from fastgru.graph import Activation, ArgMax, Combine, Graph, Masking, TimeDistributed, tensor_spec
 from fastgru.narrowing import narrow
 from fastgru.ports import Port
 from fastgru.quantization import (
@@ -168,8 +168,6 @@ def test_outputs_in_order_of_processing_turn_their_mask(rng):
 
 
 def test_several_outputs_ids_and_masks(rng):
-    from fastgru.graph import ArgMax
-
     graph = sequences(rng)
     best = ArgMax(name="best", inputs=("head",))
     graph = dataclasses.replace(graph, layers=(*graph.layers, best), outputs=("head", "gru:state", "best", "x:mask"))
@@ -411,7 +409,7 @@ def test_the_sensitive_layer_is_suggested(rng):
 
 def test_a_layer_is_suggested_by_the_metric(rng):
     graph = sensitive(rng)
-    head = dataclasses.replace(graph.layers[2], activation=dense(rng, 1, 1, name="_", source="x", function="softmax").activation)
+    head = dataclasses.replace(graph.layers[2], activation=Activation.of("softmax"))
     model, small = pair(dataclasses.replace(graph, layers=(*graph.layers[:2], head)))
     x = data(rng, rows=30)
     labels = model(x).argmax(-1)
@@ -482,6 +480,17 @@ def test_speed_is_of_the_first_rows(rng):
     assert 0 < speed.narrow < 0.1
     assert speed.gain == speed.float32 / speed.narrow
     assert speed.turns >= 5
+
+
+def test_long_sequences_are_cut_for_a_timing(rng):
+    model, _ = pair(sequences(rng))
+    x, lengths = data(rng), np.array([9, 3, 1, 5, 9, 2, 4])
+    given, cut = Data(model, x, lengths).first(model, 3, 4)
+    np.testing.assert_array_equal(given["x"], x[:3, :4])
+    assert cut.tolist() == [4, 3, 1]
+    assert Data(model, x, {"x": lengths}).first(model, 2, 4)[1]["x"].tolist() == [4, 3]
+    fixed = fastgru.Model(chain(floats(FEATURES, time=STEPS), gru(rng, FEATURES, UNITS)))
+    assert Data(fixed, x).first(fixed, 2, 4)[0]["x"].shape == (2, STEPS, FEATURES)
 
 
 # ---- what is refused -------------------------------------------------------------------------------------------------
