@@ -93,10 +93,11 @@ def print_speeds(out: Console, speeds: Sequence[Speed], dtype: str) -> None:
     for speed in speeds:
         shown.add_row(f"{speed.rows:,}", time_text(speed.float32), time_text(speed.narrow), f"{speed.gain:.2f}")
     out.print(shown)
-    threads = speeds[0].threads
+    threads = "1 thread" if speeds[0].threads == 1 else f"at most {speeds[0].threads} threads"
+    turns = " and ".join(f"{speed.turns:,}" for speed in speeds)
     out.print(
-        f"whole calls on the first rows of the data, {'1 thread' if threads == 1 else f'at most {threads} threads'}; "
-        f"medians of {' and '.join(f'{speed.turns:,}' for speed in speeds)} turns of each network in alternation"
+        f"calls on the first rows of the data, at most 1,000 steps, {threads}; medians of {turns} turns of each network "
+        "in alternation"
     )
 
 
@@ -162,7 +163,7 @@ def share_text(share: float, count: int) -> str:
     """A share that says 100% only where it is that.
 
     >>> share_text(1.0, 1000), share_text(0.99999, 100_000), share_text(0.5, 4)
-    ('100% of 1,000', '99.9990% of 100,000', '50.00% of 4')
+    ('100% of 1,000', '99.999% of 100,000', '50.00% of 4')
     """
     if share == 1:
         return f"100% of {count:,}"

@@ -34,7 +34,7 @@ class StepErrors:
     @property
     def growth(self) -> float | None:
         """The factor by which the rms error changes over the second half of the steps, by a straight line through the
-        logarithms of 16 stretches' rms; None for fewer than 32 steps, or where a stretch has no error.
+        logarithms of 16 stretches' rms; None for fewer than 31 steps, or where a stretch has no error.
 
         >>> StepErrors(np.ones(100), np.full(100, 0.1)).growth
         1.0
@@ -53,11 +53,12 @@ class StepErrors:
 
     def _fit(self) -> tuple[float, float] | None:
         """The slope of ln(rms) over the second half, and its standard error."""
-        rms = self.rms[len(self.rms) // 2 :]
+        rms = self.rms[np.isfinite(self.rms)]
+        rms = rms[len(rms) // 2 :]
         if len(rms) < _STRETCHES:
             return None
         stretches = np.array([np.sqrt(np.mean(part**2)) for part in np.array_split(rms, _STRETCHES)])
-        if not (np.isfinite(stretches) & (stretches > 0)).all():
+        if not (stretches > 0).all():
             return None
         x, y = np.arange(_STRETCHES) / _STRETCHES, np.log(stretches)
         x -= x.mean()
@@ -67,7 +68,7 @@ class StepErrors:
         return float(slope), float(np.sqrt((left * left).sum() / (_STRETCHES - 2) / squares))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class OutputError:
     """How far one output is from float32's; padding left out.
 

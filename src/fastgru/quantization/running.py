@@ -178,15 +178,30 @@ class Data:
             yield slice(first, last), results if isinstance(results, tuple) else (results,)
             first = last
 
-    def some(self, model: Model, count: int) -> tuple[dict[str, Any], Any]:
-        """The first rows and their lengths, for one call."""
-        part = slice(0, count)
-        lengths = self.lengths
+    def first(self, model: Model, rows: int, steps: int) -> tuple[dict[str, Any], Any]:
+        """The first rows and, where the network leaves their number free, steps, with their lengths; for one call."""
+        part, lengths = slice(0, rows), self.lengths
+        given = model._rows.part(self.named, part)
         if isinstance(lengths, Mapping):
             lengths = {name: np.asarray(array)[part] for name, array in lengths.items()}
         elif lengths is not None:
             lengths = np.asarray(lengths)[part]
-        return model._rows.part(self.named, part), lengths
+        if not all(_can_be_cut(spec, given[spec.name]) for spec in model.inputs):
+            return given, lengths
+        for spec in model.inputs:
+            if spec.is_sequence:
+                axis = spec.axes.index("time")
+                given[spec.name] = np.asarray(given[spec.name])[(*(slice(None),) * axis, slice(0, steps))]
+        if isinstance(lengths, Mapping):
+            return given, {name: np.minimum(array, steps) for name, array in lengths.items()}
+        return given, None if lengths is None else np.minimum(lengths, steps)
+
+
+def _can_be_cut(spec: TensorSpec, array: Any) -> bool:
+    """Whether a call takes fewer steps of an input: its number of steps is free, or it has none and counts none."""
+    if not spec.is_sequence:
+        return spec.dtype == "float32"
+    return spec.shape[spec.axes.index("time")] is None and np.ndim(array) == len(spec.shape)
 
 
 class Reference:

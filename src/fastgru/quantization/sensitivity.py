@@ -78,9 +78,7 @@ def layer_costs(sides: SideBySide, narrow_model: Model) -> tuple[LayerCost, ...]
     costs = []
     for name in names:
         one = _mixed(sides, narrow_model, [other for other in names if other != name])
-        costs.append(
-            LayerCost(name, narrow[name].kind, _nbytes(narrow[name]), _nbytes(wide[name]), sides.measure(one))
-        )
+        costs.append(LayerCost(name, narrow[name].kind, _nbytes(narrow[name]), _nbytes(wide[name]), sides.measure(one)))
     return tuple(sorted(costs, key=lambda cost: (_drop(cost), cost.noise), reverse=True))
 
 

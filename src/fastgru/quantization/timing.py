@@ -16,6 +16,8 @@ from .running import Data
 _TURN = 0.005
 #: turns of each network at least, however long they take
 _TURNS = 5
+#: of longer sequences the first steps are timed
+_STEPS = 1000
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ def compare_speed(
 ) -> Speed:
     """Time whole calls of both networks on the first rows of the data, one network after the other, again and again.
 
+    Of sequences of any length only the first 1,000 steps are run.
+
     Parameters
     ----------
     model, narrow_model : Model
@@ -63,7 +67,7 @@ def compare_speed(
     -------
     Speed
     """
-    inputs, lengths = data.some(model, rows)
+    inputs, lengths = data.first(model, rows, _STEPS)
     calls = [_call(one, inputs, lengths, threads) for one in (model, narrow_model)]
     counts = [_calls_of_a_turn(call) for call in calls]
     times: tuple[list[float], list[float]] = ([], [])
