@@ -28,12 +28,13 @@ BASELINE = ["-march=x86-64", "-mno-avx", "-mtune=generic"] if X86_64 else []
 # gcc links a start-up file that switches denormals off for the whole process where it sees -ffast-math or -Ofast last
 LINK = ["-fopenmp", "-O3", "-fno-fast-math", *([f"-fsanitize={SANITIZE}"] if SANITIZE else [])]
 
-AVX2 = ["-mavx2", "-mfma"]
+AVX2 = ["-mavx2", "-mfma", "-mf16c"]
 AVX512 = [*AVX2, "-mavx512f", "-mavx512vl", "-mavx512dq", "-mavx512bw"]
 #: stub in csrc/simd → the flags of its ISA
 ISA_FLAGS = {
     "isa_scalar.c": [],
     **({"isa_avx2.c": AVX2, "isa_avx512.c": AVX512} if X86_64 else {}),
+    **({"isa_avx512_bf16_bfloat16.c": [*AVX512, "-mavx512bf16"]} if X86_64 else {}),
 }
 
 SOURCES = sorted(path for path in glob("csrc/*.c"))

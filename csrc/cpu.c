@@ -21,7 +21,7 @@ static bool has_scalar(void)
 /* __builtin_cpu_supports also asks the system (XGETBV) whether it saves the registers. */
 static bool has_avx2(void)
 {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
 }
 
 static bool has_avx512(void)
@@ -61,7 +61,12 @@ static const struct {
     {{"avx2_vnni", 8, 4, &fg_common_avx2, {[FG_FLOAT32] = &fg_float32_avx2}}, has_avx_vnni},
     {{"avx512", 16, 8, &fg_common_avx512, {[FG_FLOAT32] = &fg_float32_avx512}}, has_avx512},
     {{"avx512_vnni", 16, 8, &fg_common_avx512, {[FG_FLOAT32] = &fg_float32_avx512}}, has_avx512_vnni},
-    {{"avx512_bf16", 16, 8, &fg_common_avx512, {[FG_FLOAT32] = &fg_float32_avx512}}, has_avx512_bf16},
+    {{"avx512_bf16",
+      16,
+      8,
+      &fg_common_avx512,
+      {[FG_FLOAT32] = &fg_float32_avx512, [FG_BFLOAT16] = &fg_bfloat16_avx512_bf16}},
+     has_avx512_bf16},
 #endif
 };
 enum { N_SETS = sizeof sets / sizeof *sets };

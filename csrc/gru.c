@@ -28,7 +28,7 @@ typedef struct walk {
     fg_step_kernel *kernel; /* of the phase */
     bool is_first, is_last; /* of the step's phases */
     int64_t first, last;    /* a member's groups */
-    float *prepared;        /* and its scratch for prepared rows: states, then inputs */
+    float *prepared;        /* and its scratch, see fg_gru_layer.state_floats */
     fg_beside *beside;      /* its work beside the steps, or NULL */
 } walk;
 
@@ -73,24 +73,34 @@ static void hold_row(const walk *w, int64_t b, int64_t t)
         memset(y, 0, (size_t)width * sizeof(float));
 }
 
-/* The x-projection of a token; that of the next step's is asked for, since no prefetcher can guess it. */
-static const float *table_row(const walk *w, int64_t b, int64_t t)
+/* The x-projection of a token, for the groups of a sweep; of a narrow table in place `i` of the member's scratch. That
+ * of the next step's is asked for, since no prefetcher can guess it. */
+static const float *table_row(const walk *w, int i, int64_t b, int64_t t, fg_sweep sweep)
 {
+    const fg_gru_layer *own = w->own;
+    const fg_table *table = &own->table;
     const int32_t *id = w->ids + b * w->ids_row + t * w->ids_time;
+    const int64_t token = fg_token(*id, own->vocabulary), group = 3 * w->c->kernels->lanes;
+    const int64_t first = sweep.first * group, last = sweep.last * group;
     if (t + 1 < w->c->steps) {
-        const float *next = w->own->table + fg_token(id[w->ids_time], w->own->vocabulary) * w->width;
-        for (int64_t i = w->first * 3 * w->c->kernels->lanes; i < w->last * 3 * w->c->kernels->lanes; i += 16)
-            __builtin_prefetch(next + i);
+        const int bytes = fg_dtype_bytes(own->dtype);
+        const char *next = (const char *)table->w + fg_token(id[w->ids_time], own->vocabulary) * w->width * bytes;
+        for (int64_t at = first * bytes; at < last * bytes; at += FG_ALIGN)
+            __builtin_prefetch(next + at);
     }
-    return w->own->table + fg_token(*id, w->own->vocabulary) * w->width;
+    if (own->dtype == FG_FLOAT32)
+        return (const float *)table->w + token * w->width;
+    float *row = w->prepared + own->state_floats + i * w->width;
+    w->c->kernels->common->look_up[own->dtype](table, token, first, last, row);
+    return row;
 }
 
-static void set_row(const walk *w, fg_gru_rows *rows, int i, int64_t b, int64_t t)
+static void set_row(const walk *w, fg_gru_rows *rows, int i, int64_t b, int64_t t, fg_sweep sweep)
 {
     rows->h[i] = state_row(w, b, t, 0);
     rows->out[i] = state_row(w, b, t, 1);
     if (w->ids)
-        rows->x[i] = table_row(w, b, t);
+        rows->x[i] = table_row(w, i, b, t, sweep);
     else if (w->direct)
         rows->x[i] = w->x.data + b * w->x.row_stride + t * w->x.time_stride;
     else
@@ -133,7 +143,7 @@ static void each_tile(const walk *w, bool hold, fg_sweep sweep)
                 hold_row(w, b, w->t);
             continue;
         }
-        set_row(w, &rows, count++, b, w->t);
+        set_row(w, &rows, count++, b, w->t, sweep);
         if (count == w->own->tiles->rows) {
             run_tile(w, count, &rows, sweep);
             count = 0;
@@ -340,7 +350,7 @@ static inline __attribute__((always_inline)) void start_walk(walk *w, const fg_s
     w->c = c;
     w->memory = &c->state->memories[step->memory];
     w->ids = NULL;
-    if (own->table) {
+    if (own->table.w) {
         w->ids = fg_ids_of(c, step->x, c->row, &w->ids_time);
         w->ids_row = c->state->slots[step->x].view.batch_stride;
     } else {
@@ -348,9 +358,9 @@ static inline __attribute__((always_inline)) void start_walk(walk *w, const fg_s
     }
     w->width = own->width;
     w->projected = c->scratch;
-    w->z = c->scratch + c->rows * c->state->block * (own->table ? 0 : w->width);
+    w->z = c->scratch + c->rows * c->state->block * (own->table.w ? 0 : w->width);
     w->rh = w->z + c->rows * own->stride;
-    w->direct = own->weights.reset_after && !own->input.plain && !own->table && (c->state->block == 1 || is_tiny(w));
+    w->direct = own->weights.reset_after && !own->input.plain && !own->table.w && (c->state->block == 1 || is_tiny(w));
     w->y = NULL;
     if (own->return_sequences && step->y != FG_NONE) {
         fg_grid y;
@@ -508,8 +518,8 @@ static int64_t unmasked(const walk *w, int64_t *steps)
 /* Of the x-projections that of the input, wherever it is computed; of a row that stands alone also where masked. */
 static void count_input(const walk *w, int64_t rows, int64_t steps, fg_work *work)
 {
-    const int64_t row_bytes = w->width * (int64_t)sizeof(float);
     if (w->ids) {
+        const int64_t row_bytes = fg_table_row_bytes(&w->own->table, w->own->dtype);
         work->bytes += rows * row_bytes;
         work->weights = w->own->vocabulary * row_bytes;
         return;

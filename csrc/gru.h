@@ -7,14 +7,16 @@
 typedef struct fg_gru_layer {
     fg_gru_weights weights;
     const fg_tiles *tiles; /* of its dtype */
-    fg_matrix input;       /* what weights.input is a copy of; not used where `table` stands for it */
-    float *table;          /* x-projections by token id, (vocabulary, width); NULL: not folded */
+    fg_dtype dtype;
+    fg_matrix input; /* what weights.input is a copy of; not used where `table` stands for it */
+    fg_table table;  /* x-projections by token id, (vocabulary, width) of its dtype; w NULL: not folded */
     int64_t vocabulary;
     int64_t width;           /* floats of an x-projection */
     int64_t recurrent_bytes; /* packed */
     float *candidate_bias, *initial;
     int64_t stride;       /* floats of one row of state */
-    int64_t state_floats; /* a member's scratch: a tile of prepared states, then one of inputs; 0: rows are floats */
+    int64_t state_floats; /* a member's scratch: a tile of prepared states, 0 where rows are floats; behind them one of
+                             inputs, or of rows of a narrow table */
     bool return_sequences, go_backwards, time_order, zero_output_for_mask, zero_state_without_steps;
 } fg_gru_layer;
 

@@ -1,5 +1,4 @@
-/* The GRU layer when a plan is made: its weights packed, and an embedding folded into them. */
-#include <math.h>
+/* The GRU layer when a plan is made: its weights packed. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -110,7 +109,8 @@ static fg_status pack(fg_gru_layer *own, fg_plan *plan, const fg_layer *layer, i
         status = pack_recurrent(&w->candidate, plan, layer, candidate, 1);
     if (status)
         return status;
-    own->tiles = plan->kernels->tiles[layer->gru.kernel.dtype];
+    own->dtype = layer->gru.kernel.dtype;
+    own->tiles = plan->kernels->tiles[own->dtype];
     own->recurrent_bytes = fg_packed_bytes(own->tiles, units, own->width);
     own->state_floats = fg_prepared_floats(own->tiles, units);
     own->candidate_bias = fg_store_alloc(&plan->store, fg_size(1, own->stride, sizeof(float)));
@@ -157,63 +157,4 @@ fg_status fg_gru_add(fg_plan *plan, fg_step *step, const fg_layer *layer)
     if (!defined && layer->y != FG_NONE)
         plan->values[layer->y].late = own->time_order;
     return defined ? defined : fg_define(plan, layer->y_state, FG_NONE, FG_FLOATS, units);
-}
-
-/* The most bytes of a table of projections: it is filled when the network is loaded, and L3 should hold much of it. */
-enum { TABLE_BYTES = 32 << 20 };
-
-/* x-projections of one-hot vectors: the bias and one row of the kernel. The chain's other terms are zeros, which change
- * nothing of finite weights but the sign of a zero: these are the tiles' results, without their vocabulary² · width
- * products. */
-static void project_one_hot(const fg_gru_layer *own, int64_t vocabulary)
-{
-    const fg_product *product = &own->input.product;
-    const int64_t group = own->width / own->weights.groups;
-    for (int64_t token = 0; token < vocabulary; token++)
-        for (int64_t column = 0; column < own->width; column += group) {
-            const float *w = (const float *)product->weights.w + column * product->k + token * group;
-            for (int64_t i = 0; i < group; i++)
-                own->table[token * own->width + column + i] = product->bias[column + i] + w[i];
-        }
-}
-
-/* With an infinite weight or NaN the zeros of one-hot vectors do change sums. */
-static bool has_finite_kernel(const fg_gru_layer *own)
-{
-    const fg_product *product = &own->input.product;
-    const float *w = product->weights.w;
-    for (int64_t i = 0; i < product->k * own->width; i++)
-        if (!isfinite(w[i]))
-            return false;
-    return true;
-}
-
-bool fg_gru_fold(fg_plan *plan, fg_step *gru, const fg_step *embedding)
-{
-    fg_gru_layer *own = gru->own;
-    int64_t vocabulary, features;
-    const float *vectors = fg_embedding_table(embedding, &vocabulary, &features);
-    const int64_t row_bytes = own->width * (int64_t)sizeof(float);
-    /* a table for one-hot vectors is as large as the kernel, all of which their product would read */
-    if (own->input.product.weights.scale || own->tiles->prepare)
-        return false;
-    if (vectors ? own->input.plain || vocabulary > TABLE_BYTES / row_bytes : !has_finite_kernel(own))
-        return false;
-    own->table = fg_store_alloc(&plan->store, (size_t)(vocabulary * row_bytes));
-    if (!own->table)
-        return false;
-    const fg_grid x = {.data = (float *)vectors, .rows = vocabulary, .steps = 1, .inner = 1, .row_stride = features};
-    const fg_grid y = {.data = own->table, .rows = vocabulary, .steps = 1, .inner = 1, .row_stride = own->width};
-    const unsigned float_mode = fg_float_enter();
-    if (vectors)
-        fg_multiply(plan->kernels, &own->input, &x, &y, 0, vocabulary, 0, own->weights.groups, NULL);
-    else
-        project_one_hot(own, vocabulary);
-    fg_float_restore(float_mode);
-    own->vocabulary = vocabulary;
-    gru->x = embedding->x;
-    gru->cost -= 3.0 * (double)own->weights.units * (double)features;
-    gru->bytes += vocabulary * row_bytes;
-    gru->scratch_step = 0;
-    return true;
 }

@@ -67,7 +67,7 @@ typedef struct fg_beside {
     const void *x[FG_MAX_ROWS]; /* prepared rows */
     float *y[FG_MAX_ROWS];
     int64_t panel, last; /* the panel at work, and where there is nothing left to do */
-    int64_t k;           /* depth done of it */
+    int64_t k;           /* rows of packed weights done of it */
 } fg_beside;
 
 /* The groups that a call computes, and from which end: what the last call has left in a cache should come first. */
@@ -101,13 +101,13 @@ typedef struct fg_gru_run {
     void *prepared[2]; /* room for a prepared state and a prepared input; not read where rows are floats */
 } fg_gru_run;
 
-/* Rows of numbers of which a token has one: x-projections in group order without their bias, or vectors. Row `token`
- * stands at w + token · columns weights. */
+/* Rows of numbers of which a token has one: an embedding's vectors, or x-projections in group order. Row `token` stands
+ * at w + token · columns numbers, at any alignment. */
 typedef struct fg_table {
     const void *w;
-    const float *row_scale;    /* int8: of each token */
-    const float *column_scale; /* int8: of each column, or NULL for ones */
-    const float *bias;         /* added; or NULL */
+    const float *row_scale;    /* int8: of each token; NULL: ones */
+    const float *column_scale; /* int8: of each column where there is a bias, else not read */
+    const float *bias;         /* of a narrow projection, added; NULL: there is none, or it is in w */
     int64_t columns;
 } fg_table;
 
@@ -156,10 +156,6 @@ typedef struct fg_tiles {
     void (*gru_run)(const fg_gru_weights *w, const fg_gru_run *run);
     /* reset_after=false takes two halves, since n needs every unit's r·h: gates fills z and rh, candidate the rest. */
     fg_step_kernel *gru_gates, *gru_candidate;
-
-    /* y = columns [first, last) of row `token`, both multiples of FG_MAX_LANES but for the last of a row. NULL where
-     * tables are floats. */
-    void (*look_up)(const fg_table *table, int64_t token, int64_t first, int64_t last, float *y);
 } fg_tiles;
 
 /* What all kernel sets of one vector share: no weights that are packed. */
@@ -184,6 +180,10 @@ typedef struct fg_common {
      * one of them is. */
     void (*pool)(fg_reduction f, const fg_entries *e, int64_t n, float *y);
 
+    /* y[j] = column j of row `token`, first ≤ j < last, of a table of each dtype: w; of int8 w · row_scale; with a bias
+     * w + bias, and of int8 one multiply-add w · row_scale · column_scale + bias. Any alignment. */
+    void (*look_up[FG_DTYPES])(const fg_table *table, int64_t token, int64_t first, int64_t last, float *y);
+
     const fg_limit_kernel *limits; /* by fg_limit */
 } fg_common;
 
@@ -200,6 +200,7 @@ extern const fg_tiles fg_float32_scalar;
 #if defined(__x86_64__)
 extern const fg_common fg_common_avx2, fg_common_avx512;
 extern const fg_tiles fg_float32_avx2, fg_float32_avx512;
+extern const fg_tiles fg_bfloat16_avx512_bf16;
 #endif
 
 #endif

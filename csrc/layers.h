@@ -370,8 +370,13 @@ static inline int64_t fg_round_up(int64_t n, int64_t step)
     return (n + step - 1) / step * step;
 }
 
-/* The table that an embedding step reads: (vocabulary, features); NULL: the identity. */
-const float *fg_embedding_table(const fg_step *step, int64_t *vocabulary, int64_t *features);
+/* The table that an embedding step reads: vocabulary × columns; w NULL: the identity. */
+const fg_table *fg_embedding_table(const fg_step *step, fg_dtype *dtype, int64_t *vocabulary);
+/* Bytes of a token's row, with its scale. */
+static inline int64_t fg_table_row_bytes(const fg_table *table, fg_dtype dtype)
+{
+    return table->columns * fg_dtype_bytes(dtype) + (table->row_scale ? (int64_t)sizeof(float) : 0);
+}
 /* Lets a GRU step that reads an embedding's vectors look up their projections instead: `gru` then reads the token ids.
  * False, and nothing is changed, where the table of projections would be too large. */
 bool fg_gru_fold(fg_plan *plan, fg_step *gru, const fg_step *embedding);

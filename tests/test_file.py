@@ -331,7 +331,7 @@ def drop(*keys: Any) -> Edit:
 
 
 TENSOR_FAULTS: dict[str, tuple[Edit, str]] = {
-    "dtype float64": (set_in("g/kernel", "dtype", to="F64"), "dtype should be F32, is 'F64'"),
+    "dtype float64": (set_in("g/kernel", "dtype", to="F64"), "dtype should be F32 or F16 or I8 or U16, is 'F64'"),
     "dtype unknown": (set_in("g/kernel", "dtype", to=["F32"]), "dtype should be F32"),
     "no dtype": (drop("g/kernel", "dtype"), "should have dtype, shape"),
     "entry no object": (set_in("g/kernel", to=3), "should have dtype, shape"),
@@ -354,7 +354,7 @@ TENSOR_FAULTS: dict[str, tuple[Edit, str]] = {
     "metadata no object": (set_in("__metadata__", to=[]), "strings to strings"),
     "metadata of numbers": (set_in("__metadata__", "fastgru_format", to=1), "strings to strings"),
     "no format": (drop("__metadata__", "fastgru_format"), "not one that fastgru wrote"),
-    "format newer": (set_in("__metadata__", "fastgru_format", to="3"), "fastgru format 3, this version reads up to 2"),
+    "format newer": (set_in("__metadata__", "fastgru_format", to="4"), "fastgru format 4, this version reads up to 3"),
     "format zero": (set_in("__metadata__", "fastgru_format", to="0"), "positive whole number"),
     "format words": (set_in("__metadata__", "fastgru_format", to="one"), "positive whole number"),
     "format superscript": (set_in("__metadata__", "fastgru_format", to="²"), "positive whole number"),

@@ -5,6 +5,7 @@
 #include "activations.h"
 #include "limits_body.h"
 #include "pool_body.h"
+#include "table_body.h"
 #include "tile.h"
 
 /* `vectors` vectors of columns; the last one has `left` of them, if that is less than a vector. */
@@ -100,5 +101,6 @@ const fg_common FG_COMMON = {
     .activate = k_activate,
     .activate_row = k_activate_row,
     .pool = k_pool,
+    .look_up = {look_up_float32, look_up_float16, look_up_bfloat16, look_up_int8},
     .limits = limit_kernels,
 };

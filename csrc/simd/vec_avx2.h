@@ -41,6 +41,18 @@ static inline void v_storeu(float *p, vec a)
 {
     _mm256_storeu_ps(p, a);
 }
+static inline vec v_load_int8(const void *p)
+{
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(p)));
+}
+static inline vec v_load_bfloat16(const void *p)
+{
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(p)), 16));
+}
+static inline vec v_load_float16(const void *p)
+{
+    return _mm256_cvtph_ps(_mm_loadu_si128(p));
+}
 /* The same half of rows r and r + 4. */
 static inline vec v_halves(const float *p, int64_t stride)
 {

@@ -41,6 +41,18 @@ static inline void v_storeu(float *p, vec a)
 {
     _mm512_storeu_ps(p, a);
 }
+static inline vec v_load_int8(const void *p)
+{
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p)));
+}
+static inline vec v_load_bfloat16(const void *p)
+{
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(p)), 16));
+}
+static inline vec v_load_float16(const void *p)
+{
+    return _mm512_cvtph_ps(_mm256_loadu_si256(p));
+}
 /* The same quarter of rows r, r + 4, r + 8 and r + 12. */
 static inline vec v_quarters(const float *p, int64_t stride)
 {

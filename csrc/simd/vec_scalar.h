@@ -61,6 +61,31 @@ static inline void v_storeu(float *p, vec a)
 {
     *p = a;
 }
+/* V_LANES numbers of other types as floats, at any alignment; no value is rounded, a NaN stays one. */
+static inline vec v_load_int8(const void *p)
+{
+    int8_t a;
+    memcpy(&a, p, sizeof a);
+    return a;
+}
+static inline vec v_load_bfloat16(const void *p)
+{
+    uint16_t bits;
+    memcpy(&bits, p, sizeof bits);
+    return v_from_bits((uint32_t)bits << 16);
+}
+static inline vec v_load_float16(const void *p)
+{
+    uint16_t bits;
+    memcpy(&bits, p, sizeof bits);
+    const uint32_t sign = (uint32_t)(bits >> 15) << 31, exponent = bits >> 10 & 31, fraction = bits & 0x3ff;
+    if (exponent == 31)
+        return v_from_bits(sign | 0x7f800000u | fraction << 13 | (fraction ? 0x400000u : 0));
+    if (exponent > 0)
+        return v_from_bits(sign | (exponent + 112) << 23 | fraction << 13);
+    const float tiny = (float)(int32_t)fraction * 0x1p-24f; /* what is denormal there is normal here */
+    return v_from_bits(sign | v_bits(tiny));
+}
 /* V_LANES rows of V_LANES floats, at any alignment, as columns: lane i of columns[j] is p[i · stride + j]. */
 static inline void v_load_columns(vec *columns, const float *p, int64_t stride)
 {

@@ -61,7 +61,7 @@ cdef int describe(Plan plan, object layer, fg_layer *c, list keep) except -1:
 cdef int describe_embedding(Plan plan, object layer, fg_layer *c) except -1:
     c.kind = FG_EMBEDDING
     c.y_mask = plan._id_if_read(f"{layer.name}:mask")
-    c.embedding.table = weights_of(plan, layer.table, plan.kept)
+    c.embedding.table = table_of(layer.table, plan.kept)
     c.embedding.vocabulary, c.embedding.features = layer.table.shape
     c.embedding.mask_zero = layer.mask_zero
     plan._limit(layer, layer.table.shape[0])

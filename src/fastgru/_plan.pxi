@@ -30,21 +30,28 @@ cdef const float *floats(object array, list keep) except? NULL:
 cdef dict DTYPES = {"float32": FG_FLOAT32, "float16": FG_FLOAT16, "bfloat16": FG_BFLOAT16, "int8": FG_INT8}
 
 
-cdef fg_weights weights_of(Plan plan, object array, list keep) except *:
-    """A matrix of weights as the Graph holds it: an array of float32, or a NarrowArray."""
+cdef fg_weights table_of(object array, list keep) except *:
+    """Weights as the Graph holds them: an array of float32, or a NarrowArray."""
     cdef fg_weights weights
     cdef cnp.ndarray data
     memset(&weights, 0, sizeof(weights))
     weights.dtype = FG_FLOAT32
-    if type(array) is not np.ndarray and fg_plan_takes(plan.plan, DTYPES[array.dtype]):
-        weights.dtype = <fg_dtype><int>DTYPES[array.dtype]
-        weights.scale = floats(array.scale, keep)
-        data = np.ascontiguousarray(array.data)
-        keep.append(data)
-        weights.data = cnp.PyArray_DATA(data)
-    else:
+    if type(array) is np.ndarray:
         weights.data = floats(array, keep)
+        return weights
+    weights.dtype = <fg_dtype><int>DTYPES[array.dtype]
+    weights.scale = floats(array.scale, keep)
+    data = np.ascontiguousarray(array.data)
+    keep.append(data)
+    weights.data = cnp.PyArray_DATA(data)
     return weights
+
+
+cdef fg_weights weights_of(Plan plan, object array, list keep) except *:
+    """The same of what is multiplied: float32 where the kernels have no products of its dtype."""
+    if type(array) is not np.ndarray and not fg_plan_takes(plan.plan, DTYPES[array.dtype]):
+        array = np.asarray(array)
+    return table_of(array, keep)
 
 
 cdef enum:

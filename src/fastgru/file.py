@@ -3,9 +3,12 @@
 Tensors are named ``layer/field``; those of a network inside a layer ``outer/layer/field``. The metadata of the header
 holds, as strings:
 
-- ``fastgru_format``: the version of this layout. Older versions always load, a newer one is refused by name;
-- ``graph``: the JSON of `Graph.structure`. Of format 2 are files whose networks have ports, states or attributes of
-  layers that readers of format 1 do not know; all others stay of format 1;
+- ``fastgru_format``: the version of this layout. Older versions always load, a newer one is refused by name. A file is
+  of the oldest one whose readers know all that it has: 2 for ports, states and later attributes of layers, 3 for narrow
+  weights, else 1;
+- ``graph``: the JSON of `Graph.structure`;
+- ``dtypes``: a JSON object of the dtype of each narrow tensor by name, absent where there are none. bfloat16 is held as
+  U16 (NumPy has no bfloat16), float16 as F16, int8 as I8, with its scales in ``layer/field:scale``. All else is F32;
 - ``notes``: a JSON list of strings;
 - ``text``: the JSON of `Graph.text`, absent where the network has none.
 
@@ -31,15 +34,31 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import numpy as np
 
 from .errors import BadModelFile
-from .graph import LAYERS, MAX_DEPTH, Activation, Array, Graph, Layer, TensorSpec, TimeDistributed, layer_from
+from .graph import (
+    LAYERS,
+    MAX_DEPTH,
+    Activation,
+    Array,
+    Graph,
+    Layer,
+    NarrowArray,
+    TensorSpec,
+    TimeDistributed,
+    Weights,
+    layer_from,
+)  # fmt: skip
 from .ports import Port
 
-FORMAT = 2
+FORMAT = 3
 #: the limit of the safetensors specification
 MAX_HEADER = 100_000_000
 MAX_SIZE = 2**31 - 1
 MAX_AXES = 8
-DTYPES = {"F32": np.dtype("<f4")}
+DTYPES: Mapping[str, np.dtype[Any]] = {
+    "F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "I8": np.dtype("i1"), "U16": np.dtype("<u2")
+}  # fmt: skip
+#: the tensors that may be narrow, each with the axis of its scales
+SCALE_AXES = {key: axis for cls in LAYERS.values() for key, axis in cls.scale_axes.items()}
 
 
 def write(graph: Graph, path: str | os.PathLike[str]) -> None:
@@ -56,7 +75,7 @@ def write(graph: Graph, path: str | os.PathLike[str]) -> None:
     Raises
     ------
     BadModelFile
-        A tensor is not float32.
+        A tensor is neither float32 nor narrow.
     OSError
         The file cannot be written.
 
@@ -73,18 +92,28 @@ def write(graph: Graph, path: str | os.PathLike[str]) -> None:
     """
     from safetensors.numpy import save  # only writing needs it, and a short-lived process mostly reads
 
+    arrays: dict[str, Array] = {}
+    dtypes: dict[str, str] = {}
     for name, tensor in graph.tensors:
-        if tensor.dtype != np.float32:
+        if isinstance(tensor, NarrowArray):
+            dtypes[name], arrays[name] = tensor.dtype, tensor.data
+            if tensor.scale is not None:
+                arrays[f"{name}:scale"] = tensor.scale
+        elif tensor.dtype == np.float32:
+            arrays[name] = tensor
+        else:
             raise BadModelFile(f"{os.fspath(path)}: tensor {name!r} should be float32, is {tensor.dtype}")
     metadata = {
         "fastgru_format": str(_format_of(graph)),
         "graph": json.dumps(graph.structure()),
         "notes": json.dumps(list(graph.notes)),
     }
+    if dtypes:
+        metadata["dtypes"] = json.dumps(dtypes)
     if graph.text is not None:
         metadata["text"] = json.dumps(dict(graph.text))
     # not save_file, whose files only their owner may read
-    _replace(path, save({name: np.ascontiguousarray(tensor) for name, tensor in graph.tensors}, metadata))
+    _replace(path, save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, metadata))
 
 
 def read(path: str | os.PathLike[str]) -> Graph:
@@ -206,8 +235,8 @@ def _graph_of(metadata: Mapping[str, str], tensors: Mapping[str, Array]) -> Grap
     text = _json(metadata["text"], "text") if "text" in metadata else None
     _expect("notes", notes, tuple[str, ...])
     _expect("text", text, dict | None)
-    by_layer: dict[str, dict[str, Array]] = {}
-    for name, tensor in tensors.items():
+    by_layer: dict[str, dict[str, Weights]] = {}
+    for name, tensor in _held(tensors, _json(metadata.get("dtypes", "{}"), "dtypes")).items():
         layer, _, key = name.rpartition("/")
         by_layer.setdefault(layer, {})[key] = tensor
     graph = _network(structure, "graph", by_layer, tuple(notes), text)
@@ -220,12 +249,37 @@ def _graph_of(metadata: Mapping[str, str], tensors: Mapping[str, Array]) -> Grap
     return graph
 
 
+def _held(tensors: Mapping[str, Array], dtypes: Any) -> dict[str, Weights]:
+    """The tensors as layers hold them, narrow ones with their scales."""
+    if not isinstance(dtypes, dict) or not all(isinstance(dtype, str) for dtype in dtypes.values()):
+        raise BadModelFile(f"its dtypes should map tensors to dtypes, are {_short(dtypes)}")
+    absent = sorted(dtypes.keys() - tensors.keys())
+    if absent:
+        raise BadModelFile(f"its dtypes name {_short(absent[0])}, of which there is no tensor")
+    held: dict[str, Weights] = dict(tensors)
+    for name, dtype in dtypes.items():
+        axis = SCALE_AXES.get(name.rpartition("/")[2])
+        if axis is None:
+            raise BadModelFile(f"tensor {name!r} should be float32, is {_short(dtype)}")
+        scale = held.pop(f"{name}:scale", None) if dtype == "int8" else None
+        try:
+            held[name] = NarrowArray(dtype, tensors[name], scale, axis)  # type: ignore[arg-type]
+        except BadModelFile as error:
+            raise BadModelFile(f"tensor {name!r}: {error}") from None
+    for name, tensor in held.items():
+        if isinstance(tensor, np.ndarray) and tensor.dtype != np.float32:
+            raise BadModelFile(f"tensor {name!r} should be float32, is {tensor.dtype}")
+    return held
+
+
 #: what the JSON of a network has only where there are ports or states
 _PORT_FIELDS = {"input_ports", "output_ports", "states"}
 
 
 def _format_of(graph: Graph) -> int:
     """The oldest format whose readers know all that the network has."""
+    if any(isinstance(tensor, NarrowArray) for _, tensor in graph.tensors):
+        return 3
     later = any(set(layer.later_fields) & set(layer.attributes) for layer in graph.layers)
     inside = (_format_of(layer.graph) for layer in graph.layers if isinstance(layer, TimeDistributed))
     return 2 if graph.has_ports or graph.states or later else max(inside, default=1)
@@ -234,7 +288,7 @@ def _format_of(graph: Graph) -> int:
 def _network(
     structure: Any,
     what: str,
-    by_layer: dict[str, dict[str, Array]],
+    by_layer: dict[str, dict[str, Weights]],
     notes: tuple[str, ...] = (),
     text: Any = None,
     place: tuple[str, ...] = (),
@@ -281,7 +335,7 @@ def _input(entry: Any) -> TensorSpec:
     return spec
 
 
-def _layer(entry: Any, by_layer: dict[str, dict[str, Array]], place: tuple[str, ...]) -> Layer:
+def _layer(entry: Any, by_layer: dict[str, dict[str, Weights]], place: tuple[str, ...]) -> Layer:
     """One layer, every attribute held against its type in graph.py; takes its tensors out of `by_layer`."""
     if not isinstance(entry, dict) or not isinstance(entry.get("kind"), str) or not isinstance(entry.get("name"), str):
         raise BadModelFile("a layer should be an object with a kind and a name")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,8 @@ def load(
     path: str | os.PathLike[str],
     *,
     config: Any = None,
-    dtype: str = "float32",
+    dtype: str | None = None,
+    keep_float32: str | Iterable[str] = (),
     threads: int | None = None,
     matmul: str = "auto",
     **options: Any,
@@ -35,7 +36,7 @@ def load(
     config : path or dict, optional
         The architecture of a file that holds weights only: Keras' ``to_json``, or the description of a file of arrays
         (PyTorch's ``.pt``, ``.pth``, ``.safetensors``; ``.npz``), which docs/formats.md explains.
-    dtype, threads, matmul
+    dtype, keep_float32, threads, matmul
         See `Model`.
     **options
         Belong to the importer of the file's kind: ``keras_version``, ``custom_layers`` (Keras); ``node``, ``axes``,
@@ -51,7 +52,7 @@ def load(
     BadModelFile
         The file is damaged, or not what it claims to be.
     UnsupportedModel
-        It holds what fastgru does not run; all reasons at once.
+        It holds what fastgru does not run, or weights that `dtype` cannot express; all reasons at once.
     BadInput
         An option that is wrong or not this importer's.
     MissingExtra
@@ -66,13 +67,14 @@ def load(
     from . import importers
 
     graph = importers.read(path, config=config, **options)
-    return Model(passes.apply(graph), dtype=dtype, threads=threads, matmul=matmul)
+    return Model(passes.apply(graph), dtype=dtype, keep_float32=keep_float32, threads=threads, matmul=matmul)
 
 
 def from_keras(
     model: Any,
     *,
-    dtype: str = "float32",
+    dtype: str | None = None,
+    keep_float32: str | Iterable[str] = (),
     threads: int | None = None,
     matmul: str = "auto",
     custom_layers: Mapping[str, Any] | None = None,
@@ -83,7 +85,7 @@ def from_keras(
     ----------
     model : keras.Sequential or a functional keras.Model
         Built; its weights are copied.
-    dtype, threads, matmul
+    dtype, keep_float32, threads, matmul
         See `Model`.
     custom_layers : dict of str to reader, optional
         Readers of classes of your own, as in `load`; see docs/adding.md.
@@ -99,11 +101,17 @@ def from_keras(
     from .importers import keras
 
     graph = keras.from_keras(model, custom_layers)
-    return Model(passes.apply(graph), dtype=dtype, threads=threads, matmul=matmul)
+    return Model(passes.apply(graph), dtype=dtype, keep_float32=keep_float32, threads=threads, matmul=matmul)
 
 
 def from_onnx(
-    model: Any, *, dtype: str = "float32", threads: int | None = None, matmul: str = "auto", **options: Any
+    model: Any,
+    *,
+    dtype: str | None = None,
+    keep_float32: str | Iterable[str] = (),
+    threads: int | None = None,
+    matmul: str = "auto",
+    **options: Any,
 ) -> Model:
     """Take over an ONNX model in memory.
 
@@ -111,7 +119,7 @@ def from_onnx(
     ----------
     model : onnx.ModelProto
         With all its tensors inside.
-    dtype, threads, matmul
+    dtype, keep_float32, threads, matmul
         See `Model`.
     **options
         Those of `load` for ONNX files: ``node``, ``assume_torch_gru``, ``axes``.
@@ -130,7 +138,7 @@ def from_onnx(
     if foreign:
         raise BadInput(f"an ONNX model has no option {', '.join(foreign)}; its options: {', '.join(ONNX.options)}")
     graph = onnx.from_onnx(model, **options)
-    return Model(passes.apply(graph), dtype=dtype, threads=threads, matmul=matmul)
+    return Model(passes.apply(graph), dtype=dtype, keep_float32=keep_float32, threads=threads, matmul=matmul)
 
 
 def onnx_gru_nodes(path: str | os.PathLike[str]) -> tuple[GRUNode, ...]:
@@ -161,7 +169,8 @@ def from_torch(
     *,
     inputs: Mapping[str, Any] | None = None,
     initial_state: bool | None = None,
-    dtype: str = "float32",
+    dtype: str | None = None,
+    keep_float32: str | Iterable[str] = (),
     threads: int | None = None,
     matmul: str = "auto",
 ) -> Model:
@@ -182,7 +191,7 @@ def from_torch(
     initial_state : bool, optional
         Whether arguments of forward whose default is None (``hx`` of nn.GRU) become inputs; otherwise they are left
         out. Default: False, and True for nn.GRUCell.
-    dtype, threads, matmul
+    dtype, keep_float32, threads, matmul
         See `Model`.
 
     Returns
@@ -201,7 +210,7 @@ def from_torch(
     from .importers import torch
 
     graph = torch.from_torch(module, inputs, initial_state)
-    return Model(passes.apply(graph), dtype=dtype, threads=threads, matmul=matmul)
+    return Model(passes.apply(graph), dtype=dtype, keep_float32=keep_float32, threads=threads, matmul=matmul)
 
 
 def gru_network(
@@ -209,7 +218,8 @@ def gru_network(
     layers: Any = None,
     *,
     ignore: Any = (),
-    dtype: str = "float32",
+    dtype: str | None = None,
+    keep_float32: str | Iterable[str] = (),
     threads: int | None = None,
     matmul: str = "auto",
     **options: Any,
@@ -227,7 +237,7 @@ def gru_network(
         the arrays hold.
     ignore : str or list of str
         Names, or patterns such as ``"decoder.*"``, of arrays that the network does not use.
-    dtype, threads, matmul
+    dtype, keep_float32, threads, matmul
         See `Model`.
     **options
         Without `layers`: those of the GRU, such as ``batch_first=True``.
@@ -252,7 +262,7 @@ def gru_network(
     from .importers import arrays as source
 
     graph = source.from_arrays(arrays, layers, ignore, options)
-    return Model(passes.apply(graph), dtype=dtype, threads=threads, matmul=matmul)
+    return Model(passes.apply(graph), dtype=dtype, keep_float32=keep_float32, threads=threads, matmul=matmul)
 
 
 def demo_path() -> Path:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import engine
+from . import engine, narrowing
 from ._openmp import core
 from .errors import BadInput
 from .graph import (
     GRU,
+    NARROW,
     Attention,
     Conv,
     Embedding,
@@ -25,6 +26,7 @@ from .graph import (
     MatMul,
     TensorSpec,
     TimeDistributed,
+    dtype_name,
 )  # fmt: skip
 from .layout import Layout, Rows, seen
 from .stream import Stream
@@ -43,18 +45,25 @@ class Model:
     Parameters
     ----------
     graph : Graph
-    dtype : {"float32"}
-        What weights are held in.
+    dtype : {"float32", "bfloat16", "float16", "int8"}, optional
+        What the weights of GRU, Dense, Conv and Embedding are held in (`fastgru.narrowing`); all other numbers are
+        float32. Default: what the graph holds them in. ``"float32"`` widens a narrow one.
+    keep_float32 : str or iterable of str
+        Layers, by name or pattern (``"encoder*"``, ``"outer/inner"``), that stay float32; goes with a narrow `dtype`.
     threads : int, optional
         Upper bound of the threads of one call. Default: FASTGRU_NUM_THREADS, else OMP_NUM_THREADS, else the CPUs that
         affinity and the cgroup quota allow.
     matmul : {"auto", "blas"}
-        Products by our own tiles, or the large ones by a BLAS library (then a row's bits may depend on its batch).
+        Products by our own tiles, or the large ones by a BLAS library (then a row's bits may depend on its batch);
+        those with narrow weights are always by our own tiles.
 
     Raises
     ------
     BadInput
-        An unknown option, or a FASTGRU_ISA that this machine lacks.
+        An unknown option, a layer in `keep_float32` that the network lacks, a narrow network that should become narrow
+        otherwise, or a FASTGRU_ISA that this machine lacks.
+    UnsupportedModel
+        Weights that `dtype` cannot express: names the layers.
     MissingExtra
         ``matmul="blas"`` without scipy-openblas32.
 
@@ -67,19 +76,23 @@ class Model:
     """
 
     def __init__(
-        self, graph: Graph, *, dtype: str = "float32", threads: int | None = None, matmul: str = "auto"
+        self,
+        graph: Graph,
+        *,
+        dtype: str | None = None,
+        keep_float32: str | Iterable[str] = (),
+        threads: int | None = None,
+        matmul: str = "auto",
     ) -> None:
-        if dtype != "float32":
-            raise BadInput(f"dtype should be 'float32', got {dtype!r}")
+        graph = narrowing.held_in(graph, dtype, keep_float32)
         if matmul not in engine.MATMULS:
             raise BadInput(f"matmul should be one of {', '.join(map(repr, engine.MATMULS))}, got {matmul!r}")
         if matmul == "blas":
             engine.open_blas()
         self.graph = graph
-        self.dtype = dtype
         self.threads = engine.thread_limit(threads)
         self.matmul = matmul
-        self._options = {"dtype": dtype, "threads": threads, "matmul": matmul}
+        self._options = {"threads": threads, "matmul": matmul}
         self._plan = core.Plan(graph, engine.wanted_isa(), matmul == "blas")
         self._pool: list[Any] = []
         self._inputs, self._outputs = seen(graph.ported_inputs), seen(graph.ported_outputs)
@@ -277,20 +290,29 @@ class Model:
         return self.graph.fingerprint
 
     @property
+    def dtype(self) -> str:
+        """What weights are held in: ``"float32"``, or the narrow dtype of those that are narrow."""
+        return narrowing.dtype_of(self.graph)
+
+    @property
     def isa(self) -> str:
         """The kernel set in use."""
         return self._plan.isa  # type: ignore[no-any-return]
 
     def summary(self) -> str:
-        """The layers as text: kind, output shape, parameters, multiply-adds per row and step."""
-        rows = [("layer", "kind", "output shape", "parameters", "multiply-adds")]
-        rows += [(spec.name, "Input", _shape(spec), "", "") for spec in self.inputs]
+        """The layers as text: kind, output shape, parameters, multiply-adds per row and step; of a narrow network also
+        what each layer's weights are held in, and bytes."""
+        is_narrow = self.dtype != "float32"
+        rows = [("layer", "kind", "output shape", "parameters", "multiply-adds", *(("bytes", "dtype") * is_narrow))]
+        blank = ("",) * (len(rows[0]) - 3)
+        rows += [(spec.name, "Input", _shape(spec), *blank) for spec in self.inputs]
         for layer in self.graph.layers:
             count = sum(value.size for value in layer.tensors.values())
             spec = self.graph.specs[layer.name]
-            rows.append((layer.name, layer.kind, _shape(spec), f"{count:,}", f"{layer_cost(layer, self.graph):,}"))
+            row = (layer.name, layer.kind, _shape(spec), f"{count:,}", f"{layer_cost(layer, self.graph):,}")
+            rows.append((*row, *(_held(layer) * is_narrow)))
         ported = zip(self.outputs, self.graph.ported_outputs, strict=True)
-        rows += [(spec.name, "Output", _shape(spec), "", "") for spec, (_, port) in ported if port is not None]
+        rows += [(spec.name, "Output", _shape(spec), *blank) for spec, (_, port) in ported if port is not None]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = [_table_line(row, widths) for row in rows]
         lines.insert(1, "  ".join("─" * width for width in widths))
@@ -300,6 +322,8 @@ class Model:
             lines.append(f"input {source!r} takes what output {target!r} gave before; a Stream carries it")
         cost = sum(layer_cost(layer, self.graph) for layer in self.graph.layers)
         total = f"{self.graph.parameters:,} parameters, {cost:,} multiply-adds per row and step"
+        if is_narrow:
+            total += f", {sum(value.nbytes for _, value in self.graph.tensors):,} bytes of weights"
         return "\n".join([self.graph.name, *lines, f"{total}, {self.isa} kernels"]).lstrip("\n")
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -384,6 +408,13 @@ def _table_line(cells: tuple[str, ...], widths: list[int]) -> str:
     """Three columns of words to the left, the numbers to the right."""
     padded = (cell.ljust(w) if i < 3 else cell.rjust(w) for i, (cell, w) in enumerate(zip(cells, widths, strict=True)))
     return "  ".join(padded).rstrip()
+
+
+def _held(layer: Layer) -> tuple[str, str]:
+    """Bytes of a layer's tensors, and what those that may be narrow are held in; empty where it has none."""
+    tensors = layer.tensors.values()
+    dtypes = sorted({dtype_name(value) for value in tensors}, key=lambda dtype: dtype not in NARROW)
+    return (f"{sum(value.nbytes for value in tensors):,}", dtypes[0]) if dtypes else ("", "")
 
 
 def _shape(spec: TensorSpec) -> str:

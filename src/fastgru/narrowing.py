@@ -42,13 +42,6 @@ def dtype_of(graph: Graph) -> str:
     return next((value.dtype for _, value in graph.tensors if isinstance(value, NarrowArray)), "float32")
 
 
-def check_dtype(dtype: object) -> str:
-    """One of `DTYPES`; anything else is BadInput."""
-    if dtype not in DTYPES:
-        raise BadInput(f"dtype should be {', '.join(map(repr, DTYPES[:-1]))} or {DTYPES[-1]!r}, got {dtype!r}")
-    return str(dtype)
-
-
 def narrow(graph: Graph, dtype: str, keep_float32: str | Iterable[str] = ()) -> Graph:
     """Round the weights of a network to a narrow dtype.
 
@@ -57,7 +50,6 @@ def narrow(graph: Graph, dtype: str, keep_float32: str | Iterable[str] = ()) -> 
     graph : Graph
         In float32, or partly in `dtype` already: such layers stay as they are.
     dtype : {"bfloat16", "float16", "int8"}
-        "float32" gives the graph back, if that is what it is held in.
     keep_float32 : str or iterable of str
         Names of layers, or patterns such as ``"encoder*"``, that stay float32. A layer of a network inside another
         one is ``"outer/inner"``; ``"outer"`` stands for all of them.
@@ -84,12 +76,10 @@ def narrow(graph: Graph, dtype: str, keep_float32: str | Iterable[str] = ()) -> 
     array([[ 1.2734375 , -0.5       ],
            [ 0.01599121,  0.25      ]], dtype=float32)
     """
-    check_dtype(dtype)
+    _check_dtype(dtype, tuple(NARROW))
     if dtype_of(graph) not in ("float32", dtype):
         raise BadInput(f"the network's weights are {dtype_of(graph)} already, and so cannot become {dtype}")
     kept = _kept(graph, keep_float32)
-    if dtype == "float32":
-        return graph
     faults: list[str] = []
 
     def narrowed(layer: Layer, path: str) -> Layer:
@@ -102,7 +92,7 @@ def narrow(graph: Graph, dtype: str, keep_float32: str | Iterable[str] = ()) -> 
                 changes[key] = _NARROWED[dtype](weights, layer.scale_axes[key])
             except ValueError as error:
                 faults.append(f"{layer.kind} layer {path!r}: {key} holds {error}; keep_float32 leaves it as it is")
-        return dataclasses.replace(layer, **changes) if changes else layer
+        return dataclasses.replace(layer, **changes) if changes and not faults else layer
 
     graph = _each_layer(graph, narrowed)
     if faults:
@@ -131,6 +121,23 @@ def widen(graph: Graph) -> Graph:
     return _each_layer(graph, widened)
 
 
+def held_in(graph: Graph, dtype: str | None, keep_float32: str | Iterable[str] = ()) -> Graph:
+    """The network with weights of a dtype, whatever they are held in; None: as they are.
+
+    Raises
+    ------
+    BadInput, UnsupportedModel
+        As `narrow`; BadInput also where `keep_float32` has nothing to keep.
+    """
+    if dtype is not None:
+        _check_dtype(dtype, DTYPES)
+    if dtype in NARROW:
+        return narrow(graph, dtype, keep_float32)
+    if _names(keep_float32):
+        raise BadInput(f"keep_float32 goes with a dtype of {', '.join(NARROW)}; dtype is {dtype}")
+    return graph if dtype is None else widen(graph)
+
+
 def narrow_array(weights: Weights, dtype: str, scale_axis: int = -1) -> NarrowArray:
     """Round an array of weights.
 
@@ -151,6 +158,11 @@ def narrow_array(weights: Weights, dtype: str, scale_axis: int = -1) -> NarrowAr
         Numbers that the dtype cannot express; says which.
     """
     return _NARROWED[dtype](np.asarray(weights, np.float32), scale_axis)
+
+
+def _check_dtype(dtype: object, known: tuple[str, ...]) -> None:
+    if dtype not in known:
+        raise BadInput(f"dtype should be {', '.join(map(repr, known[:-1]))} or {known[-1]!r}, got {dtype!r}")
 
 
 # ---- walking -------------------------------------------------------------------------------------------------------
@@ -178,15 +190,21 @@ def _paths(graph: Graph, place: str = "") -> Iterator[tuple[str, Layer]]:
             yield from _paths(layer.graph, f"{place}{layer.name}/")
 
 
+def _names(keep_float32: object) -> tuple[str, ...]:
+    if isinstance(keep_float32, str):
+        return (keep_float32,)
+    names = tuple(keep_float32) if isinstance(keep_float32, Iterable) else (keep_float32,)
+    if not all(isinstance(name, str) for name in names):
+        raise BadInput(f"keep_float32 should name layers, got {keep_float32!r}")
+    return names
+
+
 def _kept(graph: Graph, names: str | Iterable[str]) -> set[str]:
     """The paths of layers that names and patterns mean."""
-    wanted = (names,) if isinstance(names, str) else tuple(names)
     layers = dict(_paths(graph))
     kept: set[str] = set()
     unknown = []
-    for name in wanted:
-        if not isinstance(name, str):
-            raise BadInput(f"keep_float32 should name layers, got {name!r}")
+    for name in _names(names):
         meant = [path for path in layers if path == name or fnmatchcase(path, name)]
         if not meant:
             unknown.append(name)

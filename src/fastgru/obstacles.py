@@ -58,7 +58,7 @@ def streaming_obstacles(graph: Graph) -> list[str]:
             reasons.append(f"Reshape layer {layer.name!r} {own_steps}, so it cannot stream")
         for fault in _counts_steps(graph, layer):
             reasons.append(f"{layer.kind} layer {layer.name!r} {fault}, so it cannot stream")
-        if walks and (does := _needs_whole(graph, layer)):
+        if walks and (does := use_of_time(graph, layer)):
             needs = "it needs the whole sequence, so it cannot stream"
             reasons.append(f"{layer.kind} layer {layer.name!r} {does}: {needs}")
     return reasons
@@ -85,7 +85,7 @@ def _counts_steps(graph: Graph, layer: Layer) -> Iterator[str]:
                 yield f"spreads the one step of {value!r} over those of another sequence"
 
 
-def _needs_whole(graph: Graph, layer: Layer) -> str | None:
+def use_of_time(graph: Graph, layer: Layer) -> str | None:
     """What a layer that reads a sequence does with the time axis, where it cannot do so step by step."""
     spec = graph.specs[layer.inputs[0]]
     match layer:

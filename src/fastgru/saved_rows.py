@@ -1,8 +1,8 @@
 """A row of a Stream as bytes: a safetensors file that holds what `get_state` gives for it and its inputs without time.
 
 The metadata says what it belongs to: ``fastgru_row`` (the version of this layout; a newer one is refused by name),
-``fingerprint`` (the Graph's), ``dtype``, and ``carries``: a JSON list of `Stream.states`. Tensors are named
-``state/key`` and ``input/name``. Bytes may come from anywhere: what does not fit is StateMismatch.
+``dtype`` (what weights are held in), ``fingerprint`` (the Graph's), and ``carries``: a JSON list of `Stream.states`.
+Tensors are named ``state/key`` and ``input/name``. Bytes may come from anywhere: what does not fit is StateMismatch.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import numpy as np
 
 from .errors import BadModelFile, StateMismatch
 from .file import parse_safetensors
+from .graph import Graph
+from .narrowing import dtype_of
 
 FORMAT = 1
 DTYPES: Mapping[str, np.dtype[Any]] = {
@@ -33,10 +35,12 @@ def pack(belongs: Mapping[str, str], state: Mapping[str, np.ndarray], inputs: Ma
     return save({key: np.ascontiguousarray(array) for key, array in arrays.items()}, dict(belongs))
 
 
-def belonging(fingerprint: str, states: Sequence[tuple[str, ...]]) -> dict[str, str]:
-    """What a row of a stream belongs to, as metadata."""
+def belonging(graph: Graph, states: Sequence[tuple[str, ...]]) -> dict[str, str]:
+    """What a row of a stream of a network belongs to, as metadata."""
     carries = json.dumps([list(carried) for carried in states])
-    return {"fastgru_row": str(FORMAT), "fingerprint": fingerprint, "dtype": "float32", "carries": carries}
+    return {
+        "fastgru_row": str(FORMAT), "dtype": dtype_of(graph), "fingerprint": graph.fingerprint, "carries": carries,
+    }  # fmt: skip
 
 
 def unpack(belongs: Mapping[str, str], data: Any) -> tuple[Arrays, Arrays]:

@@ -354,7 +354,7 @@ class Stream(core.Runner):
             return row
 
     def _belonging(self) -> dict[str, str]:
-        return saved_rows.belonging(self.plan.graph.fingerprint, self.states)
+        return saved_rows.belonging(self.plan.graph, self.states)
 
     def __enter__(self) -> Stream:
         with self._alone():

@@ -3,6 +3,10 @@
     python tools/bench/layers.py --threads 1 --json layers.jsonl --markdown layers.md --plot layers.png
     python tools/bench/layers.py --rows 1,1,64,64 8,100,128,128/before --peers onnxruntime,torch
     python tools/bench/layers.py --isa avx2 --peers onnxruntime --against-commit HEAD~3
+    python tools/bench/layers.py --dtypes bfloat16,int8 --peers onnxruntime,openvino,openvino-bf16
+
+fastgru takes part in float32 and, as `--dtypes` says, with narrow weights; these are compared with the fastest peer in
+float32, with fastgru in float32 and with openvino-bf16.
 
 Needs the peers that shall take part (onnxruntime and onnx, openvino, torch, ai-edge-litert, tract, and
 scipy-openblas32 for fastgru-blas; what is not installed is named and left out), gcc, and matplotlib for the plot.
@@ -28,7 +32,8 @@ import report
 
 import fastgru
 from fastgru.bench.cases import ROW_FORM, Row, random_case
-from fastgru.bench.compare import Comparison, Contender, contenders
+from fastgru.bench.compare import Comparison, Contender, contenders, own_names
+from fastgru.narrowing import DTYPES
 
 ROOT = Path(__file__).resolve().parents[2]
 STEP_SIZES = (4, 8, 16, 32, 64, 128, 256, 512, 1024)
@@ -41,7 +46,7 @@ ROWS = [
     "64,200,128,128/lengths", "256,50,64,64/lengths",
     "1,100,256,256/bidirectional", "8,100,128,128/bidirectional", "64,100,256,256/bidirectional",
 ]  # fmt: skip
-DEFAULT_PEERS = "fastgru-blas,onnxruntime,torch,openvino,litert,tract"
+DEFAULT_PEERS = "fastgru-blas,onnxruntime,torch,openvino,litert,tract,openvino-bf16"
 
 
 def main() -> None:
@@ -49,7 +54,7 @@ def main() -> None:
     if options.isa:
         os.environ["FASTGRU_ISA"] = options.isa
     rows = [Row.parse(text) for text in options.rows]
-    taking_part = contenders(options.peers.split(","))
+    taking_part = contenders([*own_names(options.dtypes), *options.peers.split(",")])
     start = time.perf_counter()
     isa, limit = fastgru.cpu_info()["isa"], None
     if not options.no_limits:
@@ -80,6 +85,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", nargs="+", default=ROWS, metavar="ROW", help=ROW_FORM)
     parser.add_argument("--peers", default=DEFAULT_PEERS, help="comma-separated; %(default)s")
+    parser.add_argument("--dtypes", type=dtypes, default=DTYPES, help="of fastgru, beside float32; all, unless given")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repetitions", type=int, default=11, help="turns of each peer on each row")
     parser.add_argument("--isa", help="the kernel set of fastgru, and of the limits; peers stay as they are")
@@ -89,6 +95,15 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--markdown", type=Path)
     parser.add_argument("--plot", type=Path, help="PNG")
     return parser.parse_args()
+
+
+def dtypes(text: str) -> list[str]:
+    """Comma-separated."""
+    found = text.split(",")
+    unknown = [dtype for dtype in found if dtype not in DTYPES]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"unknown dtype {', '.join(unknown)}: expected some of {', '.join(DTYPES)}")
+    return found
 
 
 def measure(comparison: Comparison, row: Row, repetitions: int) -> dict[str, Any]:
@@ -118,7 +133,7 @@ def build_commit(ref: str) -> Iterator[Contender]:
 
 
 def write(options: argparse.Namespace, head: dict[str, Any], results: list[dict[str, Any]]) -> None:
-    lines = [{**head, "summary": report.summary(results)}, *results]
+    lines = [{**head, "summary": report.summary(results), "narrow": report.narrow_summary(results)}, *results]
     report.deliver(report.markdown(head, results), lines, options.markdown, options.json)
     if options.plot:
         report.plot(head, results, options.plot)

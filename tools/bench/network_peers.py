@@ -14,7 +14,7 @@ import numpy as np
 
 from fastgru.bench import worker
 from fastgru.bench.cases import Array
-from fastgru.bench.peers import Peer, Route, Skipped
+from fastgru.bench.peers import Peer, Route, Skipped, check_precision
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class FastGRU(Peer):
         return case.network
 
     def routes(self, case: NetworkCase) -> list[Route]:  # type: ignore[override]
-        model, x = self.runtime.load(self.file_of(case), threads=self.threads), case.x
+        model, x = self._model(case), case.x
         y = np.empty_like(model(x))
         routes = [
             Route("model(x)", lambda: model(x), same),
@@ -73,6 +73,27 @@ class FastGRU(Peer):
                 Route("step(x, out=y)", lambda: stream.step(step_x, out=step_y), lambda y: y[:, None], stream.reset),
             ]
         return routes
+
+    def _model(self, case: NetworkCase) -> Any:
+        return self.runtime.load(self.file_of(case), dtype=self.dtype, threads=self.threads)
+
+
+class FastGRUBfloat16(FastGRU):
+    """fastgru with bfloat16 weights."""
+
+    dtype = "bfloat16"
+
+
+class FastGRUFloat16(FastGRU):
+    """fastgru with float16 weights."""
+
+    dtype = "float16"
+
+
+class FastGRUInt8(FastGRU):
+    """fastgru with int8 weights."""
+
+    dtype = "int8"
 
 
 class FastGRUFromOnnx(FastGRU):
@@ -185,6 +206,7 @@ class OpenVino(Peer):
 
     package = "openvino"
     ending = "openvino.xml"
+    precision = "f32"
 
     def setup(self) -> None:
         import openvino
@@ -194,10 +216,12 @@ class OpenVino(Peer):
 
     def routes(self, case: NetworkCase) -> list[Route]:  # type: ignore[override]
         options = {
-            "INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": self.threads, "NUM_STREAMS": 1,
+            "INFERENCE_PRECISION_HINT": self.precision, "INFERENCE_NUM_THREADS": self.threads, "NUM_STREAMS": 1,
             "PERFORMANCE_HINT": "LATENCY",
         }  # fmt: skip
-        request = self.core.compile_model(case.exported(self.ending), "CPU", options).create_infer_request()
+        compiled = self.core.compile_model(case.exported(self.ending), "CPU", options)
+        check_precision(compiled, self.precision)
+        request = compiled.create_infer_request()
         x = case.x
         request.set_input_tensor(self.runtime.Tensor(x, shared_memory=True))
 
@@ -206,6 +230,12 @@ class OpenVino(Peer):
             return request.get_output_tensor().data  # type: ignore[no-any-return]
 
         return [Route("infer", call, same, keep=(x,))]
+
+
+class OpenVinoBf16(OpenVino):
+    """OpenVINO with bfloat16 weights and products, from the same file."""
+
+    dtype, precision = "bfloat16", "bf16"
 
 
 class OpenVinoFromTensorFlow(OpenVino):
@@ -222,12 +252,16 @@ class OpenVinoFromOnnx(OpenVino):
 
 PEERS: dict[str, type[Peer]] = {
     "fastgru": FastGRU,
+    "fastgru-bfloat16": FastGRUBfloat16,
+    "fastgru-float16": FastGRUFloat16,
+    "fastgru-int8": FastGRUInt8,
     "fastgru-from-onnx": FastGRUFromOnnx,
     "predict": Predict,
     "tf.function": Function,
     "onnxruntime": OnnxRuntime,
     "litert": LiteRT,
     "openvino": OpenVino,
+    "openvino-bf16": OpenVinoBf16,
     "openvino-from-tensorflow": OpenVinoFromTensorFlow,
     "openvino-from-onnx": OpenVinoFromOnnx,
 }

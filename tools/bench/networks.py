@@ -4,10 +4,11 @@
         ai-edge-litert==2.3.0 openvino==2026.4.1 scipy h5py
     python tools/bench/networks.py --json networks.jsonl --markdown networks.md
     python tools/bench/networks.py --networks review series --batches 1
+    python tools/bench/networks.py --dtypes bfloat16 int8
 
 A process of Keras builds and exports the networks (network_files.py), each runtime reads them in a process of its own
 (network_peers.py), and all take turns as single layers do in layers.py. Before anything is timed the outputs are
-compared with Keras' own answer (1e-4). A route that fails is named with its reason. Random weights and input; token ids
+compared with Keras' own answer (1e-4; narrow weights by bounds of their own). A route that fails is named with its reason. Random weights and input; token ids
 are never 0, so that no step is masked, although tagging has mask_zero. docs/benchmarks.md says more.
 """
 
@@ -28,7 +29,8 @@ import numpy as np
 import report
 
 import fastgru
-from fastgru.bench.compare import Comparison, Contender
+from fastgru.bench.compare import Comparison, Contender, own_names
+from fastgru.narrowing import DTYPES
 
 HERE = Path(__file__).resolve().parent
 #: name → what it is made of
@@ -42,15 +44,17 @@ NETWORKS = {
 #: share of the median that the quartiles' distance may be before a row is called unsteady
 UNSTEADY = 0.2
 PEERS = (
-    "predict", "tf.function", "onnxruntime", "litert", "openvino", "openvino-from-tensorflow", "openvino-from-onnx"
+    "predict", "tf.function", "onnxruntime", "litert", "openvino", "openvino-from-tensorflow", "openvino-from-onnx",
+    "openvino-bf16",
 )  # fmt: skip
 
 
 def main() -> None:
     options = parse()
     start = time.perf_counter()
+    names = dict.fromkeys(["fastgru", *own_names(options.dtypes), *options.peers])
     program = (str(HERE / "network_peers.py"),)
-    everyone = [Contender(name, name, program=program) for name in ("fastgru", *options.peers)]
+    everyone = [Contender(name, name, program=program) for name in names]
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         export(folder, options)
@@ -78,6 +82,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--networks", nargs="+", default=[*NETWORKS], choices=NETWORKS, metavar="NAME")
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 64], metavar="ROWS")
     parser.add_argument("--peers", nargs="+", default=[*PEERS], choices=PEERS, metavar="NAME")
+    parser.add_argument(
+        "--dtypes", nargs="+", default=[*DTYPES], choices=DTYPES, metavar="DTYPE", help="of fastgru, beside float32"
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repetitions", type=int, default=9, help="turns of each route on each network and batch")
     parser.add_argument("--json", type=Path, help="JSON lines: what was measured where, then a line a row")
@@ -110,14 +117,15 @@ def measure(comparison: Comparison, folder: Path, name: str, batch: int, repetit
 def write(options: argparse.Namespace, head: dict[str, Any], results: list[dict[str, Any]]) -> None:
     groups = {f"batch {batch}": lambda row, batch=batch: row.endswith(f", batch {batch}") for batch in options.batches}
     text = "\n\n".join([report.markdown(head, results, groups, "network"), remarks(results)])
-    lines = [{**head, "summary": report.summary(results, groups)}, *results]
+    lines = [{**head, "summary": report.summary(results, groups), "narrow": report.narrow_summary(results, groups)}, *results]
     report.deliver(text, lines, options.markdown, options.json)
 
 
 def remarks(results: list[dict[str, Any]]) -> str:
     """How far the outputs differ, and which ratios a disturbed machine leaves in doubt."""
-    worst = max(run["difference"] for result in results for run in result["runs"].values())
-    lines = [f"Largest difference from Keras: {worst:.0e}."]
+    runs = [run for result in results for run in result["runs"].values() if run["dtype"] == "float32"]
+    worst = max(run["difference"] for run in runs)
+    lines = [f"Largest difference from Keras in float32: {worst:.0e}."]
     for result in results:
         shares = {name: result["runs"][name] for name in ("fastgru", result["fastest_peer"]) if name}
         found = [f"{name} {run['spread'] / run['seconds']:.0%}" for name, run in shares.items()

@@ -30,7 +30,9 @@ import report
 
 import fastgru
 from fastgru.bench.cases import Row, random_case
-from fastgru.bench.peers import FastGRU
+from fastgru.bench.compare import own_names
+from fastgru.bench.peers import PEERS
+from fastgru.narrowing import DTYPES
 
 ROOT = Path(__file__).resolve().parents[2]
 PRODUCERS, CHUNK, CHUNKS = 8, 50, 2
@@ -43,9 +45,10 @@ LEAST_SHARE, MOST_WAIT = 0.70, 10.0
 Ways = dict[str, Callable[[fastgru.StreamPool, list[int], np.ndarray], list[list[Any]]]]
 
 
-def network(inputs: int, units: int) -> fastgru.Model:
-    """A GRU that returns all of its outputs."""
-    return FastGRU(1)._model(random_case(Row.parse(f"1,{CHUNK},{inputs},{units}")))
+def network(units: int, dtype: str) -> fastgru.Model:
+    """A GRU that reads as many features and returns all of its outputs."""
+    (name,) = own_names([dtype])
+    return PEERS[name](1)._model(random_case(Row.parse(f"1,{CHUNK},{units},{units}")))
 
 
 # ---- throughput ------------------------------------------------------------------------------------------------------
@@ -138,9 +141,9 @@ def through_pool(pool: fastgru.StreamPool, way: str, x: np.ndarray, expected: li
     return seconds
 
 
-def throughput(count: int, rounds: int, threads: int) -> dict[str, Any]:
+def throughput(count: int, rounds: int, threads: int, dtype: str) -> dict[str, Any]:
     """The median of some rounds in which all ways take turns."""
-    model = network(128, 128)
+    model = network(128, dtype)
     x = np.random.default_rng(1).standard_normal((count, CHUNK, 128), np.float32)
     expected = big_batch(model, x, threads, count)[1]
     seconds: dict[str, list[float]] = {}
@@ -242,9 +245,9 @@ def probe_run_to_completion(model: fastgru.Model, long: np.ndarray, short: np.nd
     return waits
 
 
-def head_of_line(count: int, threads: int) -> dict[str, Any]:
+def head_of_line(count: int, threads: int, dtype: str) -> dict[str, Any]:
     """Median and p99 of a short chunk's time alone, beside long ones, and beside those that run to completion."""
-    model = network(256, 256)
+    model = network(256, dtype)
     rng = np.random.default_rng(2)
     long, short = (rng.standard_normal((steps, 256), np.float32) for steps in (LONG_STEPS, SHORT_STEPS))
     expected = model(short[None])[0]
@@ -274,7 +277,7 @@ def markdown(head: dict[str, Any], results: list[dict[str, Any]]) -> str:
     where = head["machine"]
     about = (
         f"{where['cpu']} (family/model {where['family_model']}), {where['cpus']} CPUs; fastgru {head['fastgru']} "
-        f"{head['isa']}. Commit {head['commit']}; the run took {head['seconds']:.0f} s."
+        f"{head['isa']}, {head['dtype']}. Commit {head['commit']}; the run took {head['seconds']:.0f} s."
     )
     flows = [result for result in results if result["show"] == "throughput"]
     waits = [result for result in results if result["show"] == "head of line"]
@@ -302,13 +305,15 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--json", type=Path, help="JSON lines: what was measured where, then a line a result")
     parser.add_argument("--markdown", type=Path)
+    parser.add_argument("--dtype", default="float32", choices=DTYPES, help="of the weights")
     options = parser.parse_args()
     start, results = time.perf_counter(), []
     for threads in options.threads:
-        results += [throughput(options.rows, options.rounds, threads), head_of_line(options.probes, threads)]
+        results.append(throughput(options.rows, options.rounds, threads, options.dtype))
+        results.append(head_of_line(options.probes, threads, options.dtype))
     head = {
         "machine": report.machine(), "fastgru": fastgru.__version__, "isa": fastgru.cpu_info()["isa"],
-        "commit": report.commit(ROOT), "seconds": round(time.perf_counter() - start, 1),
+        "dtype": options.dtype, "commit": report.commit(ROOT), "seconds": round(time.perf_counter() - start, 1),
     }  # fmt: skip
     report.deliver(markdown(head, results), [head, *results], options.markdown, options.json)
     missed = [f"a share of {r['share']['poll']:.2f}" for r in results[::2] if r["share"]["poll"] < LEAST_SHARE]

@@ -7,6 +7,7 @@ import platform
 import re
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,14 @@ Result = dict[str, Any]
 Groups = Mapping[str, Callable[[str], bool]]
 GROUPS: Groups = {
     "all rows": lambda row: True,
+    "usual rows": lambda row: is_usual(Row.parse(row)),
     "single steps": lambda row: Row.parse(row).is_step,
     "one sequence": lambda row: Row.parse(row).batch == 1 and not Row.parse(row).is_step,
     "batches": lambda row: Row.parse(row).batch > 1,
+    "batch 1, 128 units or more": lambda row: Row.parse(row).batch == 1 and Row.parse(row).units >= 128,
 }
+#: what a narrow fastgru always stands beside
+_BESIDE = ("fastest peer", "fastgru")
 #: what names a row of layers.py
 LAYER = "batch,steps,input,hidden"
 SIZES = {"L1": 1 / 2, "L2": 1 / 2, "L3": 1 / 4}  # share of a level's size at which its bandwidth is told
@@ -61,19 +66,56 @@ def commit(root: Path) -> str | None:
     return done.stdout.strip() or None
 
 
+def is_usual(row: Row) -> bool:
+    """One direction, reset_after, no padding, 32 units or more, at most 256 rows: 17 rows of layers.py."""
+    return row.reset_after and not row.padded and not row.bidirectional and row.units >= 32 and row.batch <= 256
+
+
 def summary(results: Sequence[Result], groups: Groups = GROUPS) -> dict[str, dict[str, float]]:
-    """Geometric means by group of rows: the fastest peer's, and each other contender's, time divided by fastgru's."""
+    """Geometric means by group of rows: the fastest peer's, and each other contender's, time divided by fastgru's.
+
+    fastgru with narrow weights is in `narrow_summary`.
+    """
     means: dict[str, dict[str, float]] = {}
     for group, belongs in groups.items():
         chosen = [result for result in results if belongs(result["row"])]
         ratios = {"fastest peer": [result["ratio"] for result in chosen if result["ratio"]]}
-        for name in names(chosen)[1:]:
-            own = [(r["runs"][name]["seconds"], r["runs"]["fastgru"]["seconds"]) for r in chosen if name in r["runs"]]
-            ratios[name] = [theirs / ours for theirs, ours in own]
+        for name in columns_of(chosen)[1:]:
+            ratios[name] = times_as_fast("fastgru", name, chosen)
         found = {name: geometric_mean(values) for name, values in ratios.items() if values}
         if found:
             means[group] = found
     return means
+
+
+def narrow_summary(results: Sequence[Result], groups: Groups = GROUPS) -> dict[str, dict[str, dict[str, Any]]]:
+    """How many times as fast as others each fastgru with narrow weights is, by its name and the group of rows.
+
+    Geometric means: beside the fastest peer in float32, beside fastgru in float32, and beside each peer that is narrow
+    itself. ``slowest``: the row on which it gains least beside fastgru in float32, and how much. ``difference``: the
+    row on which it differs most from the formula, and by how much.
+    """
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for name in narrow_names(results):
+        for group, belongs in groups.items():
+            chosen = [result for result in results if belongs(result["row"]) and name in result["runs"]]
+            ratios = {"fastest peer": [r["ratios"][name] for r in chosen if name in r["ratios"]]}
+            ratios |= {other: times_as_fast(name, other, chosen) for other in ("fastgru", *narrow_peers(results))}
+            if chosen:
+                slowest = min(chosen, key=lambda one: times_as_fast(name, "fastgru", [one])[0])
+                worst = max(chosen, key=lambda one: one["runs"][name]["difference"])
+                found.setdefault(name, {})[group] = {
+                    **{other: geometric_mean(values) for other, values in ratios.items() if values},
+                    "slowest": [slowest["row"], times_as_fast(name, "fastgru", [slowest])[0]],
+                    "difference": [worst["row"], worst["runs"][name]["difference"]],
+                }
+    return found
+
+
+def times_as_fast(name: str, other: str, results: Sequence[Result]) -> list[float]:
+    """The other's time divided by one's, on each row that both ran."""
+    both = [result["runs"] for result in results if {name, other} <= result["runs"].keys()]
+    return [runs[other]["seconds"] / runs[name]["seconds"] for runs in both]
 
 
 def names(results: Sequence[Result]) -> list[str]:
@@ -81,9 +123,31 @@ def names(results: Sequence[Result]) -> list[str]:
     return list(dict.fromkeys(["fastgru", *(name for result in results for name in result["runs"])]))
 
 
+def narrow_names(results: Sequence[Result]) -> list[str]:
+    """The forms of fastgru with narrow weights."""
+    return [name for name in _narrow(results) if name.startswith("fastgru")]
+
+
+def narrow_peers(results: Sequence[Result]) -> list[str]:
+    return [name for name in _narrow(results) if not name.startswith("fastgru")]
+
+
+def columns_of(results: Sequence[Result]) -> list[str]:
+    """Everyone but fastgru with narrow weights, which has tables of its own."""
+    own = narrow_names(results)
+    return [name for name in names(results) if name not in own]
+
+
+def _narrow(results: Sequence[Result]) -> list[str]:
+    runs = [run for result in results for run in result["runs"].items()]
+    return list(dict.fromkeys(name for name, run in runs if run["dtype"] != "float32"))
+
+
 def markdown(head: dict[str, Any], results: Sequence[Result], groups: Groups = GROUPS, row_heading: str = LAYER) -> str:
     parts = [
-        _about(head), _times(results, row_heading), _means(results, groups), _bounds(results), _notes(head, results)
+        _about(head), _times(results, row_heading), _means(results, groups), _narrow_means(results, groups),
+        *(_narrow_times(name, results, row_heading) for name in narrow_names(results)), _bounds(results),
+        _notes(head, results),
     ]  # fmt: skip
     return "\n\n".join(part for part in parts if part)
 
@@ -96,8 +160,8 @@ def _about(head: dict[str, Any]) -> str:
     lines = [
         f"{where['cpu']} (family/model {where['family_model']}), {where['cpus']} CPUs, {sizes}; {where['system']}; "
         f"Python {where['python']}.",
-        f"{threads.capitalize()}, float32, median of {head['repetitions']} turns. {versions}. Commit {head['commit']}; "
-        f"the run took {head['seconds']:.0f} s.",
+        f"{threads.capitalize()}, float32 unless a name says otherwise, median of {head['repetitions']} turns. "
+        f"{versions}. Commit {head['commit']}; the run took {head['seconds']:.0f} s.",
     ]
     if head["limits"]:
         lines.append(_limits(head))
@@ -119,7 +183,7 @@ def _limits(head: dict[str, Any]) -> str:
 
 
 def _times(results: Sequence[Result], row_heading: str) -> str:
-    columns, with_bound = names(results), any("share" in result for result in results)
+    columns, with_bound = columns_of(results), any("share" in result for result in results)
     rows = []
     for result in results:
         cells = [number(result["runs"][name]["seconds"] * 1e6) if name in result["runs"] else "–" for name in columns]
@@ -139,6 +203,42 @@ def _means(results: Sequence[Result], groups: Groups) -> str:
         [group, *(f"{found[name]:.2f}" if name in found else "–" for name in columns)] for group, found in means.items()
     ]
     return "Times divided by fastgru's, geometric means:\n\n" + table(["", *columns], rows)
+
+
+def _narrow_means(results: Sequence[Result], groups: Groups) -> str:
+    peers, means = narrow_peers(results), narrow_summary(results, groups)
+    rows = [
+        [f"{name}: {group}", *(f"{found[other]:.2f}" if other in found else "–" for other in (*_BESIDE, *peers)),
+         "{1:.2f} ({0})".format(*found["slowest"]), "{1:.1e} ({0})".format(*found["difference"])]
+        for name, by_group in means.items() for group, found in by_group.items()
+    ]  # fmt: skip
+    about = (
+        "Narrow weights: times divided by those of the narrow fastgru, geometric means; the least gain beside fastgru "
+        "in float32; the largest difference from the formula in float64 with the weights before they are rounded."
+    )
+    heads = ["", "fastest float32 peer", "fastgru", *peers, "least beside fastgru", "largest error"]
+    return f"{about}\n\n{table(heads, rows)}" if rows else ""
+
+
+def _narrow_times(name: str, results: Sequence[Result], row_heading: str) -> str:
+    peers, rows = narrow_peers(results), []
+    for result in (one for one in results if name in one["runs"]):
+        ratios = [result["ratios"].get(name), *(_ratio(name, other, result) for other in ("fastgru", *peers))]
+        errors = [result["runs"].get(one, {}).get("difference") for one in (name, *peers)]
+        rows.append([
+            result["row"], number(result["runs"][name]["seconds"] * 1e6), result["fastest_peer"] or "–",
+            *("–" if ratio is None else f"{ratio:.2f}" for ratio in ratios),
+            *("–" if error is None else f"{error:.1e}" for error in errors),
+        ])  # fmt: skip
+    heads = [
+        row_heading, f"{name}, µs", "fastest float32 peer", "ratio", "to fastgru", *(f"to {peer}" for peer in peers),
+        "error", *(f"error of {peer}" for peer in peers),
+    ]  # fmt: skip
+    return table(heads, rows)
+
+
+def _ratio(name: str, other: str, result: Result) -> float | None:
+    return next(iter(times_as_fast(name, other, [result])), None)
 
 
 def _bounds(results: Sequence[Result]) -> str:
@@ -197,7 +297,7 @@ def plot(head: dict[str, Any], results: Sequence[Result], path: Path) -> None:
         1, 2, sharey=True, figsize=(12, 1.5 + 0.28 * len(results)), width_ratios=(3, 1), layout="constrained"
     )
     places = range(len(results))
-    for name, marker in zip(names(results)[1:], "os^DvPX*hd", strict=False):
+    for name, marker in zip(names(results)[1:], cycle("os^DvPX*hd<>"), strict=False):
         there = [i for i in places if name in results[i]["runs"]]
         times = [results[i]["runs"][name]["seconds"] / results[i]["runs"]["fastgru"]["seconds"] for i in there]
         left.plot(times, there, marker, label=name)

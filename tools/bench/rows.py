@@ -1,6 +1,7 @@
 """What a row costs in a call of many rows, beside a step of a lone row: ratios of one process.
 
     python tools/bench/rows.py --threads 1,2 --units 128 --rows 1000
+    python tools/bench/rows.py --dtype int8
 
 Every figure is the median of rounds in which all ways take turns.
 """
@@ -16,23 +17,24 @@ import numpy as np
 
 import fastgru
 from fastgru.graph import GRU, Graph, tensor_spec
+from fastgru.narrowing import DTYPES
 
 ROUNDS, ROUND_SECONDS = 15, 0.05
 
 
-def network(units: int) -> fastgru.Model:
+def network(units: int, dtype: str) -> fastgru.Model:
     """x (batch, time, units) → GRU(units), its last output."""
     rng = np.random.default_rng(1)
     names = {"kernel": (units, 3 * units), "recurrent_kernel": (units, 3 * units)}
     names |= {"bias": (3 * units,), "recurrent_bias": (3 * units,)}
     arrays = {name: rng.uniform(-0.1, 0.1, shape).astype(np.float32) for name, shape in names.items()}
     gru = GRU(name="gru", inputs=("x",), units=units, **arrays)
-    return fastgru.Model(Graph((tensor_spec("x", None, (units,)),), (gru,), ("gru",)))
+    return fastgru.Model(Graph((tensor_spec("x", None, (units,)),), (gru,), ("gru",)), dtype=dtype)
 
 
-def ways(units: int, rows: int, threads: int) -> dict[str, tuple[Callable[[], object], int]]:
+def ways(units: int, rows: int, threads: int, dtype: str) -> dict[str, tuple[Callable[[], object], int]]:
     """By title: a call, and how many row-steps it makes."""
-    model, rng = network(units), np.random.default_rng(2)
+    model, rng = network(units, dtype), np.random.default_rng(2)
     x = rng.uniform(-1, 1, (rows, units)).astype(np.float32)
     lone = model.stream(threads=1)
     # one each: where calls of one stream change in size, it tries its threads anew
@@ -68,10 +70,12 @@ def main() -> None:
     parser.add_argument("--threads", default="1,2", help="of the calls with many rows (default: 1,2)")
     parser.add_argument("--units", type=int, default=128)
     parser.add_argument("--rows", type=int, default=1000)
+    parser.add_argument("--dtype", default="float32", choices=DTYPES, help="of the weights")
     options = parser.parse_args()
     for threads in map(int, options.threads.split(",")):
-        print(f"GRU({options.units}), {options.rows} rows, {threads} thread(s), {fastgru.cpu_info()['isa']}")
-        found = ways(options.units, options.rows, threads)
+        about = f"GRU({options.units}), {options.dtype}, {options.rows} rows, {threads} thread(s)"
+        print(f"{about}, {fastgru.cpu_info()['isa']}")
+        found = ways(options.units, options.rows, threads, options.dtype)
         times: dict[str, list[float]] = {title: [] for title in found}
         for _ in range(ROUNDS):
             for title, (call, count) in found.items():

@@ -1,7 +1,7 @@
 """How each runtime runs a case. A peer may know several routes; the worker keeps the one that is fastest on the row.
 
-Every peer gets its input in the memory layout that it likes best, prepared beforehand, and is held to float32 and to a
-number of threads. A row of single steps is fed its own state, as in streaming. Nothing here imports a runtime before
+Every peer gets its input in the memory layout that it likes best, prepared beforehand, and is held to its dtype, which
+is float32 unless its name says another, and to a number of threads. A row of single steps is fed its own state, as in streaming. Nothing here imports a runtime before
 its class is made.
 """
 
@@ -42,6 +42,8 @@ class Peer:
     """One runtime, set to a number of threads. Raises ImportError where it is not installed."""
 
     package: str
+    #: what it holds weights in
+    dtype = "float32"
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
@@ -106,7 +108,25 @@ class FastGRU(Peer):
             layers.append(turned)
             layers.append(g.Concatenate(name="both", inputs=("gru", "back")))
         graph = g.Graph((g.tensor_spec("x", None, (case.row.inputs,)),), tuple(layers), (layers[-1].name,))
-        return fastgru.Model(graph, threads=self.threads, matmul=self.matmul)
+        return fastgru.Model(graph, dtype=self.dtype, threads=self.threads, matmul=self.matmul)
+
+
+class FastGRUBfloat16(FastGRU):
+    """fastgru with bfloat16 weights."""
+
+    dtype = "bfloat16"
+
+
+class FastGRUFloat16(FastGRU):
+    """fastgru with float16 weights."""
+
+    dtype = "float16"
+
+
+class FastGRUInt8(FastGRU):
+    """fastgru with int8 weights."""
+
+    dtype = "int8"
 
 
 class FastGRUBlas(FastGRU):
@@ -206,6 +226,7 @@ class OpenVino(Peer):
     """OpenVINO from the same ONNX file, held to float32 (its default on some CPUs is bfloat16)."""
 
     package = "openvino"
+    precision = "f32"
 
     def setup(self) -> None:
         import onnx  # noqa: F401 – builds the model
@@ -218,10 +239,11 @@ class OpenVino(Peer):
         from .onnx_file import onnx_gru
 
         options = {
-            "INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": self.threads, "NUM_STREAMS": 1,
+            "INFERENCE_PRECISION_HINT": self.precision, "INFERENCE_NUM_THREADS": self.threads, "NUM_STREAMS": 1,
             "PERFORMANCE_HINT": "LATENCY",
         }  # fmt: skip
         compiled = self.core.compile_model(self.core.read_model(onnx_gru(case)), "CPU", options)
+        check_precision(compiled, self.precision)
         request = compiled.create_infer_request()
         if case.row.is_step:
             return [self._step(request, case)]
@@ -254,6 +276,12 @@ class OpenVino(Peer):
             return states[0].data  # type: ignore[no-any-return]
 
         return Route("infer", call, lambda y: y, start, keep=(case,))
+
+
+class OpenVinoBf16(OpenVino):
+    """OpenVINO with bfloat16 weights and products."""
+
+    dtype, precision = "bfloat16", "bf16"
 
 
 class Torch(Peer):
@@ -384,6 +412,13 @@ class Tract(Peer):
         return [Route("run", call, lambda y: y, start)]
 
 
+def check_precision(compiled: Any, wanted: str) -> None:
+    """Skip where OpenVINO takes another precision than it was told to: some CPUs lack what bf16 needs."""
+    taken = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+    if taken != wanted:
+        raise Skipped(f"computes in {taken} on this CPU, not in {wanted}")
+
+
 def _batch_first(y: Array) -> Array:
     """(steps, directions, batch, hidden) → (batch, steps, directions · hidden)."""
     return y.transpose(2, 0, 1, 3).reshape(y.shape[2], y.shape[0], -1)
@@ -403,10 +438,14 @@ def _load_torch(torch: Any, module: Any, weights: Weights, suffix: str) -> None:
 
 PEERS: dict[str, type[Peer]] = {
     "fastgru": FastGRU,
+    "fastgru-bfloat16": FastGRUBfloat16,
+    "fastgru-float16": FastGRUFloat16,
+    "fastgru-int8": FastGRUInt8,
     "fastgru-blas": FastGRUBlas,
     "onnxruntime": OnnxRuntime,
     "torch": Torch,
     "openvino": OpenVino,
+    "openvino-bf16": OpenVinoBf16,
     "litert": LiteRT,
     "tract": Tract,
     "numpy": NumPy,

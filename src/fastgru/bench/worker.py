@@ -34,7 +34,7 @@ def main(
     gc.disable()
     try:
         peer = peers[name](threads)
-        answer: dict[str, Any] = {"version": peer.version}
+        answer: dict[str, Any] = {"version": peer.version, "dtype": peer.dtype}
     except Exception as error:
         answer = {"missing": _first_line(error)}
     pickle.dump(answer, answers)

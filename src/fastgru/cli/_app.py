@@ -15,6 +15,7 @@ from .convert import convert
 from .demo import demo
 from .generate import generate
 from .inspect import inspect
+from .quantize import quantize
 from .run import run
 from .verify import verify
 
@@ -83,6 +84,7 @@ for command, example in (
     (convert, "fastgru convert model.h5 model.safetensors"),
     (run, "fastgru run model.h5 input.npy -o output.npy"),
     (verify, "fastgru verify model.onnx --against onnxruntime"),
+    (quantize, "fastgru quantize model.h5 --data x.npy --labels y.npy --max-drop 0.005 -o small.safetensors"),
     (generate, 'fastgru generate model.keras "Once upon a time" --vocab characters.json'),
     (bench, "fastgru bench model.h5 --batch 1 --batch 64 --seconds 2"),
 ):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,6 +31,28 @@ Options = Annotated[
 ]
 Threads = Annotated[
     int | None, typer.Option(min=1, help="Use at most this many threads.", show_default="all CPUs allowed")
+]
+
+
+class Dtype(str, Enum):
+    """What weights may be held in."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+    int8 = "int8"
+
+
+Narrow = Annotated[
+    Dtype | None, typer.Option("--dtype", help="What weights are held in.", show_default="as MODEL has them")
+]
+KeepFloat32 = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--keep-float32",
+        metavar="LAYER",
+        help="With --dtype: a layer, or a pattern such as 'encoder*', that stays float32; may be repeated.",
+    ),
 ]
 
 
@@ -77,13 +100,29 @@ _READERS: dict[str, Callable[[str], Any]] = {
 
 
 def load(
-    path: Path, config: Path | None = None, options: Sequence[str] | None = None, threads: int | None = None
+    path: Path,
+    config: Path | None = None,
+    options: Sequence[str] | None = None,
+    threads: int | None = None,
+    dtype: Dtype | None = None,
+    keep_float32: Sequence[str] | None = None,
 ) -> Model:
     """`fastgru.load` with the options that were given; the others keep their defaults."""
     import fastgru
 
     given = importer_options(config, options)
-    return fastgru.load(path, threads=threads, **given)
+    return fastgru.load(path, threads=threads, **narrow_options(dtype, keep_float32), **given)
+
+
+def narrow_options(dtype: Dtype | None, keep_float32: Sequence[str] | None) -> dict[str, Any]:
+    """``dtype`` and ``keep_float32`` as Python takes them."""
+    return {"dtype": None if dtype is None else dtype.value, "keep_float32": tuple(keep_float32 or ())}
+
+
+def weights_text(model: Model) -> str:
+    """What a narrow network's weights are held in, and what they take beside float32."""
+    held = sum(value.nbytes for _, value in model.graph.tensors)
+    return f"{model.dtype}, {bytes_text(held)}; in float32 {bytes_text(4 * model.graph.parameters)}"
 
 
 def only_input(model: Model) -> TensorSpec:
@@ -104,15 +143,25 @@ def as_given(model: Model, x: Any) -> Any:
 
 def call_inputs(model: Model, x: Any) -> tuple[Any, ...]:
     """All inputs of a call with x, which is for `only_input`: states begin at zero."""
+    return tuple(with_states(model, {only_input(model).name: x}).values())
+
+
+def with_states(model: Model, given: Mapping[str, Any]) -> dict[str, Any]:
+    """All inputs by name, of some that are given: states among the others begin at zero; BadInput names what else is
+    missing, or is no input."""
     import numpy as np
 
-    name = only_input(model).name
+    states = {source for source, _ in model.graph.states}
+    names = [spec.name for spec in model.inputs]
+    missing = [name for name in names if name not in given and name not in states]
+    if missing or set(given) - set(names):
+        raise BadInput(f"expected arrays for the inputs {', '.join(names)}; got {', '.join(given) or 'none'}")
     rows = 1
     for spec in model.inputs:
-        if spec.name == name and "batch" in spec.axes[: x.ndim]:
-            rows = x.shape[spec.axes.index("batch")]
+        if spec.name in given and "batch" in spec.axes[: np.ndim(given[spec.name])]:
+            rows = np.shape(given[spec.name])[spec.axes.index("batch")]
     shapes = {spec.name: [rows if size is None else size for size in spec.shape] for spec in model.inputs}
-    return tuple(x if key == name else np.zeros(shape, np.float32) for key, shape in shapes.items())
+    return {name: given[name] if name in given else np.zeros(shapes[name], np.float32) for name in names}
 
 
 def console() -> Console:

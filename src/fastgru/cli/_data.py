@@ -75,10 +75,10 @@ def _suffix(path: Path | None) -> str:
     return ".csv" if path is None else path.suffix.lower()
 
 
-def load_npy(path: Path) -> np.ndarray:
-    """The array in a .npy file; BadInput where it is none."""
+def load_npy(path: Path, mapped: bool = False) -> np.ndarray:
+    """The array in a .npy file, `mapped` instead of read; BadInput where it is none."""
     try:
-        return np.load(path, allow_pickle=False)
+        return np.asarray(np.load(path, "r" if mapped else None, allow_pickle=False))
     except (ValueError, EOFError) as error:
         raise BadInput(f"{path}: not a .npy file of numbers ({error})") from None
 

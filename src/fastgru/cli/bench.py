@@ -13,7 +13,9 @@ import typer
 from ..errors import BadInput, UnsupportedModel
 from ._common import (
     Config,
+    KeepFloat32,
     ModelFile,
+    Narrow,
     Options,
     Threads,
     as_given,
@@ -84,6 +86,8 @@ def bench(
         typer.Option(metavar="TIME", help="With --realtime: poll the clock before each tick.", show_default="0us"),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    dtype: Narrow = None,
+    keep_float32: KeepFloat32 = None,
     config: Config = None,
     option: Options = None,
 ) -> None:
@@ -98,7 +102,9 @@ def bench(
     else:
         paced = {"--period": period, "--steps-per-tick": steps_per_tick, "--rows": rows, "--spin": spin}
         _refuse(paced, "with --realtime")
-    model = load(model_file, config, option, threads)
+    model = load(model_file, config, option, threads, dtype, keep_float32)
+    if against is not None and model.dtype != "float32":
+        raise BadInput(f"--against compares in float32; the weights are {model.dtype}")
     if realtime:
         from ..bench.realtime import Schedule
 
@@ -112,6 +118,7 @@ def bench(
     result = {
         "model": model_file.name,
         "fingerprint": model.fingerprint,
+        "dtype": model.dtype,
         "cpu": fastgru.cpu_info(),
         "isa": model.isa,
         "threads": model.threads,
@@ -159,6 +166,7 @@ def _realtime(model: Model, name: str, schedule: Schedule, rows: int, threads: i
     result = {
         "model": name,
         "fingerprint": model.fingerprint,
+        "dtype": model.dtype,
         "cpu": fastgru.cpu_info(),
         "isa": model.isa,
         **realtime(model, schedule, rows, threads),
@@ -173,7 +181,7 @@ def _print_realtime(result: dict[str, Any]) -> None:
     out = console()
     out.print(
         f"{result['model']}: {result['ticks']:,} ticks of {result['period'] * 1e3:g} ms, rows {result['rows']}, "
-        f"steps a tick {result['steps_per_tick']}, {result['isa']} kernels, threads {result['threads']}"
+        f"steps a tick {result['steps_per_tick']}, {_kernels(result)}, threads {result['threads']}"
     )
     names = [*(f"p{q:g}" for q in (50, 99, 99.9)), "max"]
     times = table("time", *(f">{name}" for name in names))
@@ -283,12 +291,15 @@ def _times(call: Callable[[], Any], seconds: float) -> Sequence[float]:
     return times
 
 
+def _kernels(result: dict[str, Any]) -> str:
+    weights = "" if result["dtype"] == "float32" else f"{result['dtype']} weights, "
+    return f"{weights}{result['isa']} kernels"
+
+
 def _print(result: dict[str, Any]) -> None:
     out = console()
     limit = "1 thread" if result["threads"] == 1 else f"at most {result['threads']} threads"
-    out.print(
-        f"{result['model']}: sequences of {result['steps']} steps, {result['isa']} kernels, {limit}; a step: 1 thread"
-    )
+    out.print(f"{result['model']}: sequences of {result['steps']} steps, {_kernels(result)}, {limit}; a step: 1 thread")
     names = [f"p{q:g}" for q in PERCENTILES]
     latency = table("latency, batch 1", *(f">{name}" for name in names), ">calls")
     for key in ("call", "step"):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import BadInput
-from ._common import Config, ModelFile, Options, load
+from ._common import Config, KeepFloat32, ModelFile, Narrow, Options, load
 
 if TYPE_CHECKING:
     from ..generation.generation import Generation
@@ -49,6 +49,8 @@ def generate(
     ] = None,
     echo: Annotated[bool, typer.Option(help="Write the prompt before what follows.")] = True,
     threads: Annotated[int, typer.Option(min=1, help="Use at most this many threads.")] = 1,
+    dtype: Narrow = None,
+    keep_float32: KeepFloat32 = None,
     config: Config = None,
     option: Options = None,
 ) -> None:
@@ -58,7 +60,7 @@ def generate(
     """
     import fastgru
 
-    model = load(model_file, config, option, threads)
+    model = load(model_file, config, option, threads, dtype, keep_float32)
     has_words = vocab is not None or model.front_end is not None
     given: dict[str, Any] = {"stop": stop, "ban": ban, "pad": pad}
     made = fastgru.generate(

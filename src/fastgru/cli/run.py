@@ -9,7 +9,20 @@ from typing import Annotated
 import typer
 
 from ..errors import BadInput
-from ._common import Config, ModelFile, Options, Threads, as_given, call_inputs, console, load, only_input, time_text
+from ._common import (
+    Config,
+    KeepFloat32,
+    ModelFile,
+    Narrow,
+    Options,
+    Threads,
+    as_given,
+    call_inputs,
+    console,
+    load,
+    only_input,
+    time_text,
+)  # fmt: skip
 
 
 def run(
@@ -25,6 +38,8 @@ def run(
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Rows that are run at once.")] = 256,
     threads: Threads = None,
+    dtype: Narrow = None,
+    keep_float32: KeepFloat32 = None,
     config: Config = None,
     option: Options = None,
 ) -> None:
@@ -36,7 +51,7 @@ def run(
     """
     from ._data import check_output, read_input, read_lengths, read_texts, write_output
 
-    model = load(model_file, config, option, threads)
+    model = load(model_file, config, option, threads, dtype, keep_float32)
     names = [spec.name for spec in model.outputs]
     check_output(output, names)
     spec = only_input(model)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import BadInput
-from ._common import Config, ModelFile, Options, console, importer_options, table
+from ._common import Config, KeepFloat32, ModelFile, Narrow, Options, console, importer_options, narrow_options, table
 
 
 class Framework(str, Enum):
@@ -34,7 +34,16 @@ def verify(
     rows: Annotated[int, typer.Option(min=1, help="Rows of random inputs.")] = 3,
     steps: Annotated[int, typer.Option(min=1, help="Their steps, where the network leaves them free.")] = 12,
     seed: Annotated[int, typer.Option(help="Of the random inputs.")] = 0,
-    tolerance: Annotated[float, typer.Option(min=0.0, help="Of an output, times its largest magnitude or 1.")] = 1e-5,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            help="Of an output, times its largest magnitude or 1.",
+            show_default="1e-5; float16 3e-3, bfloat16 3e-2, int8 1e-1",
+        ),
+    ] = None,
+    dtype: Narrow = None,
+    keep_float32: KeepFloat32 = None,
     config: Config = None,
     option: Options = None,
 ) -> None:
@@ -42,8 +51,10 @@ def verify(
 
     Ends with exit code 1 where an output differs by more than the tolerance.
     """
-    from ..verify import compare
+    from ..verify import TOLERANCES, compare
 
+    if tolerance is None:
+        tolerance = TOLERANCES["float32" if dtype is None else dtype.value]
     options = importer_options(config, option)
     result = compare(
         model_file,
@@ -52,6 +63,7 @@ def verify(
         rows=rows,
         steps=steps,
         seed=seed,
+        **narrow_options(dtype, keep_float32),
         **options,
     )
     out = console()
@@ -59,7 +71,7 @@ def verify(
     for output in result.outputs:
         verdict = "differs" if output.exceeds(tolerance) else "agrees"
         shown.add_row(output.name, str(output.shape), f"{output.largest:.1e}", f"{output.magnitude:.3g}", verdict)
-    out.print(f"{model_file} beside {result.framework}")
+    out.print(f"{model_file}{'' if dtype is None else f' in {dtype.value}'} beside {result.framework}")
     out.print(shown)
     if result.agrees(tolerance):
         return

@@ -249,7 +249,7 @@ def batch_first_model(model: Model) -> Model:
 def _made_of(model: Model, key: Any, graph: Callable[[], Graph]) -> Model:
     made = _MADE.setdefault(model, {})
     if key not in made:
-        made[key] = Model(graph(), dtype=model.dtype, threads=model.threads, matmul=model.matmul)
+        made[key] = Model(graph(), threads=model.threads, matmul=model.matmul)
     return made[key]
 
 

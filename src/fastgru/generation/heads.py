@@ -90,7 +90,7 @@ class Head:
         while (layer := layers.get(source)) is not None and _keeps_classes(graph, layer):
             source = layer.inputs[0]
             is_alone = is_alone and readers[source] == 1
-        functions = _functions(graph, output)
+        functions = activations_behind(graph, output)
         if functions <= _SIGMOIDS:
             raise UnsupportedModel(
                 f"output {shown} ends in {' and '.join(sorted(functions))}, which gives no distribution over tokens; "
@@ -180,7 +180,7 @@ def _function(layer: Layer | None) -> str | None:
     return layer.activation.name if isinstance(layer, (Dense, Activate, Conv)) else None
 
 
-def _functions(graph: Graph, value: str) -> frozenset[str]:
+def activations_behind(graph: Graph, value: str) -> frozenset[str]:
     """The activations that a value's numbers come out of; "linear" where a layer, or an input, has none."""
     known: dict[str, frozenset[str]] = {}
     for layer in graph.layers:
@@ -192,7 +192,7 @@ def _functions(graph: Graph, value: str) -> frozenset[str]:
 def _functions_of(layer: Layer, known: Mapping[str, frozenset[str]]) -> frozenset[str]:
     match layer:
         case TimeDistributed():
-            return _functions(layer.graph, layer.graph.outputs[0])
+            return activations_behind(layer.graph, layer.graph.outputs[0])
         case Dense() | Conv():
             return frozenset((layer.activation.name,))
         case Attention() | Embedding() | GRU() | Normalize():  # numbers of their own

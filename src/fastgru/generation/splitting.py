@@ -75,7 +75,7 @@ def split(model: Model) -> tuple[Model, Model]:
     whole = next((cut for cut in cuts if not cut.reasons), None)
     if whole is None:  # the more plausible of the two says why
         raise UnsupportedModel(min(cuts, key=lambda cut: len(cut.reasons)).reasons)
-    options: dict[str, Any] = {"dtype": model.dtype, "threads": model.threads, "matmul": model.matmul}
+    options: dict[str, Any] = {"threads": model.threads, "matmul": model.matmul}
     return Model(whole.encoder(), **options), Model(whole.decoder(), **options)
 
 

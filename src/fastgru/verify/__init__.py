@@ -13,7 +13,7 @@ output where the framework can give it too.
 | `keras`, `onnxruntime`, `torch`, `tensorflow` | ``open_network(path, options)``: run a file with that framework |
 """
 
-from .comparison import FRAMEWORKS, TOLERANCE, Comparison, Difference, compare
+from .comparison import FRAMEWORKS, TOLERANCE, TOLERANCES, Comparison, Difference, compare
 from .inputs import random_inputs
 
-__all__ = ["FRAMEWORKS", "TOLERANCE", "Comparison", "Difference", "compare", "random_inputs"]
+__all__ = ["FRAMEWORKS", "TOLERANCE", "TOLERANCES", "Comparison", "Difference", "compare", "random_inputs"]

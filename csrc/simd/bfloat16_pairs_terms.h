@@ -1,0 +1,56 @@
+/* How a tile multiplies by bfloat16 weights where the CPU multiplies pairs of bfloat16: what tiles_body.h asks of a
+ * dtype. Rows, states among them, are rounded to bfloat16. The instruction takes denormals for zeros; how it rounds
+ * within a pair is the CPU's. */
+#ifndef FG_TERMS_H
+#define FG_TERMS_H
+
+#include "../kernels.h"
+#include "tile.h"
+
+#define TERMS_ROWS V_ROWS
+#define TERMS_DEPTH 2
+#define TERMS_BYTES 2
+#define TERMS_PREPARED
+
+typedef int32_t term_row; /* a pair of bfloat16, the first in the low half */
+typedef vec_pairs term_vec;
+#define TERM_PARTS 1
+#define TERM_VALUES(k) (((k) + 1) / 2)
+
+TILE vec_pairs term_value(const int32_t *x, int64_t i)
+{
+    return v_set_pair(x[i]);
+}
+
+TILE vec_pairs term_weight(const char *w, const int part)
+{
+    (void)part;
+    return v_load_pairs(w);
+}
+
+TILE vec term_add(vec_pairs value, vec_pairs weight, vec sum)
+{
+    return v_dot_pairs(value, weight, sum);
+}
+
+static int64_t k_row_bytes(int64_t k)
+{
+    return (2 * k + FG_ALIGN - 1) / FG_ALIGN * FG_ALIGN;
+}
+
+static void k_prepare(int64_t k, const float *x, void *row)
+{
+    int64_t i = 0;
+    for (; i + 2 * L <= k; i += 2 * L)
+        v_store_bfloat16((uint16_t *)row + i, v_loadu(x + i), v_loadu(x + i + L));
+    if (i + L <= k)
+        v_store_bfloat16((uint16_t *)row + i, v_loadu(x + i), v_load_or(x + i + L, k - i - L, v_zero()));
+    else if (i < k)
+        v_store_bfloat16((uint16_t *)row + i, v_load_or(x + i, k - i, v_zero()), v_zero());
+}
+
+#define k_prepare_state k_prepare
+
+#include "chains.h"
+
+#endif
