@@ -23,11 +23,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    for mark in (
-        "dtypes: holds whatever dtype weights are held in, and so runs for each of them (tests/dtypes.py)",
-        "float32_only(why): a test or case among those that does not hold for narrow weights",
-    ):
-        config.addinivalue_line("markers", mark)
+    text = "dtypes(*names): holds whatever dtype, or in which dtypes, weights are held in; see tests/dtypes.py"
+    config.addinivalue_line("markers", text)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -60,3 +57,11 @@ def weight_dtype(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 
         dtypes.hold(dtype, monkeypatch)
     return dtype
+
+
+@pytest.fixture
+def vector_isas(weight_dtype: str) -> list[str]:
+    """The kernel sets that promise each other the same bits."""
+    import dtypes
+
+    return dtypes.vector_sets(weight_dtype)

@@ -7,8 +7,9 @@ rounded to any dtype, and nothing else changes. While such a test runs for a nar
 - the oracle evaluates the Graph with the rounded weights;
 - bounds against the oracle are the dtype's own (`tolerances.py`).
 
-``float32_only("why")`` marks what does not hold for narrow weights. A plain run of the suite takes the first case of
-each test function for every narrow dtype; ``--dtype`` takes all cases for one dtype, and no other test.
+``dtypes("float32", "bfloat16")`` on a test says that it holds for these alone. A plain run of the suite takes the first
+case of each test function for narrow dtypes, or as many as ``sample=`` says, from first to last; ``--dtype`` takes all
+cases for one dtype, and no other test.
 """
 
 from __future__ import annotations
@@ -31,41 +32,48 @@ _INSTRUCTIONS = {"bfloat16": "_bf16", "int8": "_vnni"}
 
 
 def sets_of(dtype: str) -> list[str]:
-    """The kernel sets of this machine that have kernels of their own for weights of a dtype, worst first."""
-    ending = _INSTRUCTIONS.get(dtype)
-    return [name for name in SETS if name in ISAS or (ending is not None and name.endswith(ending))]
+    """The kernel sets of this machine that have kernels of their own for weights of a dtype. For narrow ones the best
+    comes first: it is what a plain run takes."""
+    ending = _INSTRUCTIONS.get(dtype, " ")
+    return ISAS if dtype == "float32" else [name for name in SETS if name in ISAS or name.endswith(ending)][::-1]
+
+
+def vector_sets(dtype: str) -> list[str]:
+    """Those that promise each other the same bits: all but those without FMA, and those that round products' inputs."""
+    return [name for name in sets_of(dtype) if name != "scalar" and not name.endswith("_bf16")]
 
 
 def parametrize(metafunc: pytest.Metafunc) -> None:
-    """Run a marked test for every dtype, and a test that takes `isa` for every kernel set."""
-    chosen = metafunc.config.getoption("--dtype")
+    """Run a marked test for its dtypes, and a test that takes `isa` for every kernel set."""
+    mark, chosen = metafunc.definition.get_closest_marker("dtypes"), metafunc.config.getoption("--dtype")
     takes_isa = "isa" in metafunc.fixturenames
-    if metafunc.definition.get_closest_marker("dtypes") is None:
+    if mark is None:
         if takes_isa:
             metafunc.parametrize("isa", ISAS, indirect=True)
         return
-    dtypes = [chosen] if chosen else DTYPES
+    dtypes = [dtype for dtype in mark.args or DTYPES if chosen in (None, dtype)]
     if not takes_isa:
         metafunc.parametrize("weight_dtype", dtypes, indirect=True)
         return
-    forced = [os.environ["FASTGRU_ISA"]] if chosen and os.environ.get("FASTGRU_ISA") else None
-    # the best set comes first: it is what a plain run takes of narrow dtypes
-    pairs = [(dtype, isa) for dtype in dtypes for isa in forced or (sets_of(dtype)[::-1] if dtype in NARROW else ISAS)]
+    forced = os.environ.get("FASTGRU_ISA") if chosen else None
+    pairs = [(dtype, isa) for dtype in dtypes for isa in ([forced] if forced else sets_of(dtype))]
     metafunc.parametrize(("weight_dtype", "isa"), pairs, indirect=True)
 
 
 def choose(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Of all cases those that a run takes."""
-    chosen, taken, kept = config.getoption("--dtype"), set(), []
+    """Keep those of all cases that a run takes, in their order."""
+    chosen, groups = config.getoption("--dtype"), {}
     for item in items:
-        dtype = item.callspec.params.get("weight_dtype") if isinstance(item, pytest.Function) and hasattr(item, "callspec") else None
-        function = (item.nodeid.partition("[")[0], dtype)
-        if chosen and dtype != chosen or dtype in NARROW and item.get_closest_marker("float32_only"):
-            continue
-        if chosen or dtype not in NARROW or function not in taken:
-            taken.add(function)
-            kept.append(item)
-    items[:] = kept
+        dtype = item.callspec.params.get("weight_dtype") if hasattr(item, "callspec") else None
+        if chosen in (None, dtype):
+            sampled = chosen is None and dtype in NARROW
+            groups.setdefault((item.nodeid.partition("[")[0], dtype) if sampled else item, []).append(item)
+    taken = set()
+    for cases in groups.values():
+        mark = cases[0].get_closest_marker("dtypes")
+        count = min(len(cases), mark.kwargs.get("sample", 1)) if mark else 1
+        taken.update(cases[i * len(cases) // count] for i in range(count))
+    items[:] = [item for item in items if item in taken]
 
 
 def hold(dtype: str, patch: pytest.MonkeyPatch) -> None:
@@ -76,7 +84,7 @@ def hold(dtype: str, patch: pytest.MonkeyPatch) -> None:
         return narrow(graph, dtype) if dtype_of(graph) == "float32" else graph
 
     def make_narrow(self: Model, graph: Graph, *, dtype: str | None = None, **options: Any) -> None:
-        make(self, narrowed(graph) if dtype in (None, "float32") else graph, dtype=dtype or "float32", **options)  # XXX
+        make(self, narrowed(graph) if dtype is None else graph, dtype=dtype, **options)
 
     patch.setattr(Model, "__init__", make_narrow)
     patch.setattr(oracle, "run", lambda graph, *args, **options: evaluate(narrowed(graph), *args, **options))

@@ -11,7 +11,7 @@ import pytest
 
 import fastgru
 import oracle
-from building import VECTOR_ISAS, embedding, floats, gru, tokens
+from building import embedding, floats, gru, tokens
 from fastgru import BadInput, BadModelFile, Model, StateMismatch
 from fastgru.graph import ArgMax, Embedding, Graph, Identity, JoinMasks, Slice, StepMask, tensor_spec
 from tolerances import check
@@ -149,13 +149,13 @@ def test_lengths_that_the_network_computes(isa: str) -> None:
 
 
 @both_variants
-def test_batch_threads_and_isa_change_no_bit(reset_after: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batch_threads_and_isa_change_no_bit(reset_after: bool, monkeypatch: pytest.MonkeyPatch, vector_isas: list[str]) -> None:
     graph = network("constant", reset_after=reset_after, zero_state_without_steps=True, clip=0.5)
     batch, steps = 40, 200
     lengths = np.random.default_rng(7).integers(0, steps + 1, batch).astype(np.int32)
     lengths[[3, 30]] = 0
     x, answers = normal(batch, steps, FEATURES), []
-    for isa, threads in itertools.product(VECTOR_ISAS, (1, 2, 5)):
+    for isa, threads in itertools.product(vector_isas, (1, 2, 5)):
         monkeypatch.setenv("FASTGRU_ISA", isa)
         answers.append(bits(*Model(graph, threads=threads)(x, lengths)))
     assert all(answer == answers[0] for answer in answers)
