@@ -60,8 +60,8 @@ static const struct {
     {{"avx2_vnni", 8, 4, &fg_common_avx2, {[FG_FLOAT32] = &fg_float32_avx2}}, has_avx512_vnni},
     {{"avx2_vnni", 8, 4, &fg_common_avx2, {[FG_FLOAT32] = &fg_float32_avx2}}, has_avx_vnni},
     {{"avx512", 16, 8, &fg_common_avx512, {[FG_FLOAT32] = &fg_float32_avx512}}, has_avx512},
-    {{"avx512_vnni", 16, 8, &fg_common_avx512, {[FG_FLOAT32] = &fg_float32_avx512}}, has_avx512_vnni},
-    {{"avx512_bf16", 16, 8, &fg_common_avx512, {[FG_FLOAT32] = &fg_float32_avx512}}, has_avx512_bf16},
+    {{"avx512_vnni", 16, 8, &fg_common_avx512, {[FG_FLOAT32] = &fg_float32_avx512, [FG_INT8] = &fg_int8_avx512_vnni}}, has_avx512_vnni},
+    {{"avx512_bf16", 16, 8, &fg_common_avx512, {[FG_FLOAT32] = &fg_float32_avx512, [FG_INT8] = &fg_int8_avx512_vnni}}, has_avx512_bf16},
 #endif
 };
 enum { N_SETS = sizeof sets / sizeof *sets };

@@ -161,7 +161,7 @@ static void row_glu(int64_t n, const float *x, float *y)
     }
 }
 
-static void k_activate_row(const fg_activation *f, int64_t n, const float *x, float *y)
+static __attribute__((unused)) void k_activate_row(const fg_activation *f, int64_t n, const float *x, float *y)
 {
     switch (f->function) {
     case FG_SOFTMAX: row_softmax(n, x, y); break;
