@@ -47,7 +47,9 @@ static inline ivec iv_add_pairs(ivec sum, ivec a, ivec b)
 #ifdef __AVX512VNNI__
 static inline ivec iv_add_fours(ivec sum, ivec a, ivec b)
 {
-    return _mm512_dpbusd_epi32(sum, a, b);
+    /* not the intrinsic: GCC 12 copies its sums from register to register in every turn of a loop */
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(a), "vm"(b));
+    return sum;
 }
 #endif
 
