@@ -201,6 +201,7 @@ extern const fg_tiles fg_float32_scalar;
 extern const fg_common fg_common_avx2, fg_common_avx512;
 extern const fg_tiles fg_float32_avx2, fg_float32_avx512;
 extern const fg_tiles fg_bfloat16_avx512_bf16;
+extern const fg_tiles fg_int8_avx512_vnni;
 #endif
 
 #endif

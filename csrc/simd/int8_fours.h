@@ -1,0 +1,47 @@
+/* Sums of int8 products by dot products of four bytes (VNNI): unsigned activations, signed weights. An input's 16 bits
+ * are u = q + 32768, its high and its low byte, summed apart with the same weights; a state is the byte q + 128. What
+ * that adds to the high byte, or to the state, is 128 for every row: fg_packed.offset takes it away. */
+#ifndef FG_INT8_SUMS_H
+#define FG_INT8_SUMS_H
+
+#include <stdbool.h>
+#include <string.h>
+
+#include "tile.h"
+
+/* Vectors of sums for each vector of columns, and bytes of a prepared number. */
+#define SUMS(is_state) ((is_state) ? 1 : 2)
+#define STATE_BYTES 1
+
+#define store_input iv_store_halves
+#define store_state iv_store_bytes
+
+/* The products of the k-th four of each row with `panels` panels of `vectors` vectors. */
+TILE void add_four(ivec *sums, const bool is_state, const int rows, const int panels, const int vectors,
+                   const char *const *x, int64_t four, const int8_t *w, int64_t panel_stride)
+{
+    ivec weight[4 * PANEL];
+#pragma GCC unroll 12
+    for (int i = 0; i < panels * vectors; i++)
+        weight[i] = iv_load(w + (i / vectors) * panel_stride + (i % vectors) * L * 4);
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 2
+        for (int half = 0; half < SUMS(is_state); half++) {
+            int32_t bytes;
+            memcpy(&bytes, x[r] + (four * SUMS(is_state) + half) * 4, sizeof bytes);
+            const ivec value = iv_set(bytes);
+            ivec *sum = sums + r * panels * vectors * SUMS(is_state) + half;
+#pragma GCC unroll 12
+            for (int i = 0; i < panels * vectors; i++)
+                sum[i * SUMS(is_state)] = iv_add_fours(sum[i * SUMS(is_state)], value, weight[i]);
+        }
+}
+
+TILE ivec whole_sum(const ivec *sums, const bool is_state, const int32_t *offset)
+{
+    const ivec first = iv_add(sums[0], iv_load(offset));
+    return is_state ? first : iv_add(iv_times_256(first), sums[1]);
+}
+
+#endif

@@ -1,0 +1,169 @@
+/* How a tile multiplies by int8 weights: what tiles_body.h asks of a dtype, over the names of an ints_*.h and of the
+ * header of its sums (int8_fours.h, int8_pairs.h).
+ *
+ * A prepared row is a header of FG_ALIGN bytes, of which the first four are the row's scale, and its numbers
+ *
+ *     q[k] = round(x[k] · (most / peak))    peak = max |x|, most = 32767 for inputs and 127 for states
+ *     scale = peak / most                   peak below LEAST_PEAK: zeros, and the scale 0
+ *
+ * Rounding is to nearest, to even. NaN or infinity anywhere in a row make all its results NaN. The products of q and
+ * weights are summed exactly, slice by slice; what is float is the same on every vector set:
+ *
+ *     y = fma(Σ float(sum of a slice) · scale, column's scale, y) */
+#ifndef FG_TERMS_H
+#define FG_TERMS_H
+
+#include <stdbool.h>
+#include <string.h>
+
+#include "../kernels.h"
+#include "activate_body.h"
+#include "tile.h"
+
+#define TERMS_ROWS V_ROWS
+#define TERMS_DEPTH 4
+#define TERMS_BYTES 1
+#define TERMS_PREPARED
+#define TERMS_TABLE
+#define TERMS_STATE(r, field) ((r)->state)
+#define BESIDE_ROWS 0 /* dot products are as busy as loads */
+
+/* Sums that stay in registers, and groups side by side: see float32_terms.h. */
+#define MOST_SUMS (V_LANES == 16 ? 24 : 12)
+#define SIDE(rows) (V_LANES == 16 ? ((rows) == 1 ? 4 : (rows) <= 4 ? 2 : 1) : ((rows) == 1 ? 4 : (rows) == 2 ? 2 : 1))
+#define CANDIDATE_SIDE(rows) ((rows) <= 3 ? 4 : 3)
+
+/* ---- prepared rows ----------------------------------------------------------------------------------------------- */
+
+/* The least peak whose scale, and its inverse, are normal numbers. */
+#define LEAST_PEAK 1e-30f
+
+static int64_t k_row_bytes(int64_t k)
+{
+    return FG_ALIGN + (2 * k + FG_ALIGN - 1) / FG_ALIGN * FG_ALIGN;
+}
+
+TILE void prepare(int64_t k, const float *x, char *row, const float most, void (*const store)(char *, int64_t, ivec))
+{
+    ivec magnitudes = iv_zero();
+    int64_t i = 0;
+    for (; i + L <= k; i += L)
+        magnitudes = iv_magnitude(magnitudes, v_loadu(x + i));
+    if (i < k)
+        magnitudes = iv_magnitude(magnitudes, v_load_or(x + i, k - i, v_zero()));
+    const float peak = iv_largest(magnitudes);
+    const bool is_zero = peak < LEAST_PEAK;
+    const float scale = is_zero ? 0.0f : peak / most;
+    const vec factor = v_set(is_zero ? 0.0f : most / peak);
+    memcpy(row, &scale, sizeof scale);
+    row += FG_ALIGN;
+    for (i = 0; i + L <= k; i += L)
+        store(row, i, iv_round(v_mul(v_loadu(x + i), factor)));
+    if (i < k)
+        store(row, i, iv_round(v_mul(v_load_or(x + i, k - i, v_zero()), factor)));
+}
+
+static void k_prepare(int64_t k, const float *x, void *row)
+{
+    prepare(k, x, row, 32767.0f, store_input);
+}
+
+static void k_prepare_state(int64_t k, const float *h, void *row)
+{
+    prepare(k, h, row, 127.0f, store_state);
+}
+
+/* ---- products ---------------------------------------------------------------------------------------------------- */
+
+/* As `accumulate`, for so many rows and panels that the sums stay in registers; acc[r] is `stride` vectors on. */
+TILE void add_block(vec *acc, const int stride, const bool is_state, const int rows, const int panels,
+                    const int vectors, const void *const *x, int64_t depth, const fg_packed *weights, int64_t column)
+{
+    const int count = panels * vectors, sums_each = SUMS(is_state);
+    const int64_t fours = (depth + 3) / 4, panel_stride = fours * 4 * vectors * L;
+    const int8_t *w = (const int8_t *)weights->w + column * fours * 4;
+    const int32_t *offset = weights->offset + column;
+    const char *row[FG_MAX_ROWS];
+    vec total[FG_MAX_ROWS * 4 * PANEL];
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++)
+        row[r] = (const char *)x[r] + FG_ALIGN;
+#pragma GCC unroll 64
+    for (int i = 0; i < rows * count; i++)
+        total[i] = v_zero();
+    for (int64_t four = 0; four < fours; offset += weights->width) {
+        const int64_t end = fours - four < FG_SLICE / 4 ? fours : four + FG_SLICE / 4;
+        ivec sums[FG_MAX_ROWS * 4 * PANEL * 2];
+#pragma GCC unroll 64
+        for (int i = 0; i < rows * count * sums_each; i++)
+            sums[i] = iv_zero();
+        for (; four < end; four++, w += vectors * L * 4)
+            add_four(sums, is_state, rows, panels, vectors, row, four, w, panel_stride);
+#pragma GCC unroll 64
+        for (int i = 0; i < rows * count; i++)
+            total[i] = v_add(total[i], iv_float(whole_sum(sums + i * sums_each, is_state, offset + i % count * L)));
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++) {
+        float scale;
+        memcpy(&scale, x[r], sizeof scale);
+#pragma GCC unroll 12
+        for (int i = 0; i < count; i++) {
+            vec *sum = acc + r * stride + i;
+            *sum = v_fma(v_mul(total[r * count + i], v_set(scale)), v_load(weights->scale + column + i * L), *sum);
+        }
+    }
+}
+
+TILE int at_most(const int a, const int b)
+{
+    return a < b ? a : b;
+}
+
+TILE void add_blocks(vec *acc, const bool is_state, const int rows, const int panels, const int vectors,
+                     const void *const *x, int64_t depth, const fg_packed *weights, int64_t column)
+{
+    const int sums = vectors * SUMS(is_state), many = MOST_SUMS / sums;
+    const int panels_at_once = at_most(panels, many), rows_at_once = at_most(rows, many / panels_at_once);
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r += rows_at_once)
+#pragma GCC unroll 4
+        for (int p = 0; p < panels; p += panels_at_once)
+            add_block(acc + (r * panels + p) * vectors, panels * vectors, is_state, at_most(rows_at_once, rows - r),
+                      at_most(panels_at_once, panels - p), vectors, x + r, depth, weights, column + p * vectors * L);
+}
+
+TILE void accumulate(vec *acc, const int rows, const int panels, const int vectors, const void *const *x, int64_t depth,
+                     const fg_packed *weights, int64_t column)
+{
+    add_blocks(acc, false, rows, panels, vectors, x, depth, weights, column);
+}
+
+TILE void accumulate_state(vec *acc, const int rows, const int groups, const int vectors, const void *const *x,
+                           int64_t depth, const fg_packed *weights, int64_t column, fg_beside *beside)
+{
+    (void)beside;
+    add_blocks(acc, true, rows, groups, vectors, x, depth, weights, column);
+}
+
+/* ---- tables ------------------------------------------------------------------------------------------------------ */
+
+static void k_look_up(const fg_table *table, int64_t token, int64_t first, int64_t last, float *y)
+{
+    const int8_t *w = (const int8_t *)table->w + token * table->columns;
+    const vec row_scale = v_set(table->row_scale[token]);
+    for (int64_t j = first; j < last; j += L) {
+        int8_t bytes[L];
+        const int64_t left = last - j;
+        memset(bytes, 0, sizeof bytes);
+        memcpy(bytes, w + j, (size_t)(left < L ? left : L));
+        vec value = v_mul(iv_float(iv_load_bytes(bytes)), row_scale);
+        if (table->column_scale)
+            value = v_mul(value, row_load(table->column_scale + j, left, v_zero()));
+        if (table->bias)
+            value = v_add(value, row_load(table->bias + j, left, v_zero()));
+        row_store(y + j - first, value, left);
+    }
+}
+
+#endif

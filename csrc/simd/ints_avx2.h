@@ -1,0 +1,103 @@
+/* The names for whole numbers over eight lanes with AVX2. What each one means stands in ints_scalar.h. */
+#ifndef FG_INTS_H
+#define FG_INTS_H
+
+#include "vec_avx2.h"
+
+typedef __m256i ivec;
+
+static inline ivec iv_zero(void)
+{
+    return _mm256_setzero_si256();
+}
+static inline ivec iv_load(const void *p)
+{
+    return _mm256_load_si256((const __m256i *)p);
+}
+static inline ivec iv_set(int32_t a)
+{
+    return _mm256_set1_epi32(a);
+}
+static inline ivec iv_load_bytes(const int8_t *p)
+{
+    return _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p));
+}
+
+static inline ivec iv_add(ivec a, ivec b)
+{
+    return _mm256_add_epi32(a, b);
+}
+static inline ivec iv_times_256(ivec a)
+{
+    return _mm256_slli_epi32(a, 8);
+}
+static inline ivec iv_even(ivec w)
+{
+    return _mm256_srai_epi16(_mm256_slli_epi16(w, 8), 8);
+}
+static inline ivec iv_odd(ivec w)
+{
+    return _mm256_srai_epi16(w, 8);
+}
+static inline ivec iv_add_pairs(ivec sum, ivec a, ivec b)
+{
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(a, b));
+}
+#if defined(__AVXVNNI__)
+static inline ivec iv_add_fours(ivec sum, ivec a, ivec b)
+{
+    return _mm256_dpbusd_avx_epi32(sum, a, b);
+}
+#elif defined(__AVX512VNNI__)
+static inline ivec iv_add_fours(ivec sum, ivec a, ivec b)
+{
+    return _mm256_dpbusd_epi32(sum, a, b);
+}
+#endif
+
+static inline vec iv_float(ivec a)
+{
+    return _mm256_cvtepi32_ps(a);
+}
+static inline ivec iv_round(vec a)
+{
+    return _mm256_cvtps_epi32(a);
+}
+static inline ivec iv_magnitude(ivec most, vec a)
+{
+    return _mm256_max_epi32(most, _mm256_and_si256(_mm256_castps_si256(a), _mm256_set1_epi32(0x7fffffff)));
+}
+static inline float iv_largest(ivec magnitudes)
+{
+    __m128i most = _mm_max_epi32(_mm256_castsi256_si128(magnitudes), _mm256_extracti128_si256(magnitudes, 1));
+    most = _mm_max_epi32(most, _mm_shuffle_epi32(most, 0x4e));
+    most = _mm_max_epi32(most, _mm_shuffle_epi32(most, 0xb1));
+    return _mm_cvtss_f32(_mm_castsi128_ps(most));
+}
+
+/* Of each half of a vector the bytes named, which go to eight bytes each. */
+static inline __m128i iv_eights(ivec a, __m128i bytes)
+{
+    const ivec chosen = _mm256_shuffle_epi8(a, _mm256_broadcastsi128_si256(bytes));
+    return _mm256_castsi256_si128(_mm256_permute4x64_epi64(chosen, 0x08));
+}
+static inline void iv_store_pairs(char *row, int64_t k, ivec a)
+{
+    const __m128i bytes = _mm_setr_epi8(0, 1, 8, 9, 4, 5, 12, 13, -1, -1, -1, -1, -1, -1, -1, -1);
+    _mm_store_si128((__m128i *)(row + 2 * k), iv_eights(a, bytes));
+}
+static inline void iv_store_halves(char *row, int64_t k, ivec a)
+{
+    const __m128i bytes = _mm_setr_epi8(1, 5, 9, 13, 0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1);
+    const __m128i halves = _mm_xor_si128(iv_eights(a, bytes), _mm_set1_epi64x(0x80808080));
+    _mm_store_si128((__m128i *)(row + 2 * k), halves);
+}
+static inline void iv_store_bytes(char *row, int64_t k, ivec a)
+{
+    const __m128i bytes = _mm_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1);
+    const __m128i eights = iv_eights(a, bytes);
+    _mm_storel_epi64((__m128i *)(row + k),
+                     _mm_xor_si128(_mm_shuffle_epi32(eights, 0x08), _mm_set1_epi8(-128)));
+}
+
+#endif
