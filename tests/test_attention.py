@@ -327,7 +327,9 @@ def test_matmul(k: int, m: int, transpose_b: bool, isa: str) -> None:
 
 
 @pytest.mark.parametrize("transpose_b", [True, False])
-def test_matmul_is_the_same_on_every_vector_isa(transpose_b: bool, monkeypatch: pytest.MonkeyPatch, vector_isas: list[str]) -> None:
+def test_matmul_is_the_same_on_every_vector_isa(
+    transpose_b: bool, monkeypatch: pytest.MonkeyPatch, vector_isas: list[str]
+) -> None:
     graph = product(50, 61, transpose_b)
     x = arrays(graph, 3, 29, 61 if transpose_b else 50)
     answers = []

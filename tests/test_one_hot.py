@@ -15,6 +15,7 @@ from fastgru import passes
 from fastgru.errors import BadInput, BadModelFile
 from fastgru.graph import ArgMax, Embedding, Graph, Layer, Masking, OneHot, TensorSpec, TimeDistributed, tensor_spec
 from fastgru.ports import Port
+from tolerances import check
 
 pytestmark = pytest.mark.dtypes
 
@@ -83,7 +84,7 @@ def test_a_gru_looks_up_what_it_would_multiply(
             assert same(unfolded(ids, mask=mask, threads=threads), expected)
             assert same(read_too(ids, mask=mask, threads=threads)[0], expected)
         (truth,) = oracle.run(folded.graph, {"x": ids}, None if mask is None else {"x": mask})
-        np.testing.assert_allclose(expected, truth, rtol=0, atol=1e-5)
+        check(expected, truth, "oracle")
     with folded.stream(batch_size=20) as stream, given.stream(batch_size=20) as plain:
         for _ in range(7):
             ids = rng.integers(0, vocabulary, 20)
@@ -91,7 +92,9 @@ def test_a_gru_looks_up_what_it_would_multiply(
 
 
 @both_variants
-def test_a_lookup_on_every_vector_isa(reset_after: bool, monkeypatch: pytest.MonkeyPatch, vector_isas: list[str]) -> None:
+def test_a_lookup_on_every_vector_isa(
+    reset_after: bool, monkeypatch: pytest.MonkeyPatch, vector_isas: list[str]
+) -> None:
     graph = chain(tokens(), one_hot(65), *characters(65, 50, reset_after, source="one_hot"))
     ids = np.random.default_rng(2).integers(0, 65, (3, 30))
     answers = []

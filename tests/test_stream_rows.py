@@ -285,7 +285,9 @@ def test_bytes_are_a_safetensors_file() -> None:
 @pytest.mark.parametrize(
     "graph", [stack(), masked().graph, CASES["lengths input"]().graph], ids=["native", "masked", "lengths"]
 )
-def test_another_process_and_kernel_set_go_on_with_the_same_bits(graph: Graph, tmp_path: Path, vector_isas: list[str]) -> None:
+def test_another_process_and_kernel_set_go_on_with_the_same_bits(
+    graph: Graph, tmp_path: Path, vector_isas: list[str]
+) -> None:
     model, x = Model(graph), uniform(rng(7), 1, STEPS, graph.inputs[0].inner[0])
     inputs = {"n": [6]} if graph.input_names[1:] == ("n",) else None
     model.save(tmp_path / "model.safetensors")

@@ -143,7 +143,13 @@ def test_relu_with_parameters(isa: str) -> None:
 @pytest.mark.skipif(len(VECTOR_ISAS) < 2, reason="one vector set only")
 @each_2d
 def test_vector_sets_give_the_same_bits(
-    width: int, channels: int, units: int, size: tuple[int, int], options: dict, monkeypatch: pytest.MonkeyPatch, vector_isas: list[str]
+    width: int,
+    channels: int,
+    units: int,
+    size: tuple[int, int],
+    options: dict,
+    monkeypatch: pytest.MonkeyPatch,
+    vector_isas: list[str],
 ) -> None:
     spec = images(width, channels)
     size_1d = {"strides": (2,), "padding": "same"}
