@@ -104,7 +104,8 @@ def bench(
         _refuse(paced, "with --realtime")
     model = load(model_file, config, option, threads, dtype, keep_float32)
     if against is not None and model.dtype != "float32":
-        raise BadInput(f"--against compares in float32; the weights are {model.dtype}")
+        own = f"fastgru-{model.dtype}"
+        raise BadInput(f"--against takes a float32 network; with {own} among its peers {model.dtype} is beside it")
     if realtime:
         from ..bench.realtime import Schedule
 
