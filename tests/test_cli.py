@@ -16,7 +16,7 @@ from fastgru.graph import GRU, Activation, Dense, Embedding, Graph, tensor_spec
 DEMO = fastgru.demo_path()
 GOLDEN = Path(__file__).parent / "data" / "golden"
 FEATURES, UNITS, VOCABULARY = 3, 5, 11
-COMMANDS = ("demo", "inspect", "convert", "run", "generate", "verify", "bench")
+COMMANDS = ("demo", "inspect", "convert", "run", "generate", "verify", "quantize", "bench")
 
 
 def gru(rng: np.random.Generator, name: str, source: str, size: int, **options) -> GRU:
