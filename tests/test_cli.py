@@ -149,7 +149,12 @@ def test_inspect_shows_the_text_front_end():
 
 @pytest.mark.parametrize("name", COMMANDS[1:])
 def test_missing_model(name, tmp_path):
-    rest = {"convert": [tmp_path / "out.safetensors"], "run": [tmp_path / "x.npy"], "generate": ["a"]}.get(name, [])
+    rest = {
+        "convert": [tmp_path / "out.safetensors"],
+        "run": [tmp_path / "x.npy"],
+        "generate": ["a"],
+        "quantize": ["--data", tmp_path / "x.npy"],
+    }.get(name, [])
     assert "nowhere.h5" in fail(name, tmp_path / "nowhere.h5", *rest)
 
 
