@@ -361,7 +361,9 @@ def _print_against(result: dict[str, Any]) -> None:
     for name, reason in result["missing"].items():
         out.print(f"{name} does not take part: {reason}")
     out.print(f"GRU layer {result['layer']!r} alone; {about}")
-    compared = table("batch,steps,input,hidden", *(f">{name}" for name in versions), "fastest peer", *(f">× {name}" for name in own))
+    compared = table(
+        "batch,steps,input,hidden", *(f">{name}" for name in versions), "fastest peer", *(f">× {name}" for name in own)
+    )
     for row in result["rows"]:
         times = [time_text(row["runs"][name]["seconds"]) if name in row["runs"] else "–" for name in versions]
         ratios = [f"{row['ratios'][name]:.2f}" if name in row["ratios"] else "–" for name in own]
