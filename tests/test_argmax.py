@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 import oracle
-from building import VECTOR_ISAS, chain, dense, floats, gru
+from building import chain, dense, floats, gru
 from fastgru import BadInput, BadModelFile, Model
 from fastgru.graph import ArgMax, Embedding, Graph, Layer, Reshape, tensor_spec
 from tolerances import check
+
+pytestmark = pytest.mark.dtypes
 
 FEATURES = 7
 LIKELIEST = ArgMax(name="likeliest", inputs=("x",))
@@ -70,9 +72,9 @@ def test_ids_computed_inside_the_network(isa: str) -> None:
         check(answer, expected, "oracle")
 
 
-def test_batch_threads_and_isa_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batch_threads_and_isa_change_no_bit(monkeypatch: pytest.MonkeyPatch, vector_isas: list[str]) -> None:
     x, answers = normal(33, 150, FEATURES), []
-    for isa in VECTOR_ISAS:
+    for isa in vector_isas:
         monkeypatch.setenv("FASTGRU_ISA", isa)
         for threads in (1, 2, 5):
             answers.append([y.tobytes() for y in Model(speller(), threads=threads)(x)])

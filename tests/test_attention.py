@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 import oracle
-from building import VECTOR_ISAS, dense, gru, uniform
+from building import dense, gru, uniform
 from fastgru import BadInput, BadModelFile, Model, UnsupportedModel, _core
 from fastgru.graph import Attention, Dense, Graph, MatMul, tensor_spec
 from tolerances import check
+
+pytestmark = pytest.mark.dtypes
 
 FUNCTIONS = ("dot", "additive")
 Arrays = dict[str, np.ndarray]
@@ -237,11 +239,11 @@ def test_same_bits(graph: Graph, isa: str) -> None:
 
 
 @pytest.mark.parametrize("graph", ways(), ids=lambda graph: "-".join(map(str, graph.layers[0].attributes.values())))
-def test_same_bits_on_every_vector_isa(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_same_bits_on_every_vector_isa(graph: Graph, monkeypatch: pytest.MonkeyPatch, vector_isas: list[str]) -> None:
     x = arrays(graph, 6, 43, 70)
     masks = masks_of(x)
     answers = []
-    for isa in VECTOR_ISAS:
+    for isa in vector_isas:
         monkeypatch.setenv("FASTGRU_ISA", isa)
         answers.append(Model(graph)(x, mask=masks))
     assert all(same(answer, answers[0]) for answer in answers)
@@ -325,11 +327,13 @@ def test_matmul(k: int, m: int, transpose_b: bool, isa: str) -> None:
 
 
 @pytest.mark.parametrize("transpose_b", [True, False])
-def test_matmul_is_the_same_on_every_vector_isa(transpose_b: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_matmul_is_the_same_on_every_vector_isa(
+    transpose_b: bool, monkeypatch: pytest.MonkeyPatch, vector_isas: list[str]
+) -> None:
     graph = product(50, 61, transpose_b)
     x = arrays(graph, 3, 29, 61 if transpose_b else 50)
     answers = []
-    for isa in VECTOR_ISAS:
+    for isa in vector_isas:
         monkeypatch.setenv("FASTGRU_ISA", isa)
         answers.append(Model(graph)(x))
     assert all(same(answer, answers[0]) for answer in answers)
@@ -406,6 +410,7 @@ def keras_masks(x: Arrays, use: str) -> Arrays:
     return {name: mask for name, mask in masks_of(x).items() if name in use}
 
 
+@pytest.mark.dtypes("float32")  # Keras holds its weights in float32
 @pytest.mark.parametrize("use", ["", "q", "v", "qv"])
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("kind", ["dot", "scaled", "concat", "scaled concat", "additive", "additive without scale"])
@@ -465,6 +470,7 @@ def multi_head(theirs: Any, features: int, **options: Any) -> Graph:
     return Graph((tensor_spec("q", None, (features,)), tensor_spec("v", 11, (features,))), layers, outputs)
 
 
+@pytest.mark.dtypes("float32")  # Keras holds its weights in float32
 @pytest.mark.parametrize("use", ["", "q", "v", "qv"])
 @pytest.mark.parametrize(("causal", "window"), [(False, None), (True, None), (True, 3), (False, 3)])
 @pytest.mark.parametrize("returns", ["output", "scores", "dropout"])

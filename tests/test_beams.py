@@ -13,11 +13,13 @@ import pytest
 from hypothesis import given, strategies
 
 import fastgru
-from building import VECTOR_ISAS, dense, embedding, gru, tokens
+from building import dense, embedding, gru, tokens
 from fastgru._openmp import core
 from fastgru.generation.beams import Hypothesis, beam_search
 from fastgru.generation.pairs import Pair, Sources
 from fastgru.graph import Embedding, Graph, tensor_spec
+
+pytestmark = pytest.mark.dtypes
 
 PACKED = Path(__file__).parent / "data" / "translation.tar.xz"
 START, END = 1, 2
@@ -267,9 +269,9 @@ def test_a_batch_of_sources_is_its_sources_one_by_one() -> None:
     assert any(one != together[0] for one in together)
 
 
-def test_every_vector_isa_finds_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_vector_isa_finds_the_same(monkeypatch: pytest.MonkeyPatch, vector_isas: list[str]) -> None:
     found = []
-    for isa in VECTOR_ISAS:
+    for isa in vector_isas:
         monkeypatch.setenv("FASTGRU_ISA", isa)
         pair = a_pair(2)
         assert pair.decoder.isa == isa
@@ -315,6 +317,7 @@ def keras_search(encoder: Any, decoder: Any, source: np.ndarray, function: str =
     return plain_beam_search(step, states, **options)
 
 
+@pytest.mark.dtypes("float32")  # Keras holds its weights in float32
 @pytest.mark.parametrize("name", ["additive_keras3", "multiplicative_keras2"])
 def test_translations_as_keras_finds_them(name: str, folder: Path) -> None:
     files = [folder / name / f"{part}.keras" for part in ("encoder", "decoder")]
@@ -361,6 +364,7 @@ SHAPES = [
 ]
 
 
+@pytest.mark.dtypes("float32")  # Keras holds its weights in float32
 @pytest.mark.parametrize(("layers", "attention", "one_hot", "function"), SHAPES)
 def test_fresh_networks_as_keras_searches_them(
     layers: int, attention: str | None, one_hot: bool, function: str

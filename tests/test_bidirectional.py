@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 
 import fastgru
 import oracle
-from building import ISAS, VECTOR_ISAS, bidirectional, chain, dense, embedding, floats, gru, tokens, uniform
+from building import ISAS, bidirectional, chain, dense, embedding, floats, gru, tokens, uniform
 from fastgru import BadModelFile, Model, UnsupportedModel
 from fastgru.graph import Activate, Activation, Concatenate, Graph, Layer, Masking, Reshape, tensor_spec
 from tolerances import check
+
+pytestmark = pytest.mark.dtypes
 
 both_variants = pytest.mark.parametrize("reset_after", [True, False], ids=["reset_after", "reset_before"])
 Masks = np.ndarray | None
@@ -187,6 +189,7 @@ def test_networks_at_random(network: tuple[Graph, np.ndarray, Masks], name: str,
 # ---- against Keras ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.dtypes("float32")  # Keras holds its weights in float32
 @both_variants
 @pytest.mark.parametrize("return_sequences", [True, False])
 @pytest.mark.parametrize("zero_output", [False, True])
@@ -232,11 +235,11 @@ def test_batch_and_threads(units: int, batch: int, steps: int, reset_after: bool
 
 
 @both_variants
-def test_vector_kernels_agree(reset_after: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    if len(VECTOR_ISAS) < 2:
+def test_vector_kernels_agree(reset_after: bool, monkeypatch: pytest.MonkeyPatch, vector_isas: list[str]) -> None:
+    if len(vector_isas) < 2:
         pytest.skip("this machine has one set of vector kernels")
     answers = []
-    for name in VECTOR_ISAS:
+    for name in vector_isas:
         monkeypatch.setenv("FASTGRU_ISA", name)
         answers.append(Model(chain(floats(5), *stack(33, 19, reset_after=reset_after)))(normal(9, 140, 5)))
     assert all(same(answer, answers[0]) for answer in answers[1:])

@@ -10,7 +10,7 @@ import pytest
 
 import fastgru
 import oracle
-from building import VECTOR_ISAS, chain, dense, floats, gru, uniform
+from building import chain, dense, floats, gru, uniform
 from fastgru import _core
 from fastgru.errors import BadInput, StateMismatch, UnsupportedModel
 from fastgru.graph import (
@@ -32,6 +32,8 @@ from fastgru.graph import (
 )  # fmt: skip
 from fastgru.rates import rate_changes
 from tolerances import check
+
+pytestmark = pytest.mark.dtypes
 
 STEPS = 29
 SEEDS = range(40)
@@ -201,12 +203,12 @@ def test_any_chunks_give_the_whole(seed: int, isa: str) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_vector_sets_give_the_same_bits(seed: int) -> None:
+def test_vector_sets_give_the_same_bits(seed: int, vector_isas: list[str]) -> None:
     graph = network(seed)
     x = values(graph.inputs[0], 2)
     sizes = cuts(np.random.default_rng(seed), graph)
     found = []
-    for name in VECTOR_ISAS:
+    for name in vector_isas:
         stream = fastgru.stream.Stream(_core.Plan(graph, name), 2)
         found.append([stream.run(chunk) for chunk in chunks(x, sizes)])
     for others in found[1:]:
@@ -482,6 +484,7 @@ def test_padding_is_what_it_is_in_the_whole(function: str, count_padding: bool) 
     assert same(streamed(model, x, [1] * 9), model(x))
 
 
+@pytest.mark.dtypes("float32", "bfloat16", "float16")  # int8 has no infinity
 @pytest.mark.parametrize("groups", [1, 2])
 def test_infinite_weights_meet_padding_as_in_the_whole(groups: int) -> None:
     layer = conv(2, 2, 3, pads=(2, 0), groups=groups, bias=np.array([-0.0, 1], np.float32))
@@ -602,6 +605,7 @@ def test_fed_states_go_with_whole_sequences() -> None:
     assert same(stream.run(x[:, 4:]), model(x[:, 4:], state)[0])
 
 
+@pytest.mark.dtypes("float32")  # Keras holds its weights in float32
 def test_a_causal_network_of_keras_runs_step_by_step() -> None:
     """Both ways to write a causal convolution, and an average over the last steps."""
     from keras_live import keras

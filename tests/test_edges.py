@@ -14,6 +14,8 @@ from fastgru import BadInput, BadModelFile, Model, UnsupportedModel
 from fastgru.graph import Activate, Activation, Embedding, Graph, Identity, Layer, Masking, Reshape, tensor_spec
 from tolerances import check
 
+pytestmark = pytest.mark.dtypes
+
 RNG = np.random.default_rng(8)
 
 

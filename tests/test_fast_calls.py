@@ -15,6 +15,8 @@ from fastgru import BadInput, Model, _core
 from fastgru.graph import ArgMax, Concatenate, Graph, tensor_spec
 from fastgru.ports import Port
 
+pytestmark = pytest.mark.dtypes
+
 FEATURES, UNITS = 6, 4
 X = Port("X", (FEATURES,), ((1,), (0,), (2,)))
 Y = Port("Y", (UNITS,), ((1,), (), (0,), (2,)))

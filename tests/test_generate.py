@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 
 import fastgru
-from building import VECTOR_ISAS, bidirectional, chain, dense, embedding, floats, gru, tokens
+from building import bidirectional, chain, dense, embedding, floats, gru, tokens
 from fastgru import BadInput, Model, UnsupportedModel, generate
 from fastgru.generation.network import Network
 from fastgru.graph import Activate, Activation, Combine, Dense, Graph, Reshape, Slice, tensor_spec
 from generating import CHARACTERS, COUNT, PROMPT, ids_of, logits_of, network, reference, text_of
 from sampling import ReferenceSampler
+
+pytestmark = pytest.mark.dtypes
 
 # ---- networks --------------------------------------------------------------------------------------------------------
 
@@ -65,9 +67,9 @@ def test_softmax_that_cannot_be_cut_off() -> None:
     assert got.tokens == reference(lambda ids: np.log(answer(ids)), ids_of(PROMPT), 100, seed=1, top_p=0.9)
 
 
-def test_bits_do_not_depend_on_the_isa(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bits_do_not_depend_on_the_isa(monkeypatch: pytest.MonkeyPatch, vector_isas: list[str]) -> None:
     answers = set()
-    for isa in VECTOR_ISAS:
+    for isa in vector_isas:
         monkeypatch.setenv("FASTGRU_ISA", isa)
         generation = generate(Model(network(97)), ids_of(PROMPT), max_tokens=400, seed=6, logprobs=True)
         answers.add(tuple(generation))
@@ -232,6 +234,7 @@ def test_numbers_that_are_none() -> None:
 # ---- Keras ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.dtypes("float32")  # Keras holds its weights in float32
 @pytest.mark.parametrize("kind", ["embedding", "one-hot"])
 def test_text_equals_a_reference_sampler_on_keras_logits(kind: str) -> None:
     """300 characters for a seed, Keras stepping through a stateful network."""

@@ -14,6 +14,8 @@ from fastgru.generation import Vocabulary
 from fastgru.graph import Graph
 from generating import ALPHABET, network, say, speaker
 
+pytestmark = pytest.mark.dtypes
+
 # ---- vocabularies ----------------------------------------------------------------------------------------------------
 
 WORDS = ["", "[UNK]", "the", "cat", "sat", ",", ".", "(", ")"]

@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 
 import fastgru
-from building import VECTOR_ISAS, chain, dense, embedding, floats, gru, tokens
+from building import chain, dense, embedding, floats, gru, tokens
 from fastgru import BadInput
 from fastgru.generation import BatchGeneration, Generation, Hypothesis
 from fastgru.graph import Embedding, Graph, tensor_spec
 from test_beams import END, START, a_pair, check_same, folder, log_of, plain_beam_search, with_end
+
+pytestmark = pytest.mark.dtypes
 
 __all__ = ["folder"]  # a fixture
 NETWORKS = ["additive_keras3", "multiplicative_keras2"]
@@ -195,6 +197,7 @@ def test_a_masked_token_continues_no_prompt() -> None:
     assert [one.tokens for one in banned] == [one.tokens for one in found if not {3, 4} & set(one.tokens)]
 
 
+@pytest.mark.dtypes("float32")  # Keras holds its weights in float32
 def test_a_keras_language_model_as_keras_searches_it() -> None:
     from keras_live import keras
 
@@ -213,9 +216,9 @@ def test_a_keras_language_model_as_keras_searches_it() -> None:
         check_same(found, plain_beam_search(step, (3, 1), start=4, max_tokens=8, **options))
 
 
-def test_every_vector_isa_finds_and_draws_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_vector_isa_finds_and_draws_the_same(monkeypatch: pytest.MonkeyPatch, vector_isas: list[str]) -> None:
     made: list[Any] = []
-    for isa in VECTOR_ISAS:
+    for isa in vector_isas:
         monkeypatch.setenv("FASTGRU_ISA", isa)
         pair, model = carrying(5), letters(2)
         assert model.isa == isa

@@ -16,6 +16,8 @@ from fastgru.generation import BatchGeneration, Generation, Token
 from fastgru.generation.network import Network
 from generating import CHARACTERS, COUNT, PROMPT, ids_of, logits_of, network, say, speaker, text_of
 
+pytestmark = pytest.mark.dtypes
+
 # ---- the iterator ----------------------------------------------------------------------------------------------------
 
 

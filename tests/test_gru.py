@@ -30,6 +30,8 @@ from fastgru.graph import (
 )
 from tolerances import check
 
+pytestmark = pytest.mark.dtypes
+
 both_variants = pytest.mark.parametrize("reset_after", [True, False], ids=["reset_after", "reset_before"])
 both_answers = pytest.mark.parametrize("return_sequences", [True, False], ids=["sequences", "last"])
 #: near a pole the rounding of an argument grows without bound, so `test_activations.py` alone has those functions

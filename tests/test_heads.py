@@ -27,6 +27,8 @@ from fastgru.graph import (
 )
 from tolerances import check
 
+pytestmark = pytest.mark.dtypes
+
 
 def numbers(*layers: Layer, outputs: tuple[str, ...] = ("y",)) -> Graph:
     return Graph((tensor_spec("x", None, (4,)),), layers, outputs)

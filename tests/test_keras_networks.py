@@ -33,13 +33,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def load(folder: Path, network: dict[str, Any]) -> tuple[fastgru.Model, dict[str, np.ndarray], dict[str, np.ndarray]]:
+def load(
+    folder: Path, network: dict[str, Any], **options: Any
+) -> tuple[fastgru.Model, dict[str, np.ndarray], dict[int, np.ndarray]]:
     """A network, its inputs and its outputs by their place or, where Keras has a dict of them, by name."""
     place = folder / network["folder"]
     with np.load(place / network["arrays"]) as archive:
         arrays = dict(archive)
     config = place / network["config"] if "config" in network else None
-    model = fastgru.load(place / network["file"], config=config)
+    model = fastgru.load(place / network["file"], config=config, **options)
     inputs = {key[2:]: array for key, array in arrays.items() if key.startswith("x:")}
     places = {str(i): i for i in range(len(model.outputs))}
     if network["outputs"]:

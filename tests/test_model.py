@@ -21,6 +21,8 @@ from fastgru import Model
 from fastgru.graph import GRU, Concatenate, Graph, tensor_spec
 from tolerances import check
 
+pytestmark = pytest.mark.dtypes
+
 ROWS, STEPS, FEATURES, UNITS = 5, 6, 3, 4
 
 
@@ -354,6 +356,7 @@ def test_notes_are_the_graphs() -> None:
     assert of_two().notes == ("a note", "another")
 
 
+@pytest.mark.dtypes("float32")  # another process knows no --dtype
 def test_fingerprint() -> None:
     model = of_one()
     assert len(bytes.fromhex(model.fingerprint)) == hashlib.sha256().digest_size

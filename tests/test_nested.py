@@ -38,6 +38,8 @@ from fastgru.model import layer_cost
 from oracle import run
 from tolerances import check
 
+pytestmark = pytest.mark.dtypes
+
 VOCABULARY = 11
 
 
@@ -231,9 +233,9 @@ def test_a_team(isa: str, batch: int) -> None:
 
 
 @pytest.mark.skipif(len(VECTOR_ISAS) < 2, reason="this machine has one set of vector kernels")
-def test_vector_isas(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_vector_isas(graph: Graph, monkeypatch: pytest.MonkeyPatch, vector_isas: list[str]) -> None:
     found = []
-    for isa in VECTOR_ISAS:
+    for isa in vector_isas:
         monkeypatch.setenv("FASTGRU_ISA", isa)
         found.append(results(fastgru.Model(graph), sample(graph, 13, 5)))
     for one in found[1:]:

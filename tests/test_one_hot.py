@@ -10,11 +10,14 @@ import pytest
 
 import fastgru
 import oracle
-from building import VECTOR_ISAS, chain, dense, floats, gru, tokens
+from building import chain, dense, floats, gru, tokens
 from fastgru import passes
 from fastgru.errors import BadInput, BadModelFile
 from fastgru.graph import ArgMax, Embedding, Graph, Layer, Masking, OneHot, TensorSpec, TimeDistributed, tensor_spec
 from fastgru.ports import Port
+from tolerances import check
+
+pytestmark = pytest.mark.dtypes
 
 both_variants = pytest.mark.parametrize("reset_after", [True, False])
 
@@ -81,7 +84,7 @@ def test_a_gru_looks_up_what_it_would_multiply(
             assert same(unfolded(ids, mask=mask, threads=threads), expected)
             assert same(read_too(ids, mask=mask, threads=threads)[0], expected)
         (truth,) = oracle.run(folded.graph, {"x": ids}, None if mask is None else {"x": mask})
-        np.testing.assert_allclose(expected, truth, rtol=0, atol=1e-5)
+        check(expected, truth, "oracle")
     with folded.stream(batch_size=20) as stream, given.stream(batch_size=20) as plain:
         for _ in range(7):
             ids = rng.integers(0, vocabulary, 20)
@@ -89,16 +92,19 @@ def test_a_gru_looks_up_what_it_would_multiply(
 
 
 @both_variants
-def test_a_lookup_on_every_vector_isa(reset_after: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lookup_on_every_vector_isa(
+    reset_after: bool, monkeypatch: pytest.MonkeyPatch, vector_isas: list[str]
+) -> None:
     graph = chain(tokens(), one_hot(65), *characters(65, 50, reset_after, source="one_hot"))
     ids = np.random.default_rng(2).integers(0, 65, (3, 30))
     answers = []
-    for name in VECTOR_ISAS:
+    for name in vector_isas:
         monkeypatch.setenv("FASTGRU_ISA", name)
         answers.append(fastgru.Model(graph)(ids))
     assert all(same(answer, answers[0]) for answer in answers[1:])
 
 
+@pytest.mark.dtypes("float32", "bfloat16", "float16")  # int8 has no infinity
 @pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan])
 def test_a_kernel_with_no_numbers_is_multiplied(bad: float) -> None:
     """0 · infinity is NaN, for every token."""
@@ -113,6 +119,7 @@ def test_a_kernel_with_no_numbers_is_multiplied(bad: float) -> None:
     assert np.isnan(answer).all()
 
 
+@pytest.mark.dtypes("float32", "bfloat16", "float16")  # int8: scales of kernels go by columns, of tables by rows
 def test_a_large_vocabulary_takes_no_square_of_memory(isa: str) -> None:
     """40,000 tokens: a table of their vectors would be 6.4 GB, those of a block 20 MB."""
     layer, _ = characters(40_000, 4, source="one_hot")

@@ -24,6 +24,8 @@ from fastgru.graph import (
 from fastgru.ports import Port
 from test_beams import search
 
+pytestmark = pytest.mark.dtypes
+
 CLASSES, UNITS = 5, 8
 
 

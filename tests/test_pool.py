@@ -16,6 +16,8 @@ from building import bidirectional, chain, dense, embedding, floats, gru, tokens
 from fastgru import BadInput, Closed, Model, QueueFull, StateMismatch, StreamPool, UnsupportedModel
 from fastgru.graph import Concatenate, Conv, Graph, Pool, TensorSpec, tensor_spec
 
+pytestmark = pytest.mark.dtypes
+
 FEATURES, UNITS = 5, 24
 
 

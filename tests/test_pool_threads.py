@@ -19,6 +19,8 @@ import pytest
 from building import chain, floats, gru, uniform
 from fastgru import Closed, Model, QueueFull, StreamPool, Ticket
 
+pytestmark = pytest.mark.dtypes
+
 FEATURES = 4
 
 

@@ -27,6 +27,8 @@ from fastgru.graph import (
 )
 from fastgru.ports import Port
 
+pytestmark = pytest.mark.dtypes
+
 #: of float32 against the float64 oracle
 CLOSE = 1e-5
 TIME, BATCH, FEATURES, UNITS = 7, 3, 4, 5
@@ -551,6 +553,7 @@ def test_a_file_keeps_ports_and_states(tmp_path: Path) -> None:
     assert file.read(tmp_path / "h.safetensors").input_ports == (None, H_IN)
 
 
+@pytest.mark.dtypes("float32")  # fingerprints of files in float32
 def test_files_and_fingerprints_of_other_networks_stay_as_they_are(tmp_path: Path) -> None:
     graph = bare(onnx_like())
     metadata = stored(graph, tmp_path / "m.safetensors")

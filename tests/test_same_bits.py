@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 import fastgru
-from building import VECTOR_ISAS, chain, dense, embedding, floats, gru, tokens
+from building import chain, dense, embedding, floats, gru, tokens
 from fastgru.graph import Graph, Layer
+
+pytestmark = pytest.mark.dtypes
 
 UNITS = (1, 7, 8, 15, 16, 17, 33, 100, 128)
 BATCHES = (1, 2, 3, 7, 8, 9, 17, 64)
@@ -227,12 +229,14 @@ def test_a_state_taken_out_and_put_back(reset_after: bool) -> None:
 @both_variants
 @pytest.mark.parametrize("units", UNITS)
 @pytest.mark.parametrize("masked", [False, True])
-def test_vector_kernels_agree(units: int, reset_after: bool, masked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    if len(VECTOR_ISAS) < 2:
+def test_vector_kernels_agree(
+    units: int, reset_after: bool, masked: bool, monkeypatch: pytest.MonkeyPatch, vector_isas: list[str]
+) -> None:
+    if len(vector_isas) < 2:
         pytest.skip("this machine has one set of vector kernels")
     graph, x = stack(units, reset_after), inputs()
     answers = []
-    for name in VECTOR_ISAS:
+    for name in vector_isas:
         monkeypatch.setenv("FASTGRU_ISA", name)
         answers.append(fastgru.Model(graph)(x, mask=masks() if masked else None))
     assert all(same(answer, answers[0]) for answer in answers[1:])
@@ -261,6 +265,7 @@ def test_tokens_in_batches_and_streams(reset_after: bool, mask_zero: bool, isa: 
         assert same(np.stack([stream.step(ids[:3, t]) for t in range(STEPS)], axis=1), whole[:3])
 
 
+@pytest.mark.dtypes("float32")  # narrow tables of projections are rounded once more
 @both_variants
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("batch", [1, 3, 20])
@@ -293,6 +298,7 @@ def test_an_embedding_folded_into_its_grus_is_a_lookup(
                 assert not extra or same(answers[-1], table.table[ids])
 
 
+@pytest.mark.dtypes("float32")  # narrow tables of projections are rounded once more
 @both_variants
 def test_a_mask_of_ids_reaches_a_folded_gru(reset_after: bool, isa: str) -> None:
     ids = np.random.default_rng(20).integers(0, 4, (ROWS, STEPS))

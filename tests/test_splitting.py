@@ -15,6 +15,8 @@ from fastgru.generation import split
 from fastgru.graph import Attention, Combine, Embedding, Graph, Layer, tensor_spec
 from test_beams import END, START, folder
 
+pytestmark = pytest.mark.dtypes
+
 __all__ = ["folder"]  # a fixture
 SOURCE, TARGET = (tensor_spec(name, None, (), "int32") for name in ("source", "target"))
 

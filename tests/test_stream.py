@@ -19,6 +19,8 @@ from fastgru import Closed, Model, StateMismatch, UnsupportedModel
 from fastgru.graph import Activate, Activation, Conv, Graph, Layer, Masking, Reshape, tensor_spec
 from tolerances import check
 
+pytestmark = pytest.mark.dtypes
+
 ROWS, STEPS, FEATURES, UNITS = 3, 11, 3, 5
 
 

@@ -16,11 +16,13 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from building import VECTOR_ISAS, chain, dense, embedding, floats, gru, tokens, uniform
+from building import chain, dense, embedding, floats, gru, tokens, uniform
 from fastgru import BadInput, Closed, Model, StateMismatch
 from fastgru.graph import Combine, Concatenate, Graph, tensor_spec
 from stream_operations import CASES, play
 from test_stream_states import cell, stack
+
+pytestmark = pytest.mark.dtypes
 
 FEATURES, UNITS, STEPS = 3, 5, 9
 
@@ -283,7 +285,9 @@ def test_bytes_are_a_safetensors_file() -> None:
 @pytest.mark.parametrize(
     "graph", [stack(), masked().graph, CASES["lengths input"]().graph], ids=["native", "masked", "lengths"]
 )
-def test_another_process_and_kernel_set_go_on_with_the_same_bits(graph: Graph, tmp_path: Path) -> None:
+def test_another_process_and_kernel_set_go_on_with_the_same_bits(
+    graph: Graph, tmp_path: Path, vector_isas: list[str]
+) -> None:
     model, x = Model(graph), uniform(rng(7), 1, STEPS, graph.inputs[0].inner[0])
     inputs = {"n": [6]} if graph.input_names[1:] == ("n",) else None
     model.save(tmp_path / "model.safetensors")
@@ -299,7 +303,7 @@ def test_another_process_and_kernel_set_go_on_with_the_same_bits(graph: Graph, t
         "stream.load_row(open(sys.argv[1] + '/row', 'rb').read()); y = stream.run(np.load(sys.argv[1] + '/x.npy')); "
         "np.save(sys.argv[1] + '/y.npy', y[0] if isinstance(y, tuple) else y)"
     )
-    for isa in VECTOR_ISAS if model.isa in VECTOR_ISAS else [model.isa]:
+    for isa in vector_isas if model.isa in vector_isas else [model.isa]:
         environment = {**os.environ, "FASTGRU_ISA": isa}
         subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True, env=environment)
         assert (np.load(tmp_path / "y.npy") == expected).all()

@@ -27,6 +27,9 @@ from fastgru.graph import (
     tensor_spec,
 )
 from fastgru.ports import Port
+from tolerances import check
+
+pytestmark = pytest.mark.dtypes
 
 TIME, BATCH, FEATURES, UNITS = 11, 3, 4, 5
 STATE = Port("h_in", (2, UNITS), ((1,), (0,), (2,)))  # (layers, batch, units)
@@ -86,7 +89,7 @@ def test_native_chunks_are_the_whole_to_the_bit(cuts: tuple[int, ...]) -> None:
     h_in = uniform(rng(8), 2, BATCH, UNITS)
     whole, h_out = model(x.transpose(1, 0, 2), h_in)
     exact, _ = oracle.run(graph, {"x": x, "h": h_in.transpose(1, 0, 2).reshape(BATCH, -1)})
-    assert np.abs(whole.transpose(1, 0, 2) - exact).max() < 1e-5
+    check(whole.transpose(1, 0, 2), exact, "oracle")
     stream = model.stream(batch_size=BATCH, inputs={"h_in": h_in})
     assert how(stream) == [("h_in", "h_out", "native")]
     assert "'h_in' from 'h_out' (native)" in repr(stream)
@@ -334,7 +337,7 @@ def test_a_single_step_as_a_whole_network() -> None:
         stream.step(x[:2, 0])
     assert (stream.get_state()["h"] == h).all(), "errors leave the state as it is"
     exact = oracle.run(graph, {"x": x[:, 0], "h": np.zeros((BATCH, UNITS))})[0]
-    assert np.abs(expected[0] - exact).max() < 1e-5
+    check(expected[0], exact, "oracle")
 
 
 def test_a_cell_with_ports_and_an_input_that_stays() -> None:

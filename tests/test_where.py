@@ -9,6 +9,9 @@ import fastgru
 import oracle
 from fastgru.errors import BadModelFile
 from fastgru.graph import GRU, Combine, Graph, JoinMasks, Masking, Where, tensor_spec
+from tolerances import check
+
+pytestmark = pytest.mark.dtypes
 
 
 def network(features: int, value: float | None, over: int) -> Graph:
@@ -43,7 +46,7 @@ def test_against_the_oracle(batch: int, steps: int, features: int, value: float 
     for threads in (1, 2):
         results = fastgru.Model(graph)(arrays, threads=threads)
         for mine, expected in zip(results, oracle.run(graph, arrays), strict=True):
-            np.testing.assert_allclose(mine, expected, rtol=0, atol=2e-6)
+            check(mine, expected, "oracle")
 
 
 def test_a_mask_that_nobody_gave_is_true_everywhere() -> None:
