@@ -156,6 +156,9 @@ typedef struct fg_tiles {
     void (*gru_run)(const fg_gru_weights *w, const fg_gru_run *run);
     /* reset_after=false takes two halves, since n needs every unit's r·h: gates fills z and rh, candidate the rest. */
     fg_step_kernel *gru_gates, *gru_candidate;
+
+    /* FG_LIMIT_INPUTS, _STATES and _STATES_CHAIN; `run` NULL: nothing waits. NULL: as of floats. */
+    const fg_limit_kernel *limits;
 } fg_tiles;
 
 /* What all kernel sets of one vector share: no weights that are packed. */

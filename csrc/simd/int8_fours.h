@@ -38,6 +38,10 @@ TILE void add_four(ivec *sums, const bool is_state, const int rows, const int pa
         }
 }
 
+#define limit_add iv_add_fours
+#define LIMIT_INPUT_TERMS (4 / SUMS(false))
+#define LIMIT_STATE_TERMS (4 / SUMS(true))
+
 TILE ivec whole_sum(const ivec *sums, const bool is_state, const int32_t *offset)
 {
     const ivec first = iv_add(sums[0], iv_load(offset));

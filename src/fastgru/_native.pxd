@@ -258,7 +258,8 @@ cdef extern from "fastgru.h" nogil:
     bint fg_isa_available(const char *name)
     ctypedef enum fg_limit:
         FG_LIMITS
-    fg_status fg_limit_ns(const char *isa, fg_limit limit, int64_t bytes, double *ns)
+    fg_status fg_limit_ns(const char *isa, fg_limit limit, fg_dtype dtype, int64_t bytes, double *ns)
+    void fg_release_pages()
     int fg_cpu_count()
     fg_status fg_blas_open(const char *path, const char *prefix)
     const char *fg_blas_config()
