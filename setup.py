@@ -31,12 +31,24 @@ LINK = ["-fopenmp", "-O3", "-fno-fast-math", *([f"-fsanitize={SANITIZE}"] if SAN
 AVX2 = ["-mavx2", "-mfma", "-mf16c"]
 AVX512 = [*AVX2, "-mavx512f", "-mavx512vl", "-mavx512dq", "-mavx512bw"]
 AVX512_VNNI = [*AVX512, "-mavx512vnni"]
+AVX512_BF16 = [*AVX512, "-mavx512bf16"]
 #: stub in csrc/simd → the flags of its ISA
 ISA_FLAGS = {
     "isa_scalar.c": [],
-    **({"isa_avx2.c": AVX2, "isa_avx512.c": AVX512, "isa_avx512_vnni_int8.c": AVX512_VNNI} if X86_64 else {}),
-    **({"isa_avx512_bf16_bfloat16.c": [*AVX512, "-mavx512bf16"]} if X86_64 else {}),
+    "isa_scalar_bfloat16.c": [],
+    "isa_scalar_float16.c": [],
 }
+if X86_64:
+    ISA_FLAGS |= {
+        "isa_avx2.c": AVX2,
+        "isa_avx2_bfloat16.c": AVX2,
+        "isa_avx2_float16.c": AVX2,
+        "isa_avx512.c": AVX512,
+        "isa_avx512_bfloat16.c": AVX512,
+        "isa_avx512_float16.c": AVX512,
+        "isa_avx512_vnni_int8.c": AVX512_VNNI,
+        "isa_avx512_bf16_bfloat16.c": AVX512_BF16,
+    }
 
 SOURCES = sorted(path for path in glob("csrc/*.c"))
 HEADERS = sorted(glob("csrc/**/*.h", recursive=True))
