@@ -30,12 +30,18 @@ LINK = ["-fopenmp", "-O3", "-fno-fast-math", *([f"-fsanitize={SANITIZE}"] if SAN
 
 AVX2 = ["-mavx2", "-mfma"]
 AVX512 = [*AVX2, "-mavx512f", "-mavx512vl", "-mavx512dq", "-mavx512bw"]
-AVX512_VNNI = [*AVX512, "-mavx512vnni"]
 #: stub in csrc/simd → the flags of its ISA
-ISA_FLAGS = {
-    "isa_scalar.c": [],
-    **({"isa_avx2.c": AVX2, "isa_avx512.c": AVX512, "isa_avx512_vnni_int8.c": AVX512_VNNI} if X86_64 else {}),
-}
+ISA_FLAGS = {"isa_scalar.c": [], "isa_scalar_int8.c": []}
+if X86_64:
+    ISA_FLAGS |= {
+        "isa_avx2.c": AVX2,
+        "isa_avx2_int8.c": AVX2,
+        "isa_avx2_vnni_int8.c": [*AVX2, "-mavxvnni"],
+        "isa_avx2_vnni_evex_int8.c": [*AVX2, "-mavx512vl", "-mavx512vnni"],
+        "isa_avx512.c": AVX512,
+        "isa_avx512_int8.c": AVX512,
+        "isa_avx512_vnni_int8.c": [*AVX512, "-mavx512vnni"],
+    }
 
 SOURCES = sorted(path for path in glob("csrc/*.c"))
 HEADERS = sorted(glob("csrc/**/*.h", recursive=True))

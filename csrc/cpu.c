@@ -54,14 +54,19 @@ static const struct {
     bool (*available)(void);
 } sets[] = {
     /* worst first; of two with one name the CPU has at most one, or either does */
-    {{"scalar", 1, 4, &fg_common_scalar, {[FG_FLOAT32] = &fg_float32_scalar}}, has_scalar},
+    {{"scalar", 1, 4, &fg_common_scalar, {[FG_FLOAT32] = &fg_float32_scalar, [FG_INT8] = &fg_int8_scalar}}, has_scalar},
 #if defined(__x86_64__)
-    {{"avx2", 8, 4, &fg_common_avx2, {[FG_FLOAT32] = &fg_float32_avx2}}, has_avx2},
-    {{"avx2_vnni", 8, 4, &fg_common_avx2, {[FG_FLOAT32] = &fg_float32_avx2}}, has_avx512_vnni},
-    {{"avx2_vnni", 8, 4, &fg_common_avx2, {[FG_FLOAT32] = &fg_float32_avx2}}, has_avx_vnni},
-    {{"avx512", 16, 8, &fg_common_avx512, {[FG_FLOAT32] = &fg_float32_avx512}}, has_avx512},
-    {{"avx512_vnni", 16, 8, &fg_common_avx512, {[FG_FLOAT32] = &fg_float32_avx512, [FG_INT8] = &fg_int8_avx512_vnni}}, has_avx512_vnni},
-    {{"avx512_bf16", 16, 8, &fg_common_avx512, {[FG_FLOAT32] = &fg_float32_avx512, [FG_INT8] = &fg_int8_avx512_vnni}}, has_avx512_bf16},
+    {{"avx2", 8, 4, &fg_common_avx2, {[FG_FLOAT32] = &fg_float32_avx2, [FG_INT8] = &fg_int8_avx2}}, has_avx2},
+    {{"avx2_vnni", 8, 4, &fg_common_avx2, {[FG_FLOAT32] = &fg_float32_avx2, [FG_INT8] = &fg_int8_avx2_vnni_evex}},
+     has_avx512_vnni},
+    {{"avx2_vnni", 8, 4, &fg_common_avx2, {[FG_FLOAT32] = &fg_float32_avx2, [FG_INT8] = &fg_int8_avx2_vnni}},
+     has_avx_vnni},
+    {{"avx512", 16, 8, &fg_common_avx512, {[FG_FLOAT32] = &fg_float32_avx512, [FG_INT8] = &fg_int8_avx512}},
+     has_avx512},
+    {{"avx512_vnni", 16, 8, &fg_common_avx512, {[FG_FLOAT32] = &fg_float32_avx512, [FG_INT8] = &fg_int8_avx512_vnni}},
+     has_avx512_vnni},
+    {{"avx512_bf16", 16, 8, &fg_common_avx512, {[FG_FLOAT32] = &fg_float32_avx512, [FG_INT8] = &fg_int8_avx512_vnni}},
+     has_avx512_bf16},
 #endif
 };
 enum { N_SETS = sizeof sets / sizeof *sets };

@@ -196,11 +196,11 @@ typedef struct fg_kernels {
 } fg_kernels;
 
 extern const fg_common fg_common_scalar;
-extern const fg_tiles fg_float32_scalar;
+extern const fg_tiles fg_float32_scalar, fg_int8_scalar;
 #if defined(__x86_64__)
 extern const fg_common fg_common_avx2, fg_common_avx512;
 extern const fg_tiles fg_float32_avx2, fg_float32_avx512;
-extern const fg_tiles fg_int8_avx512_vnni;
+extern const fg_tiles fg_int8_avx2, fg_int8_avx2_vnni, fg_int8_avx2_vnni_evex, fg_int8_avx512, fg_int8_avx512_vnni;
 #endif
 
 #endif

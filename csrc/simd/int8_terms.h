@@ -28,8 +28,7 @@
 #define TERMS_STATE(r, field) ((r)->state)
 #define BESIDE_ROWS 0 /* dot products are as busy as loads */
 
-/* Sums that stay in registers, and groups side by side: see float32_terms.h. */
-#define MOST_SUMS (V_LANES == 16 ? 24 : 12)
+/* Groups side by side: see float32_terms.h. */
 #define SIDE(rows) ((rows) <= 2 ? 2 : 1)
 #define CANDIDATE_SIDE(rows) ((rows) <= 3 ? 4 : 3)
 
