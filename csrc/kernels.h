@@ -199,12 +199,13 @@ typedef struct fg_kernels {
 } fg_kernels;
 
 extern const fg_common fg_common_scalar;
-extern const fg_tiles fg_float32_scalar, fg_bfloat16_scalar, fg_float16_scalar;
+extern const fg_tiles fg_float32_scalar, fg_float16_scalar, fg_bfloat16_scalar, fg_int8_scalar;
 #if defined(__x86_64__)
 extern const fg_common fg_common_avx2, fg_common_avx512;
-extern const fg_tiles fg_float32_avx2, fg_bfloat16_avx2, fg_float16_avx2;
-extern const fg_tiles fg_float32_avx512, fg_bfloat16_avx512, fg_float16_avx512, fg_bfloat16_avx512_bf16;
-extern const fg_tiles fg_int8_avx512_vnni;
+extern const fg_tiles fg_float32_avx2, fg_float16_avx2, fg_bfloat16_avx2;
+extern const fg_tiles fg_int8_avx2, fg_int8_avx2_vnni, fg_int8_avx2_vnni_evex;
+extern const fg_tiles fg_float32_avx512, fg_float16_avx512, fg_bfloat16_avx512, fg_bfloat16_avx512_bf16;
+extern const fg_tiles fg_int8_avx512, fg_int8_avx512_vnni;
 #endif
 
 #endif

@@ -20,16 +20,15 @@
 #include "activate_body.h"
 #include "tile.h"
 
-#define TERMS_ROWS V_ROWS
+#define TERMS_ROWS 4
 #define TERMS_DEPTH 4
 #define TERMS_BYTES 1
 #define TERMS_PREPARED
 #define TERMS_STATE(r, field) ((r)->state)
 #define BESIDE_ROWS 0 /* dot products are as busy as loads */
 
-/* Sums that stay in registers, and groups side by side: see float32_terms.h. */
-#define MOST_SUMS (V_LANES == 16 ? 24 : 12)
-#define SIDE(rows) (V_LANES == 16 ? ((rows) == 1 ? 4 : (rows) <= 4 ? 2 : 1) : ((rows) == 1 ? 4 : (rows) == 2 ? 2 : 1))
+/* Groups side by side: see float32_terms.h. */
+#define SIDE(rows) ((rows) <= 2 ? 2 : 1)
 #define CANDIDATE_SIDE(rows) ((rows) <= 3 ? 4 : 3)
 
 /* ---- prepared rows ----------------------------------------------------------------------------------------------- */
