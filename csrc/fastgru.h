@@ -271,8 +271,7 @@ void fg_plan_free(fg_plan *plan); /* NULL is fine */
 
 /* Facts of a finished plan. */
 const char *fg_plan_isa(const fg_plan *plan);
-bool fg_plan_takes(const fg_plan *plan, fg_dtype dtype); /* of any plan: whether its kernels multiply such weights */
-bool fg_plan_causal(const fg_plan *plan);                /* output at t needs no input after t */
+bool fg_plan_causal(const fg_plan *plan); /* output at t needs no input after t */
 /* Whether a layer gives other numbers of steps than it takes, so that a call must say what was `before`. */
 bool fg_plan_changes_steps(const fg_plan *plan);
 int64_t fg_plan_bytes(const fg_plan *plan); /* packed weights */

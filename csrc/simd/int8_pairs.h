@@ -49,4 +49,9 @@ TILE ivec whole_sum(const ivec *sums, const bool is_state, const int32_t *offset
     return sums[0];
 }
 
+/* of limits: widening weights aside, which the rows of a tile share */
+#define limit_add iv_add_pairs
+#define LIMIT_INPUT_TERMS 2
+#define LIMIT_STATE_TERMS 2
+
 #endif

@@ -233,7 +233,6 @@ cdef extern from "fastgru.h" nogil:
     fg_status fg_plan_finish(fg_plan *plan, const fg_value *outputs, int32_t n_outputs)
     void fg_plan_free(fg_plan *plan)
     const char *fg_plan_isa(const fg_plan *plan)
-    bint fg_plan_takes(const fg_plan *plan, fg_dtype dtype)
     bint fg_plan_causal(const fg_plan *plan)
     bint fg_plan_changes_steps(const fg_plan *plan)
     int64_t fg_plan_bytes(const fg_plan *plan)
