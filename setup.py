@@ -6,6 +6,7 @@ FASTGRU_SANITIZE=address,undefined builds with those sanitizers (see tools/dev.p
 
 import os
 import platform
+from concurrent.futures import ThreadPoolExecutor
 from glob import glob
 
 import numpy
@@ -30,13 +31,28 @@ LINK = ["-fopenmp", "-O3", "-fno-fast-math", *([f"-fsanitize={SANITIZE}"] if SAN
 
 AVX2 = ["-mavx2", "-mfma", "-mf16c"]
 AVX512 = [*AVX2, "-mavx512f", "-mavx512vl", "-mavx512dq", "-mavx512bw"]
-AVX512_VNNI = [*AVX512, "-mavx512vnni"]
 #: stub in csrc/simd → the flags of its ISA
 ISA_FLAGS = {
     "isa_scalar.c": [],
-    **({"isa_avx2.c": AVX2, "isa_avx512.c": AVX512, "isa_avx512_vnni_int8.c": AVX512_VNNI} if X86_64 else {}),
-    **({"isa_avx512_bf16_bfloat16.c": [*AVX512, "-mavx512bf16"]} if X86_64 else {}),
+    "isa_scalar_bfloat16.c": [],
+    "isa_scalar_float16.c": [],
+    "isa_scalar_int8.c": [],
 }
+if X86_64:
+    ISA_FLAGS |= {
+        "isa_avx2.c": AVX2,
+        "isa_avx2_bfloat16.c": AVX2,
+        "isa_avx2_float16.c": AVX2,
+        "isa_avx2_int8.c": AVX2,
+        "isa_avx2_vnni_int8.c": [*AVX2, "-mavxvnni"],
+        "isa_avx2_vnni_evex_int8.c": [*AVX2, "-mavx512vl", "-mavx512vnni"],
+        "isa_avx512.c": AVX512,
+        "isa_avx512_bfloat16.c": AVX512,
+        "isa_avx512_float16.c": AVX512,
+        "isa_avx512_int8.c": AVX512,
+        "isa_avx512_vnni_int8.c": [*AVX512, "-mavx512vnni"],
+        "isa_avx512_bf16_bfloat16.c": [*AVX512, "-mavx512bf16"],
+    }
 
 SOURCES = sorted(path for path in glob("csrc/*.c"))
 HEADERS = sorted(glob("csrc/**/*.h", recursive=True))
@@ -47,11 +63,15 @@ class BuildExt(build_ext):
     """Compiles each ISA stub with its own flags; setuptools knows only one set of flags per extension."""
 
     def build_extension(self, ext: Extension) -> None:
-        for stub in STUBS:
+        def compiled(stub: str) -> list[str]:
             flags = COMMON + BASELINE + ISA_FLAGS[os.path.basename(stub)]
-            ext.extra_objects += self.compiler.compile(
+            return self.compiler.compile(
                 [stub], output_dir=self.build_temp, extra_postargs=flags, depends=[stub, *HEADERS]
             )
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for objects in pool.map(compiled, STUBS):
+                ext.extra_objects += objects
         super().build_extension(ext)
 
 

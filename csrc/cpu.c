@@ -49,27 +49,30 @@ static bool has_avx512_bf16(void)
 }
 #endif
 
+// clang-format off
 static const struct {
     fg_kernels kernels;
     bool (*available)(void);
 } sets[] = {
     /* worst first; of two with one name the CPU has at most one, or either does. Tiles in the order of fg_dtype */
-    {{"scalar", 1, 4, &fg_common_scalar, {&fg_float32_scalar, NULL, NULL, NULL}}, has_scalar},
+    {{"scalar", 1, 4, &fg_common_scalar,
+      {&fg_float32_scalar, &fg_float16_scalar, &fg_bfloat16_scalar, &fg_int8_scalar}}, has_scalar},
 #if defined(__x86_64__)
-    {{"avx2", 8, 4, &fg_common_avx2, {&fg_float32_avx2, NULL, NULL, NULL}}, has_avx2},
-    {{"avx2_vnni", 8, 4, &fg_common_avx2, {&fg_float32_avx2, NULL, NULL, NULL}}, has_avx512_vnni},
-    {{"avx2_vnni", 8, 4, &fg_common_avx2, {&fg_float32_avx2, NULL, NULL, NULL}}, has_avx_vnni},
-    {{"avx512", 16, 8, &fg_common_avx512, {&fg_float32_avx512, NULL, NULL, NULL}}, has_avx512},
-    {{"avx512_vnni", 16, 8, &fg_common_avx512, {&fg_float32_avx512, NULL, NULL, &fg_int8_avx512_vnni}},
-     has_avx512_vnni},
-    {{"avx512_bf16",
-      16,
-      8,
-      &fg_common_avx512,
-      {&fg_float32_avx512, NULL, &fg_bfloat16_avx512_bf16, &fg_int8_avx512_vnni}},
-     has_avx512_bf16},
+    {{"avx2", 8, 4, &fg_common_avx2,
+      {&fg_float32_avx2, &fg_float16_avx2, &fg_bfloat16_avx2, &fg_int8_avx2}}, has_avx2},
+    {{"avx2_vnni", 8, 4, &fg_common_avx2,
+      {&fg_float32_avx2, &fg_float16_avx2, &fg_bfloat16_avx2, &fg_int8_avx2_vnni_evex}}, has_avx512_vnni},
+    {{"avx2_vnni", 8, 4, &fg_common_avx2,
+      {&fg_float32_avx2, &fg_float16_avx2, &fg_bfloat16_avx2, &fg_int8_avx2_vnni}}, has_avx_vnni},
+    {{"avx512", 16, 8, &fg_common_avx512,
+      {&fg_float32_avx512, &fg_float16_avx512, &fg_bfloat16_avx512, &fg_int8_avx512}}, has_avx512},
+    {{"avx512_vnni", 16, 8, &fg_common_avx512,
+      {&fg_float32_avx512, &fg_float16_avx512, &fg_bfloat16_avx512, &fg_int8_avx512_vnni}}, has_avx512_vnni},
+    {{"avx512_bf16", 16, 8, &fg_common_avx512,
+      {&fg_float32_avx512, &fg_float16_avx512, &fg_bfloat16_avx512_bf16, &fg_int8_avx512_vnni}}, has_avx512_bf16},
 #endif
 };
+// clang-format on
 enum { N_SETS = sizeof sets / sizeof *sets };
 
 const char *fg_isa_name(int i)

@@ -119,8 +119,6 @@ fg_status fg_packed_init(fg_packed *packed, fg_store **store, const fg_kernels *
                          int64_t k, int64_t columns, int vectors)
 {
     const fg_tiles *tiles = kernels->tiles[matrix->dtype];
-    if (!tiles)
-        return FG_BAD_LAYER;
     const int64_t width = (columns + kernels->lanes - 1) / kernels->lanes * kernels->lanes;
     const int64_t deep = (k + tiles->depth - 1) / tiles->depth * tiles->depth;
     void *w = fg_store_alloc(store, fg_size(deep, width, tiles->weight_bytes));

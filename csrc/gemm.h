@@ -33,8 +33,7 @@ typedef struct fg_matrix {
 int fg_dtype_bytes(fg_dtype dtype);
 int64_t fg_packed_bytes(const fg_tiles *tiles, int64_t k, int64_t width);
 
-/* Packs a matrix (k, columns) in panels of so many vectors. FG_NO_MEMORY; FG_BAD_LAYER where the kernels have no tiles
- * for its dtype. */
+/* Packs a matrix (k, columns) in panels of so many vectors. FG_NO_MEMORY. */
 fg_status fg_packed_init(fg_packed *packed, fg_store **store, const fg_kernels *kernels, const fg_weights *matrix,
                          int64_t k, int64_t columns, int vectors);
 

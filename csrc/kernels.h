@@ -134,7 +134,7 @@ typedef void fg_step_kernel(const fg_gru_weights *w, int rows, const fg_gru_rows
 typedef struct fg_tiles {
     int rows;        /* of a full tile */
     int beside_rows; /* of a product beside a step; 0: this set has none */
-    int depth;       /* neighbours along k that stand together in packed weights: 1, of 16 bits 2, int8 4 */
+    int depth;       /* neighbours along k that stand together in packed weights: 1, of bfloat16 2, int8 4 */
     int weight_bytes;
 
     /* Bytes of a prepared row of k, a multiple of FG_ALIGN. NULL, like the next two: rows are floats. */
@@ -156,6 +156,9 @@ typedef struct fg_tiles {
     void (*gru_run)(const fg_gru_weights *w, const fg_gru_run *run);
     /* reset_after=false takes two halves, since n needs every unit's r·h: gates fills z and rh, candidate the rest. */
     fg_step_kernel *gru_gates, *gru_candidate;
+
+    /* FG_LIMIT_INPUTS, _STATES and _STATES_CHAIN; `run` NULL: nothing waits. NULL: as of floats. */
+    const fg_limit_kernel *limits;
 } fg_tiles;
 
 /* What all kernel sets of one vector share: no weights that are packed. */
@@ -196,12 +199,13 @@ typedef struct fg_kernels {
 } fg_kernels;
 
 extern const fg_common fg_common_scalar;
-extern const fg_tiles fg_float32_scalar;
+extern const fg_tiles fg_float32_scalar, fg_float16_scalar, fg_bfloat16_scalar, fg_int8_scalar;
 #if defined(__x86_64__)
 extern const fg_common fg_common_avx2, fg_common_avx512;
-extern const fg_tiles fg_float32_avx2, fg_float32_avx512;
-extern const fg_tiles fg_bfloat16_avx512_bf16;
-extern const fg_tiles fg_int8_avx512_vnni;
+extern const fg_tiles fg_float32_avx2, fg_float16_avx2, fg_bfloat16_avx2;
+extern const fg_tiles fg_int8_avx2, fg_int8_avx2_vnni, fg_int8_avx2_vnni_evex;
+extern const fg_tiles fg_float32_avx512, fg_float16_avx512, fg_bfloat16_avx512, fg_bfloat16_avx512_bf16;
+extern const fg_tiles fg_int8_avx512, fg_int8_avx512_vnni;
 #endif
 
 #endif

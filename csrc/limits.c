@@ -14,14 +14,31 @@ static int64_t time_once(const fg_limit_kernel *kernel, float *memory, int64_t f
     return fg_now() - start;
 }
 
-fg_status fg_limit_ns(const char *isa, fg_limit limit, int64_t bytes, double *ns)
+/* NULL: it takes no time. */
+static const fg_limit_kernel *kernel_of(const fg_kernels *kernels, fg_limit limit, fg_dtype dtype)
+{
+    if (limit < FG_LIMIT_INPUTS)
+        return &kernels->common->limits[limit];
+    const fg_tiles *tiles = kernels->tiles[dtype];
+    if (!tiles || !tiles->limits)
+        return &kernels->common->limits[limit == FG_LIMIT_STATES_CHAIN ? FG_LIMIT_FMA_CHAIN : FG_LIMIT_FMA];
+    const fg_limit_kernel *kernel = &tiles->limits[limit - FG_LIMIT_INPUTS];
+    return kernel->run ? kernel : NULL;
+}
+
+fg_status fg_limit_ns(const char *isa, fg_limit limit, fg_dtype dtype, int64_t bytes, double *ns)
 {
     const fg_kernels *kernels = fg_kernels_find(isa);
     if (!kernels)
         return FG_NO_ISA;
     const int64_t block = FG_LIMIT_BLOCK * (int64_t)sizeof(float);
-    if (limit < 0 || limit >= FG_LIMITS || bytes < 0 || bytes > INT64_MAX - block)
+    if (limit < 0 || limit >= FG_LIMITS || dtype < 0 || dtype >= FG_DTYPES || bytes < 0 || bytes > INT64_MAX - block)
         return FG_BAD_CALL;
+    const fg_limit_kernel *kernel = kernel_of(kernels, limit, dtype);
+    if (!kernel) {
+        *ns = 0.0;
+        return FG_OK;
+    }
     const int64_t used = (bytes + block - 1) / block * FG_LIMIT_BLOCK;
     const int64_t floats = used > LEAST_FLOATS ? used : LEAST_FLOATS;
     fg_store *store = NULL; /* where weights lie: huge pages */
@@ -30,7 +47,6 @@ fg_status fg_limit_ns(const char *isa, fg_limit limit, int64_t bytes, double *ns
         return FG_NO_MEMORY;
     for (int64_t i = 0; i < floats; i++)
         memory[i] = 0.25f;
-    const fg_limit_kernel *kernel = &kernels->common->limits[limit];
     int64_t count = 1;
     while (time_once(kernel, memory, used, count) < TRIAL_NS && count < INT64_MAX / 2 / kernel->each)
         count *= 2;

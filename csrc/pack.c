@@ -6,6 +6,9 @@
 #ifdef __linux__
 #include <sys/mman.h>
 #endif
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 /* ---- memory ------------------------------------------------------------------------------------------------------ */
 
@@ -82,6 +85,13 @@ void fg_store_free(fg_store *store)
         free(store);
         store = next;
     }
+}
+
+void fg_release_pages(void)
+{
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
 }
 
 size_t fg_size(int64_t a, int64_t b, int64_t c)

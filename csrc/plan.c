@@ -586,11 +586,6 @@ fg_status fg_plan_finish(fg_plan *plan, const fg_value *outputs, int32_t n_outpu
 
 /* ---- facts ------------------------------------------------------------------------------------------------------- */
 
-bool fg_plan_takes(const fg_plan *plan, fg_dtype dtype)
-{
-    return plan->kernels->tiles[dtype] != NULL;
-}
-
 const char *fg_plan_isa(const fg_plan *plan)
 {
     return plan->kernels->name;

@@ -20,12 +20,15 @@ from fastgru.bench.cases import CHECKED_STEPS, Case, Row, random_case, reference
 from fastgru.graph import GRU, Activation, Concatenate, Graph, Layer, tensor_spec
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tools" / "bench"))
+import layers
 import length
 import limits
 import neighbour
 import network_peers
 import networks
+import pool
 import report
+import rows
 
 TINY = [
     Row.parse(text)
@@ -178,10 +181,25 @@ def test_limits_are_measured():
 # ---- the report ------------------------------------------------------------------------------------------------------
 
 
+def run(seconds: float, dtype: str = "float32", difference: float = 1e-7) -> dict:
+    return {"seconds": seconds, "route": "r", "dtype": dtype, "difference": difference}
+
+
 def result(row: str, own: float, **others: float) -> dict:
     fastest = min(others, key=lambda name: others[name])
-    runs = {name: {"seconds": seconds, "route": "r"} for name, seconds in {"fastgru": own, **others}.items()}
-    return {"row": row, "runs": runs, "skipped": {}, "fastest_peer": fastest, "ratio": others[fastest] / own}
+    runs = {name: run(seconds) for name, seconds in {"fastgru": own, **others}.items()}
+    ratios = {"fastgru": others[fastest] / own}
+    return {
+        "row": row, "runs": runs, "skipped": {}, "fastest_peer": fastest, "ratio": ratios["fastgru"], "ratios": ratios,
+    }  # fmt: skip
+
+
+def with_int8(found: dict, seconds: float, difference: float, rival: float) -> dict:
+    """The same result with fastgru-int8 and a narrow peer."""
+    narrow = {"fastgru-int8": run(seconds, "int8", difference), "openvino-bf16": run(rival, "bfloat16", 2e-2)}
+    fastest = found["runs"][found["fastest_peer"]]["seconds"]
+    ratios = {**found["ratios"], "fastgru-int8": fastest / seconds}
+    return {**found, "runs": {**found["runs"], **narrow}, "ratios": ratios}
 
 
 RESULTS = [result("1,1,8,8", 1e-6, torch=8e-6, litert=4e-6), result("8,10,8,8", 1e-6, torch=1e-6)]
@@ -208,6 +226,44 @@ def test_the_markdown_names_all():
     assert all(len({line.count("|") for line in block.splitlines()}) == 1 for block in tables)
 
 
+def test_narrow_weights_are_compared_with_float32_and_with_narrow_peers():
+    found = [with_int8(RESULTS[0], 0.5e-6, 3e-3, 2e-6), with_int8(RESULTS[1], 0.8e-6, 1e-3, 0.4e-6)]
+    assert report.summary(found)["all rows"].keys() == {"fastest peer", "torch", "litert", "openvino-bf16"}
+    assert report.narrow_names(found) == ["fastgru-int8"]
+    means = report.narrow_summary(found)["fastgru-int8"]
+    assert means["all rows"] == {
+        "fastest peer": pytest.approx((8 * 1.25) ** 0.5), "fastgru": pytest.approx((2 * 1.25) ** 0.5),
+        "openvino-bf16": pytest.approx((4 * 0.5) ** 0.5), "slowest": ["8,10,8,8", pytest.approx(1.25)],
+        "difference": ["1,1,8,8", 3e-3],
+    }  # fmt: skip
+    assert means["batches"]["fastest peer"] == pytest.approx(1.25)
+    text = report.markdown(HEAD, found)
+    assert "| fastgru-int8: batches | 1.25 | 1.25 | 0.50 | 1.25 (8,10,8,8) | 1.0e-03 (8,10,8,8) |" in text
+    assert "| 1,1,8,8 | 0.5 | litert | 8.00 | 2.00 | 4.00 | 3.0e-03 | 2.0e-02 |" in text
+    tables = [block for block in text.split("\n\n") if block.startswith("|")]
+    assert all(len({line.count("|") for line in block.splitlines()}) == 1 for block in tables)
+    assert "fastgru-int8" not in tables[0]
+
+
+def test_a_narrow_fastgru_without_peers():
+    alone = with_int8(result("1,1,8,8", 1e-6, torch=1e-6), 0.5e-6, 1e-3, 1e-6)
+    alone["runs"] = {name: alone["runs"][name] for name in ("fastgru", "fastgru-int8")}
+    alone |= {"fastest_peer": None, "ratio": None, "ratios": {}}
+    assert report.narrow_summary([alone])["fastgru-int8"]["all rows"].keys() == {"fastgru", "slowest", "difference"}
+    assert "| 1,1,8,8 | 0.5 | – | – | 2.00 | 1.0e-03 |" in report.markdown(HEAD, [alone])
+
+
+def test_the_usual_rows():
+    assert sum(report.is_usual(Row.parse(row)) for row in layers.ROWS) == 17
+    assert all(Row.parse(row).batch >= 8 for row in layers.ROWS if report.GROUPS["batches"](row))
+
+
+def test_dtypes_of_the_command_line():
+    assert layers.dtypes("bfloat16,int8") == ["bfloat16", "int8"]
+    with pytest.raises(argparse.ArgumentTypeError, match="int4: expected some of float32, bfloat16"):
+        layers.dtypes("int8,int4")
+
+
 def test_the_bounds_are_shown():
     with_bound = {**RESULTS[0], "bound": limits.bound(random_case(Row(1, 1, 8, 8)), FLAT), "share": 0.5}
     assert "Bounds" not in report.markdown(HEAD, RESULTS)
@@ -223,15 +279,18 @@ def test_the_plot_is_a_png(tmp_path):
 # ---- processes -------------------------------------------------------------------------------------------------------
 
 
+NARROW_ONES = compare.own_names(["bfloat16", "float16", "int8"])
+
+
 @pytest.fixture(scope="module")
 def comparison():
-    everyone = [*compare.contenders(["numpy"]), compare.Contender("nobody", "nobody")]
+    everyone = [*compare.contenders(["numpy", *NARROW_ONES]), compare.Contender("nobody", "nobody")]
     with compare.Comparison(everyone, 1) as made:
         yield made
 
 
 def test_who_cannot_run_is_named(comparison):
-    assert set(comparison.versions) == {"fastgru", "numpy"}
+    assert set(comparison.versions) == {"fastgru", "numpy", *NARROW_ONES}
     assert list(comparison.missing) == ["nobody"]
 
 
@@ -240,10 +299,40 @@ def test_a_row_in_its_own_processes(comparison, row, monkeypatch):
     monkeypatch.setattr(compare, "TURN", 1e-4)
     found = comparison.measure(random_case(row), 3)
     assert found["skipped"] == {}
-    assert set(found["runs"]) == {"fastgru", "numpy"}
-    assert all(run["difference"] < 1e-6 and run["seconds"] > 0 for run in found["runs"].values())
+    assert set(found["runs"]) == {"fastgru", "numpy", *NARROW_ONES}
+    assert all(run["seconds"] > 0 for run in found["runs"].values())
+    assert all(run["difference"] < 1e-6 for run in found["runs"].values() if run["dtype"] == "float32")
     assert found["fastest_peer"] == "numpy"
-    assert found["ratio"] == found["runs"]["numpy"]["seconds"] / found["runs"]["fastgru"]["seconds"]
+    seconds = {name: run["seconds"] for name, run in found["runs"].items()}
+    assert found["ratio"] == seconds["numpy"] / seconds["fastgru"]
+    assert found["ratios"] == {name: seconds["numpy"] / seconds[name] for name in ("fastgru", *NARROW_ONES)}
+
+
+def test_narrow_weights_are_what_narrow_contenders_run(comparison, monkeypatch):
+    monkeypatch.setattr(compare, "TURN", 1e-4)
+    runs = comparison.measure(random_case(Row(2, 20, 24, 32)), 1)["runs"]
+    assert [runs[name]["dtype"] for name in NARROW_ONES] == ["bfloat16", "float16", "int8"]
+    off = {run["dtype"]: run["difference"] for run in runs.values()}
+    assert 0 < off["float32"] < 1e-6 < 1e-5 < off["float16"] < off["bfloat16"] < off["int8"] < 0.05
+
+
+def test_a_narrow_peer_is_no_yardstick(comparison, monkeypatch):
+    monkeypatch.setattr(compare, "TURN", 1e-4)
+    monkeypatch.setattr(comparison.workers["numpy"], "dtype", "bfloat16")
+    found = comparison.measure(random_case(TINY[2]), 1)
+    assert found["runs"]["numpy"]["seconds"] > 0
+    assert (found["fastest_peer"], found["ratio"], found["ratios"]) == (None, None, {})
+
+
+@pytest.mark.parametrize(("off", "is_timed"), [(0.05, True), (0.2, False)])
+def test_narrow_outputs_have_bounds_of_their_own(comparison, monkeypatch, off, is_timed):
+    case = random_case(TINY[2])
+    answers = {"route": "r", "seconds": 1.0, "output": reference(case) + off}
+    monkeypatch.setattr(comparison.workers["fastgru-int8"], "ask", lambda *request: answers)
+    found = comparison.measure(case, 1)
+    assert ("fastgru-int8" in found["runs"]) == is_timed
+    if not is_timed:
+        assert "differs from the right one by 2.0e-01, more than 1e-01" in found["skipped"]["fastgru-int8"]
 
 
 def test_a_wrong_peer_is_not_timed(comparison, monkeypatch):
@@ -279,6 +368,32 @@ def test_peers_agree(name, monkeypatch):
         for row in TINY:
             skipped = comparison.measure(random_case(row), 1)["skipped"]
             assert bool(skipped) == (row in cannot.get(name, ())), skipped
+
+
+def test_openvino_in_bfloat16(monkeypatch):
+    monkeypatch.setattr(compare, "TURN", 1e-4)
+    with compare.Comparison(compare.contenders(["openvino", "openvino-bf16"]), 1) as comparison:
+        if comparison.missing:
+            pytest.skip(comparison.missing["openvino-bf16"])
+        found = comparison.measure(random_case(Row(2, 20, 24, 32)), 1)
+        if "openvino-bf16" in found["skipped"]:
+            pytest.skip(found["skipped"]["openvino-bf16"])
+        assert found["fastest_peer"] == "openvino"
+        assert found["runs"]["openvino"]["difference"] < 1e-6 < 1e-4 < found["runs"]["openvino-bf16"]["difference"]
+
+
+def test_a_cpu_without_bfloat16_is_named():
+    class Compiled:
+        def get_property(self, name):
+            assert name == "INFERENCE_PRECISION_HINT"
+            return self
+
+        def to_string(self):
+            return "f32"
+
+    peers.check_precision(Compiled(), "f32")
+    with pytest.raises(peers.Skipped, match="computes in f32 on this CPU, not in bf16"):
+        peers.check_precision(Compiled(), "bf16")
 
 
 def test_the_fastest_route_is_kept():
@@ -323,6 +438,9 @@ def test_a_network_in_its_own_process(tmp_path, monkeypatch, row, route):
         assert found["runs"]["fastgru"]["difference"] < 1e-6
         with pytest.raises(FastGRUError, match="row n, batch 2: wrong output"):
             comparison.compare("n, batch 2", asked, reference(case) + 1e-3, 1)
+    narrow = network_peers.PEERS["fastgru-int8"](1)
+    off = narrow.routes(network_peers.NetworkCase(**asked))[0]
+    assert 1e-6 < np.abs(off.output(off.call()) - reference(case)).max() < 0.05
     peer = network_peers.FastGRU(1)
     assert any(one.name.startswith(route) for one in peer.routes(network_peers.NetworkCase(**asked)))
 
@@ -336,7 +454,8 @@ def test_an_export_that_failed_is_skipped_with_its_reason(tmp_path):
 
 
 def test_the_networks_have_files_and_peers():
-    assert set(networks.PEERS) == set(network_peers.PEERS) - {"fastgru", "fastgru-from-onnx"}
+    own = {"fastgru", "fastgru-from-onnx", *NARROW_ONES}
+    assert set(networks.PEERS) == set(network_peers.PEERS) - own
     pytest.importorskip("keras_live", reason="no keras", exc_type=ImportError)  # sets a backend that is there
     import network_files
 
@@ -354,7 +473,8 @@ def test_unsteady_networks_are_named():
         row["runs"]["predict"]["spread"] = 1.0  # neither fastgru nor the fastest peer: no part of the ratio
     rows[1]["runs"]["litert"]["spread"] = 2e-6
     assert networks.remarks(rows) == (
-        "Largest difference from Keras: 1e-07.\n\nUnsteady: noisy; the quartiles' distance by the median: litert 50%."
+        "Largest difference from Keras in float32: 1e-07.\n\n"
+        "Unsteady: noisy; the quartiles' distance by the median: litert 50%."
     )
 
 
@@ -411,8 +531,23 @@ def test_the_command(tmp_path, monkeypatch):
     assert "2,4,3,5" in text
     rows = json.loads(CliRunner().invoke(app, [*command, "--against", "numpy", "--json"]).stdout)["against"]["rows"]
     assert [row["row"] for row in rows] == ["1,1,3,5", "2,4,3,5"]
+    narrow = CliRunner().invoke(app, [*command, "--against", "numpy", "--dtype", "int8", "--json"]).stdout
+    runs = [row["runs"] for row in json.loads(narrow)["against"]["rows"]]
+    assert [set(one) for one in runs] == [{"fastgru", "fastgru-int8", "numpy"}] * 2
+    # everyone has the numbers that the int8 weights stand for: these differ by nothing but their activations
+    assert all(one["fastgru"]["difference"] < 1e-6 and one["fastgru-int8"]["difference"] < 0.01 for one in runs)
+    text = CliRunner().invoke(app, [*command, "--against", "numpy", "--dtype", "int8"]).stdout
+    assert "× fastgru-int8" in text
     failed = CliRunner().invoke(app, [*command, "--against", "tensorrt"])
     assert "unknown peer 'tensorrt'" in failed.stderr
+
+
+# ---- rows and pool ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+def test_rows_and_pools_hold_weights_as_told(dtype):
+    assert rows.network(4, dtype).dtype == pool.network(4, dtype).dtype == dtype
 
 
 # ---- length and neighbour --------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from fastgru.graph import GRU, Activation, Dense, Embedding, Graph, tensor_spec
 DEMO = fastgru.demo_path()
 GOLDEN = Path(__file__).parent / "data" / "golden"
 FEATURES, UNITS, VOCABULARY = 3, 5, 11
-COMMANDS = ("demo", "inspect", "convert", "run", "generate", "verify", "bench")
+COMMANDS = ("demo", "inspect", "convert", "run", "generate", "verify", "quantize", "bench")
 
 
 def gru(rng: np.random.Generator, name: str, source: str, size: int, **options) -> GRU:
@@ -149,7 +149,12 @@ def test_inspect_shows_the_text_front_end():
 
 @pytest.mark.parametrize("name", COMMANDS[1:])
 def test_missing_model(name, tmp_path):
-    rest = {"convert": [tmp_path / "out.safetensors"], "run": [tmp_path / "x.npy"], "generate": ["a"]}.get(name, [])
+    rest = {
+        "convert": [tmp_path / "out.safetensors"],
+        "run": [tmp_path / "x.npy"],
+        "generate": ["a"],
+        "quantize": ["--data", tmp_path / "x.npy"],
+    }.get(name, [])
     assert "nowhere.h5" in fail(name, tmp_path / "nowhere.h5", *rest)
 
 

@@ -153,14 +153,17 @@ def test_threads_measure_their_own(rng, batch):
 
 
 class Flat(Limits):
-    """A multiply-add takes 1 ns, one in a chain 10, gates 2, in a chain 100; a byte 0.5 ns and in much memory 5."""
+    """A multiply-add takes 1 ns, one in a chain 10, gates 2, in a chain 100; a byte 0.5 ns and in much memory 5. Of int8
+    an input takes 0.5, a state 0.25, a chain nothing; of bfloat16 0.5, 0.5 and 6."""
 
     def __init__(self) -> None:
         super().__init__("scalar")
 
-    def ns(self, limit: str, nbytes: int = 0) -> float:
+    def ns(self, limit: str, nbytes: int = 0, dtype: str = "float32") -> float:
         sweep = nbytes * (0.5 if nbytes < 1 << 20 else 5)
-        return {"fma": 1, "fma_chain": 10, "gates": 2, "gates_chain": 100, "sweep": sweep}[limit]
+        dots = {"float32": (1, 1, 10), "bfloat16": (0.5, 0.5, 6), "int8": (0.5, 0.25, 0)}[dtype]
+        dots = dict(zip(("inputs", "states", "states_chain"), dots, strict=True))
+        return (dots | {"gates": 2, "gates_chain": 100, "sweep": sweep})[limit]
 
 
 def counts(**given: Any) -> dict[str, Any]:
@@ -190,6 +193,39 @@ def test_bound(given, standard, held, expected):
     assert bound_ns(counts(**given), standard, held, Flat()) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "nested", "expected"),
+    [
+        ("float32", False, 1500),
+        ("bfloat16", False, 750),
+        ("int8", False, 500 + 125),
+        ("int8", True, 250 + 125),  # all states: a bound may be too low, never too high
+    ],
+)
+def test_bound_of_a_dtype(dtype, nested, expected):
+    given = counts(input=work(1000, 4, 4), recurrent=work(500, 4, 4))
+    assert bound_ns(given, False, 0, Flat(), dtype, nested) == pytest.approx(expected)
+    given = counts(recurrent=work(500, 4, 4), chain=400)
+    chain = {"float32": 4000, "bfloat16": 2400, "int8": 125}[dtype]
+    assert bound_ns(given, False, 0, Flat(), dtype) == pytest.approx(chain)
+
+
+@pytest.mark.parametrize("kernels", SETS)
+@pytest.mark.parametrize("dtype", _DTYPES)
+def test_limits_of_dtypes_are_measured(kernels, dtype):
+    """Narrow weights never multiply more slowly than floats on the vector sets, and only their chains take no time."""
+    inputs, states, chain = (
+        _core.limit_ns(kernels, limit, dtype=dtype) for limit in ("inputs", "states", "states_chain")
+    )
+    fma = _core.limit_ns(kernels, "fma")
+    assert 0 < states <= 1.5 * inputs
+    assert inputs < 1.5 * fma or kernels == "scalar"
+    assert chain == 0 if dtype == "int8" else chain > states
+    if kernels == "avx512_bf16":
+        assert {"float32": 0.6, "float16": 0.6, "bfloat16": 0.35, "int8": 0.35}[dtype] * fma < inputs
+        assert dtype != "int8" or states < 0.75 * inputs
+
+
 @pytest.mark.parametrize("kernels", ISAS)
 def test_limits_are_measured(kernels):
     limits = {limit: _core.limit_ns(kernels, limit) for limit in ("fma", "fma_chain", "gates", "gates_chain")}
@@ -201,6 +237,8 @@ def test_limits_are_measured(kernels):
 def test_limits_that_do_not_exist():
     with pytest.raises(KeyError, match="speed"):
         _core.limit_ns(ISAS[0], "speed")
+    with pytest.raises(KeyError, match="int4"):
+        _core.limit_ns(ISAS[0], "inputs", dtype="int4")
     with pytest.raises(fastgru.FastGRUError):
         _core.limit_ns("abacus", "fma")
     with pytest.raises(fastgru.FastGRUError):

@@ -53,4 +53,14 @@ static void k_prepare(int64_t k, const float *x, void *row)
 
 #include "chains.h"
 
+#define limit_sum vec
+#define limit_value vec_pairs
+#define limit_zero v_zero
+#define limit_load v_load_pairs
+#define limit_add(sum, a, b) v_dot_pairs(a, b, sum)
+#define LIMIT_INPUT_TERMS 2
+#define LIMIT_STATE_TERMS 2
+#define LIMIT_WAITS 1
+#include "limit_body.h"
+
 #endif

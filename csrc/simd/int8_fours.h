@@ -7,19 +7,21 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "../kernels.h"
 #include "tile.h"
 
-/* Vectors of sums for each vector of columns, and bytes of a prepared number. */
+/* Sums that stay in registers; vectors of sums for each vector of columns. */
+#define MOST_SUMS (V_LANES == 16 ? 24 : 12)
 #define SUMS(is_state) ((is_state) ? 1 : 2)
-#define STATE_BYTES 1
 
 #define store_input iv_store_halves
 #define store_state iv_store_bytes
 
-/* The products of the k-th four of each row with `panels` panels of `vectors` vectors. */
+/* The products of the four-th four numbers of each row with `panels` panels of `vectors` vectors. */
 TILE void add_four(ivec *sums, const bool is_state, const int rows, const int panels, const int vectors,
                    const char *const *x, int64_t four, const int8_t *w, int64_t panel_stride)
 {
+    const int sums_each = SUMS(is_state);
     ivec weight[4 * PANEL];
 #pragma GCC unroll 12
     for (int i = 0; i < panels * vectors; i++)
@@ -27,16 +29,20 @@ TILE void add_four(ivec *sums, const bool is_state, const int rows, const int pa
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++)
 #pragma GCC unroll 2
-        for (int half = 0; half < SUMS(is_state); half++) {
+        for (int half = 0; half < sums_each; half++) {
             int32_t bytes;
-            memcpy(&bytes, x[r] + (four * SUMS(is_state) + half) * 4, sizeof bytes);
+            memcpy(&bytes, x[r] + (four * sums_each + half) * 4, sizeof bytes);
             const ivec value = iv_set(bytes);
-            ivec *sum = sums + r * panels * vectors * SUMS(is_state) + half;
+            ivec *sum = sums + r * panels * vectors * sums_each + half;
 #pragma GCC unroll 12
             for (int i = 0; i < panels * vectors; i++)
-                sum[i * SUMS(is_state)] = iv_add_fours(sum[i * SUMS(is_state)], value, weight[i]);
+                sum[i * sums_each] = iv_add_fours(sum[i * sums_each], value, weight[i]);
         }
 }
+
+#define limit_add iv_add_fours
+#define LIMIT_INPUT_TERMS (4 / SUMS(false))
+#define LIMIT_STATE_TERMS (4 / SUMS(true))
 
 TILE ivec whole_sum(const ivec *sums, const bool is_state, const int32_t *offset)
 {

@@ -20,17 +20,15 @@
 #include "activate_body.h"
 #include "tile.h"
 
-#define TERMS_ROWS V_ROWS
+#define TERMS_ROWS 4
 #define TERMS_DEPTH 4
 #define TERMS_BYTES 1
 #define TERMS_PREPARED
-#define TERMS_TABLE
 #define TERMS_STATE(r, field) ((r)->state)
 #define BESIDE_ROWS 0 /* dot products are as busy as loads */
 
-/* Sums that stay in registers, and groups side by side: see float32_terms.h. */
-#define MOST_SUMS (V_LANES == 16 ? 24 : 12)
-#define SIDE(rows) (V_LANES == 16 ? ((rows) == 1 ? 4 : (rows) <= 4 ? 2 : 1) : ((rows) == 1 ? 4 : (rows) == 2 ? 2 : 1))
+/* Groups side by side: see float32_terms.h. */
+#define SIDE(rows) ((rows) <= 2 ? 2 : 1)
 #define CANDIDATE_SIDE(rows) ((rows) <= 3 ? 4 : 3)
 
 /* ---- prepared rows ----------------------------------------------------------------------------------------------- */
@@ -146,24 +144,13 @@ TILE void accumulate_state(vec *acc, const int rows, const int groups, const int
     add_blocks(acc, true, rows, groups, vectors, x, depth, weights, column);
 }
 
-/* ---- tables ------------------------------------------------------------------------------------------------------ */
+/* ---- limits ------------------------------------------------------------------------------------------------------ */
 
-static void k_look_up(const fg_table *table, int64_t token, int64_t first, int64_t last, float *y)
-{
-    const int8_t *w = (const int8_t *)table->w + token * table->columns;
-    const vec row_scale = v_set(table->row_scale[token]);
-    for (int64_t j = first; j < last; j += L) {
-        int8_t bytes[L];
-        const int64_t left = last - j;
-        memset(bytes, 0, sizeof bytes);
-        memcpy(bytes, w + j, (size_t)(left < L ? left : L));
-        vec value = v_mul(iv_float(iv_load_bytes(bytes)), row_scale);
-        if (table->column_scale)
-            value = v_mul(value, row_load(table->column_scale + j, left, v_zero()));
-        if (table->bias)
-            value = v_add(value, row_load(table->bias + j, left, v_zero()));
-        row_store(y + j - first, value, left);
-    }
-}
+#define limit_sum ivec
+#define limit_value ivec
+#define limit_zero iv_zero
+#define limit_load iv_load
+#define LIMIT_WAITS 0 /* whole numbers may be summed in any order */
+#include "limit_body.h"
 
 #endif

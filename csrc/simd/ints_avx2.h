@@ -46,12 +46,14 @@ static inline ivec iv_add_pairs(ivec sum, ivec a, ivec b)
 #if defined(__AVXVNNI__)
 static inline ivec iv_add_fours(ivec sum, ivec a, ivec b)
 {
-    return _mm256_dpbusd_avx_epi32(sum, a, b);
+    __asm__("%{vex%} vpdpbusd %2, %1, %0" : "+x"(sum) : "x"(a), "xm"(b)); /* see ints_avx512.h */
+    return sum;
 }
 #elif defined(__AVX512VNNI__)
 static inline ivec iv_add_fours(ivec sum, ivec a, ivec b)
 {
-    return _mm256_dpbusd_epi32(sum, a, b);
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(a), "vm"(b));
+    return sum;
 }
 #endif
 
@@ -96,8 +98,7 @@ static inline void iv_store_bytes(char *row, int64_t k, ivec a)
 {
     const __m128i bytes = _mm_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1);
     const __m128i eights = iv_eights(a, bytes);
-    _mm_storel_epi64((__m128i *)(row + k),
-                     _mm_xor_si128(_mm_shuffle_epi32(eights, 0x08), _mm_set1_epi8(-128)));
+    _mm_storel_epi64((__m128i *)(row + k), _mm_xor_si128(_mm_shuffle_epi32(eights, 0x08), _mm_set1_epi8(-128)));
 }
 
 #endif

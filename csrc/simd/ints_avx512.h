@@ -72,12 +72,14 @@ static inline float iv_largest(ivec magnitudes)
 
 static inline void iv_store_pairs(char *row, int64_t k, ivec a)
 {
-    const __m256i swap = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15));
+    const __m256i swap =
+        _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15));
     _mm256_store_si256((__m256i *)(row + 2 * k), _mm256_shuffle_epi8(_mm512_cvtepi32_epi16(a), swap));
 }
 static inline void iv_store_halves(char *row, int64_t k, ivec a)
 {
-    const __m256i part = _mm256_broadcastsi128_si256(_mm_setr_epi8(1, 3, 5, 7, 0, 2, 4, 6, 9, 11, 13, 15, 8, 10, 12, 14));
+    const __m256i part =
+        _mm256_broadcastsi128_si256(_mm_setr_epi8(1, 3, 5, 7, 0, 2, 4, 6, 9, 11, 13, 15, 8, 10, 12, 14));
     const __m256i halves = _mm256_shuffle_epi8(_mm512_cvtepi32_epi16(a), part);
     _mm256_store_si256((__m256i *)(row + 2 * k), _mm256_xor_si256(halves, _mm256_set1_epi64x(0x80808080)));
 }

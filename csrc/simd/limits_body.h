@@ -95,7 +95,7 @@ static float limit_sweep(float *p, int64_t floats, int64_t count)
     return limit_total(acc[0]);
 }
 
-static const fg_limit_kernel limit_kernels[FG_LIMITS] = {
+static const fg_limit_kernel limit_kernels[] = {
     [FG_LIMIT_FMA] = {limit_fma, V_LANES *LIMIT_CHAINS},
     [FG_LIMIT_FMA_CHAIN] = {limit_fma_chain, 1},
     [FG_LIMIT_GATES] = {limit_gates, LIMIT_UNITS},

@@ -13,7 +13,8 @@
  *   accumulate(acc, rows, panels, vectors, x, k, weights, column)   adds to acc[row][panel][vector] what `panels`
  * panels of `vectors` vectors each, from `column` on, give for these prepared rows; one that reads a state is
  *                         accumulate_state
- *   TERMS_PREPARED        where rows are prepared: then also k_row_bytes, k_prepare, k_prepare_state */
+ *   TERMS_PREPARED        where rows are prepared: then also k_row_bytes, k_prepare, k_prepare_state, and term_limits,
+ *                         which are fg_tiles.limits */
 #include "../kernels.h"
 #include "activate_body.h"
 #include "activations.h"
@@ -361,6 +362,7 @@ const fg_tiles FG_TILES = {
     .row_bytes = k_row_bytes,
     .prepare = k_prepare,
     .prepare_state = k_prepare_state,
+    .limits = term_limits,
 #endif
     .product = k_product,
     .finish = k_finish,

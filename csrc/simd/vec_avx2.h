@@ -1,4 +1,4 @@
-/* The vector names over eight floats with AVX2 and FMA. What each one means stands in vec_scalar.h. */
+/* The vector names over eight floats with AVX2, FMA and F16C. What each one means stands in vec_scalar.h. */
 #ifndef FG_VEC_H
 #define FG_VEC_H
 
@@ -79,6 +79,15 @@ static inline vec v_load_or(const float *p, int64_t n, vec rest)
 static inline void v_store_n(float *p, vec a, int64_t n)
 {
     _mm256_maskstore_ps(p, v_first(n), a);
+}
+
+static inline vec v_first_bfloat16(const void *p)
+{
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_load_si256(p), 16));
+}
+static inline vec v_second_bfloat16(const void *p)
+{
+    return _mm256_castsi256_ps(_mm256_and_si256(_mm256_load_si256(p), _mm256_set1_epi32(-0x10000)));
 }
 
 static inline vec v_add(vec a, vec b)

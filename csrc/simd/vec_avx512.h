@@ -84,6 +84,15 @@ static inline void v_store_n(float *p, vec a, int64_t n)
     _mm512_mask_storeu_ps(p, v_first(n), a);
 }
 
+static inline vec v_first_bfloat16(const void *p)
+{
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_load_si512(p), 16));
+}
+static inline vec v_second_bfloat16(const void *p)
+{
+    return _mm512_castsi512_ps(_mm512_and_si512(_mm512_load_si512(p), _mm512_set1_epi32(-0x10000)));
+}
+
 static inline vec v_add(vec a, vec b)
 {
     return _mm512_add_ps(a, b);

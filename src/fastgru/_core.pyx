@@ -53,21 +53,30 @@ def isa_available(name):
 
 
 #: a limit's number is its place in fg_limit
-cdef dict LIMITS = {name: i for i, name in enumerate(("fma", "fma_chain", "gates", "gates_chain", "sweep"))}
+cdef dict LIMITS = {name: i for i, name in enumerate((
+    "fma", "fma_chain", "gates", "gates_chain", "sweep", "inputs", "states", "states_chain",
+))}
 assert len(LIMITS) == FG_LIMITS
 
 
-def limit_ns(isa, limit, int64_t nbytes=0):
+def limit_ns(isa, limit, int64_t nbytes=0, dtype="float32"):
     """What one thread can do at most, as fg_limit says; `nbytes` of a sweep. Takes some ten milliseconds."""
     cdef double ns = 0
     cdef bytes name = isa.encode()
     cdef const char *c_name = name
     cdef fg_limit which = <fg_limit><int>LIMITS[limit]
+    cdef fg_dtype weights = <fg_dtype><int>DTYPES[dtype]
     cdef fg_status status
     with nogil:
-        status = fg_limit_ns(c_name, which, nbytes, &ns)
+        status = fg_limit_ns(c_name, which, weights, nbytes, &ns)
     check(status)
     return ns
+
+
+def release_pages():
+    """Give pages that nobody holds any more back to the system, where the C library would keep them for later."""
+    with nogil:
+        fg_release_pages()
 
 
 def cpu_count():

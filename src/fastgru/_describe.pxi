@@ -20,7 +20,7 @@ cdef int describe(Plan plan, object layer, fg_layer *c, list keep) except -1:
     if kind == "GRU":
         return describe_gru(plan, layer, c, keep)
     if kind == "Dense":
-        return describe_dense(plan, layer, c, keep)
+        return describe_dense(layer, c, keep)
     if kind == "Activate":
         return describe_activate(plan, layer, c)
     if kind == "Scale":
@@ -61,7 +61,7 @@ cdef int describe(Plan plan, object layer, fg_layer *c, list keep) except -1:
 cdef int describe_embedding(Plan plan, object layer, fg_layer *c) except -1:
     c.kind = FG_EMBEDDING
     c.y_mask = plan._id_if_read(f"{layer.name}:mask")
-    c.embedding.table = table_of(layer.table, plan.kept)
+    c.embedding.table = weights_of(layer.table, plan.kept)
     c.embedding.vocabulary, c.embedding.features = layer.table.shape
     c.embedding.mask_zero = layer.mask_zero
     plan._limit(layer, layer.table.shape[0])
@@ -101,8 +101,8 @@ cdef int describe_gru(Plan plan, object layer, fg_layer *c, list keep) except -1
     if len(layer.inputs) > 1:
         c.h0 = plan.ids[layer.inputs[1]]
     c.gru.units = layer.units
-    c.gru.kernel = weights_of(plan, layer.kernel, keep)
-    c.gru.recurrent_kernel = weights_of(plan, layer.recurrent_kernel, keep)
+    c.gru.kernel = weights_of(layer.kernel, keep)
+    c.gru.recurrent_kernel = weights_of(layer.recurrent_kernel, keep)
     c.gru.bias = floats(layer.bias, keep)
     c.gru.recurrent_bias = floats(layer.recurrent_bias, keep)
     c.gru.initial_state = floats(layer.initial_state, keep)
@@ -118,9 +118,9 @@ cdef int describe_gru(Plan plan, object layer, fg_layer *c, list keep) except -1
     return 0
 
 
-cdef int describe_dense(Plan plan, object layer, fg_layer *c, list keep) except -1:
+cdef int describe_dense(object layer, fg_layer *c, list keep) except -1:
     c.kind = FG_DENSE
-    c.dense.kernel = weights_of(plan, layer.kernel, keep)
+    c.dense.kernel = weights_of(layer.kernel, keep)
     c.dense.bias = floats(layer.bias, keep)
     c.dense.inputs, c.dense.units = layer.kernel.shape
     c.dense.activation = activation_of(layer.activation)
@@ -301,7 +301,7 @@ cdef fg_window window_of(Plan plan, object layer, object size) except *:
 cdef int describe_conv(Plan plan, object layer, fg_layer *c, list keep) except -1:
     c.kind = FG_CONV
     c.conv.window = window_of(plan, layer, layer.kernel.shape[:-2])
-    c.conv.kernel = weights_of(plan, layer.kernel, keep)
+    c.conv.kernel = weights_of(layer.kernel, keep)
     c.conv.bias = floats(layer.bias, keep)
     c.conv.units = layer.kernel.shape[-1]
     c.conv.groups = layer.groups

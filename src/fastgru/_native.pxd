@@ -233,7 +233,6 @@ cdef extern from "fastgru.h" nogil:
     fg_status fg_plan_finish(fg_plan *plan, const fg_value *outputs, int32_t n_outputs)
     void fg_plan_free(fg_plan *plan)
     const char *fg_plan_isa(const fg_plan *plan)
-    bint fg_plan_takes(const fg_plan *plan, fg_dtype dtype)
     bint fg_plan_causal(const fg_plan *plan)
     bint fg_plan_changes_steps(const fg_plan *plan)
     int64_t fg_plan_bytes(const fg_plan *plan)
@@ -258,7 +257,8 @@ cdef extern from "fastgru.h" nogil:
     bint fg_isa_available(const char *name)
     ctypedef enum fg_limit:
         FG_LIMITS
-    fg_status fg_limit_ns(const char *isa, fg_limit limit, int64_t bytes, double *ns)
+    fg_status fg_limit_ns(const char *isa, fg_limit limit, fg_dtype dtype, int64_t bytes, double *ns)
+    void fg_release_pages()
     int fg_cpu_count()
     fg_status fg_blas_open(const char *path, const char *prefix)
     const char *fg_blas_config()

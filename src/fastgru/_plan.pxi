@@ -30,7 +30,7 @@ cdef const float *floats(object array, list keep) except? NULL:
 cdef dict DTYPES = {"float32": FG_FLOAT32, "float16": FG_FLOAT16, "bfloat16": FG_BFLOAT16, "int8": FG_INT8}
 
 
-cdef fg_weights table_of(object array, list keep) except *:
+cdef fg_weights weights_of(object array, list keep) except *:
     """Weights as the Graph holds them: an array of float32, or a NarrowArray."""
     cdef fg_weights weights
     cdef cnp.ndarray data
@@ -45,13 +45,6 @@ cdef fg_weights table_of(object array, list keep) except *:
     keep.append(data)
     weights.data = cnp.PyArray_DATA(data)
     return weights
-
-
-cdef fg_weights weights_of(Plan plan, object array, list keep) except *:
-    """The same of what is multiplied: float32 where the kernels have no products of its dtype."""
-    if type(array) is not np.ndarray and not fg_plan_takes(plan.plan, DTYPES[array.dtype]):
-        array = np.asarray(array)
-    return table_of(array, keep)
 
 
 cdef enum:

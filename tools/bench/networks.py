@@ -8,8 +8,9 @@
 
 A process of Keras builds and exports the networks (network_files.py), each runtime reads them in a process of its own
 (network_peers.py), and all take turns as single layers do in layers.py. Before anything is timed the outputs are
-compared with Keras' own answer (1e-4; narrow weights by bounds of their own). A route that fails is named with its reason. Random weights and input; token ids
-are never 0, so that no step is masked, although tagging has mask_zero. docs/benchmarks.md says more.
+compared with Keras' own answer (1e-4; of narrow weights and products, with bounds of their own). A route that fails is
+named with its reason. Random weights and input; token ids are never 0, so that no step is masked, although tagging has
+mask_zero. docs/benchmarks.md says more.
 """
 
 from __future__ import annotations
@@ -117,7 +118,10 @@ def measure(comparison: Comparison, folder: Path, name: str, batch: int, repetit
 def write(options: argparse.Namespace, head: dict[str, Any], results: list[dict[str, Any]]) -> None:
     groups = {f"batch {batch}": lambda row, batch=batch: row.endswith(f", batch {batch}") for batch in options.batches}
     text = "\n\n".join([report.markdown(head, results, groups, "network"), remarks(results)])
-    lines = [{**head, "summary": report.summary(results, groups), "narrow": report.narrow_summary(results, groups)}, *results]
+    lines = [
+        {**head, "summary": report.summary(results, groups), "narrow": report.narrow_summary(results, groups)},
+        *results,
+    ]
     report.deliver(text, lines, options.markdown, options.json)
 
 

@@ -214,7 +214,7 @@ def _narrow_means(results: Sequence[Result], groups: Groups) -> str:
     ]  # fmt: skip
     about = (
         "Narrow weights: times divided by those of the narrow fastgru, geometric means; the least gain beside fastgru "
-        "in float32; the largest difference from the formula in float64 with the weights before they are rounded."
+        "in float32; the largest difference from what the weights give before they are rounded."
     )
     heads = ["", "fastest float32 peer", "fastgru", *peers, "least beside fastgru", "largest error"]
     return f"{about}\n\n{table(heads, rows)}" if rows else ""

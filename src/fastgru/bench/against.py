@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import UnsupportedModel
-from ..graph import GRU, Activation, Graph
+from ..graph import GRU, Activation, Graph, dtype_name
 from .cases import Case, Row, Weights, layer_case
-from .compare import Comparison, contenders
+from .compare import Comparison, contenders, own_names
 
 REPETITIONS = 7
 SEED = 0
@@ -19,6 +19,9 @@ _STANDARD = (Activation.of("sigmoid"), Activation.of("tanh"))
 
 def against(graph: Graph, peers: Sequence[str], batches: Sequence[int], steps: int, threads: int) -> dict[str, Any]:
     """Compare the layer on a single step and on each batch of sequences of `steps` steps.
+
+    Where its weights are narrow, fastgru takes part both with these and with the float32 numbers that they stand for,
+    which are everyone else's weights too.
 
     Returns
     -------
@@ -34,8 +37,8 @@ def against(graph: Graph, peers: Sequence[str], batches: Sequence[int], steps: i
     FastGRUError
         fastgru's output is wrong, or a peer's process died.
     """
-    taking_part = contenders(peers)
     layer = largest_gru(graph)
+    taking_part = contenders([*own_names([dtype_name(layer.kernel)]), *peers])
     shapes = dict.fromkeys([(1, 1), *((batch, steps) for batch in batches)])
     with Comparison(taking_part, threads) as comparison:
         rows = [comparison.measure(case_of(layer, *shape), REPETITIONS) for shape in shapes]

@@ -1,8 +1,8 @@
 """How each runtime runs a case. A peer may know several routes; the worker keeps the one that is fastest on the row.
 
 Every peer gets its input in the memory layout that it likes best, prepared beforehand, and is held to its dtype, which
-is float32 unless its name says another, and to a number of threads. A row of single steps is fed its own state, as in streaming. Nothing here imports a runtime before
-its class is made.
+is float32 unless its name says another, and to a number of threads. A row of single steps is fed its own state, as in
+streaming. Nothing here imports a runtime before its class is made.
 """
 
 from __future__ import annotations

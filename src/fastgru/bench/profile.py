@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .._openmp import core
-from ..graph import GRU, Activation, Graph, Layer
+from ..graph import GRU, Activation, Conv, Dense, Graph, Layer, TimeDistributed, dtype_name
+from ..narrowing import dtype_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 GROUP = 100e-6
 #: the only gates that are measured: a GRU layer with others has none in its bound
 _STANDARD = (Activation.of("sigmoid"), Activation.of("tanh"))
+#: limits that dtypes have of their own
+_DOTS = ("inputs", "states")
 
 
 class Limits:
@@ -26,11 +29,11 @@ class Limits:
 
     def __init__(self, isa: str) -> None:
         self._isa = isa
-        self._found: dict[tuple[str, int], float] = {}
+        self._found: dict[tuple[str, int, str], float] = {}
 
-    def ns(self, limit: str, nbytes: int = 0) -> float:
+    def ns(self, limit: str, nbytes: int = 0, dtype: str = "float32") -> float:
         """Of one operation, as `core.limit_ns` names it."""
-        key = limit, nbytes
+        key = limit, nbytes, dtype
         if key not in self._found:
             self._found[key] = core.limit_ns(self._isa, *key)
         return self._found[key]
@@ -45,17 +48,21 @@ class Limits:
         self._found = {key: min(ns, core.limit_ns(self._isa, *key)) for key, ns in self._found.items()}
 
     def to_dict(self) -> dict[str, Any]:
-        sweeps = {size: size / ns for (limit, size), ns in sorted(self._found.items()) if limit == "sweep"}
+        sweeps = {size: size / ns for (limit, size, _), ns in sorted(self._found.items()) if limit == "sweep"}
+        dots = {(limit, dtype): ns for (limit, _, dtype), ns in sorted(self._found.items()) if limit in _DOTS}
         return {
             "gflops": 2 / self.ns("fma"),
             "fma_latency_ns": self.ns("fma_chain"),
             "gates_ns": self.ns("gates"),
             "gates_latency_ns": self.ns("gates_chain"),
             "gigabytes_per_second": sweeps,
+            **{f"{dtype}_{limit}_gflops": 2 / ns for (limit, dtype), ns in dots.items() if dtype != "float32"},
         }
 
 
-def bound_ns(counts: Mapping[str, Any], standard: bool, held: int, limits: Limits) -> float:
+def bound_ns(
+    counts: Mapping[str, Any], standard: bool, held: int, limits: Limits, dtype: str = "float32", nested: bool = False
+) -> float:
     """What a layer's work takes at least: max(products, bytes, chain) + gates, as docs/benchmarks.md defines them.
 
     Parameters
@@ -67,11 +74,20 @@ def bound_ns(counts: Mapping[str, Any], standard: bool, held: int, limits: Limit
     held : int
         Bytes that are read between two sweeps over the layer's weights, if more than these.
     limits : Limits
+    dtype : str
+        What its weights are held in.
+    nested : bool
+        It runs a network, whose states count among its inputs.
     """
     works = counts["input"], counts["recurrent"]
-    products = sum(work["multiply_adds"] for work in works) * limits.ns("fma")
+    kinds = "states" if nested else "inputs", "states"
+    products = sum(
+        work["multiply_adds"] * limits.ns(kind, dtype=dtype)
+        for work, kind in zip(works, kinds, strict=True)
+        if work["multiply_adds"]
+    )
     moved = sum(limits.read_ns(work["bytes"], max(held, work["weights"])) for work in works if work["bytes"])
-    chain = counts["chain"] * limits.ns("fma_chain")
+    chain = counts["chain"] * limits.ns("states_chain", dtype=dtype) if counts["chain"] else 0.0
     gates = max(counts["units"] * limits.ns("gates"), counts["steps"] * limits.ns("gates_chain")) if standard else 0.0
     return max(products, moved, chain) + gates
 
@@ -158,8 +174,15 @@ def _bounds(graph: Graph, counts: Sequence[Mapping[str, Any]], limits: Limits | 
         return [None] * len(counts)
     single = all(one["steps"] <= 1 for one in counts)  # then each call reads all weights, layer after layer
     held = sum(_total(one, "bytes") for one in counts) if single else 0
-    standard = {layer.name for layer in graph.layers if _is_standard(layer)}
-    return [bound_ns(one, one["name"] in standard, held, limits) / 1e9 for one in counts]
+    layers = {layer.name: layer for layer in graph.layers}
+    return [_bound(one, layers[one["name"]], held, limits) for one in counts]
+
+
+def _bound(counts: Mapping[str, Any], layer: Layer, held: int, limits: Limits) -> float:
+    if isinstance(layer, TimeDistributed):
+        return bound_ns(counts, False, held, limits, dtype_of(layer.graph), nested=True) / 1e9
+    dtype = dtype_name(layer.kernel) if isinstance(layer, (GRU, Dense, Conv)) else "float32"
+    return bound_ns(counts, _is_standard(layer), held, limits, dtype) / 1e9
 
 
 def _is_standard(layer: Layer) -> bool:

@@ -96,8 +96,8 @@ def print_speeds(out: Console, speeds: Sequence[Speed], dtype: str) -> None:
     threads = "1 thread" if speeds[0].threads == 1 else f"at most {speeds[0].threads} threads"
     turns = " and ".join(f"{speed.turns:,}" for speed in speeds)
     out.print(
-        f"calls on the first rows of the data, at most 1,000 steps, {threads}; medians of {turns} turns of each network "
-        "in alternation"
+        f"calls on the first rows of the data, at most 1,000 steps, {threads}; medians of {turns} turns of each "
+        "network in alternation"
     )
 
 

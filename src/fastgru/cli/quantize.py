@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import BadInput
-from ._common import Config, ModelFile, Options, Threads, as_given, console, load, only_input, with_states
+from ._common import Config, KeepFloat32, ModelFile, Options, Threads, as_given, console, load, only_input, with_states
 
 if TYPE_CHECKING:
     from ..model import Model
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 SUFFIX = ".safetensors"
 
 
-class Dtype(str, Enum):
+class NarrowDtype(str, Enum):
     """What weights become."""
 
     int8 = "int8"
@@ -47,7 +47,7 @@ def quantize(
         typer.Option(metavar="FILE", help="A .npy file for the first output, or a .npz with one output's name."),
     ] = None,
     metric: Annotated[Metric | None, typer.Option(help="Of the labels.", show_default="what fits them")] = None,
-    dtype: Annotated[Dtype, typer.Option(help="What weights become.")] = Dtype.int8,
+    dtype: Annotated[NarrowDtype, typer.Option(help="What weights become.")] = NarrowDtype.int8,
     max_drop: Annotated[
         float | None,
         typer.Option(min=0.0, help="Keep layers in float32 until the metric drops by no more: 0.005 is half a point."),
@@ -57,9 +57,7 @@ def quantize(
         typer.Option(help="Keep layers in float32 until each output has this signal-to-noise ratio, in dB."),
     ] = None,
     max_runs: Annotated[int, typer.Option(min=1, help="Networks that are tried at most to find those layers.")] = 32,
-    keep_float32: Annotated[
-        list[str] | None, typer.Option(metavar="LAYER", help="Keep a layer in float32; may be repeated.")
-    ] = None,
+    keep_float32: KeepFloat32 = None,
     plot: Annotated[
         Path | None, typer.Option(metavar="PNG", help="Draw the error along the sequence (extra 'plot').")
     ] = None,

@@ -195,8 +195,9 @@ class Layer:
 
     def check_dtypes(self) -> None:
         """Raises BadModelFile where a tensor is narrow that may not be, or not all that may."""
-        for key, value in self.tensors.items():
-            if isinstance(value, NarrowArray) and "/" not in key:  # a network inside checks its own
+        for key in self.tensor_fields:
+            value = getattr(self, key)
+            if isinstance(value, NarrowArray):
                 if key not in self.narrowable:
                     raise self._fail(f"{key} should be float32, is {value.dtype}")
                 if value.scale is not None and value.scale_axis != self.scale_axes[key]:

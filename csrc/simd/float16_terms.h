@@ -1,0 +1,36 @@
+/* How a tile multiplies by float16 weights: what tiles_body.h asks of a dtype. They are widened when they are loaded,
+ * by an instruction that takes neighbours, so that they stand as float32 weights do. Rows are floats and chains those
+ * of float32: results are to the bit those of float32 weights of the same numbers. */
+#ifndef FG_TERMS_H
+#define FG_TERMS_H
+
+#include "tile.h"
+
+#define TERMS_ROWS V_ROWS
+#define TERMS_DEPTH 1
+#define TERMS_BYTES 2
+
+typedef float term_row;
+typedef vec term_vec;
+#define TERM_PARTS 1
+#define TERM_VALUES(k) (k)
+
+TILE vec term_value(const float *x, int64_t i)
+{
+    return v_set(x[i]);
+}
+
+TILE vec term_weight(const char *w, const int part)
+{
+    (void)part;
+    return v_load_float16(w);
+}
+
+TILE vec term_add(vec value, vec weight, vec sum)
+{
+    return v_fma(value, weight, sum);
+}
+
+#include "chains.h"
+
+#endif

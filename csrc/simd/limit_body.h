@@ -1,0 +1,62 @@
+/* The limits of a dtype whose rows are prepared: loops as those of limits_body.h, over what its terms define:
+ *
+ *   limit_sum, limit_value   what is summed up, and what is multiplied; limit_zero, limit_load
+ *   limit_add(sum, a, b)     one instruction's sums, or few ones' that always go together
+ *   LIMIT_INPUT_TERMS, LIMIT_STATE_TERMS   multiply-adds of a lane that one limit_add does of inputs and of states
+ *   LIMIT_WAITS              whether the sums of one output wait for each other */
+#ifndef FG_LIMIT_BODY_H
+#define FG_LIMIT_BODY_H
+
+#include <string.h>
+
+#include "../kernels.h"
+#include "tile.h"
+
+#define LIMIT_SUMS (V_LANES == 16 ? 24 : 12) /* enough to cover the latency, few enough to stay in registers */
+
+TILE float limit_dots(const float *p, const int sums, int64_t count)
+{
+    limit_sum sum[LIMIT_SUMS];
+    limit_value a = limit_load(p);
+    const limit_value b = limit_load(p + L);
+#pragma GCC unroll 24
+    for (int i = 0; i < sums; i++)
+        sum[i] = limit_zero();
+    for (int64_t n = 0; n < count; n++)
+#pragma GCC unroll 24
+        for (int i = 0; i < sums; i++) {
+            __asm__("" : "+v"(a)); /* as if it were another one */
+            sum[i] = limit_add(sum[i], a, b);
+        }
+    float result = 0.0f;
+    for (int i = 0; i < sums; i++) {
+        float lanes[L] __attribute__((aligned(64)));
+        memcpy(lanes, &sum[i], sizeof lanes);
+        result += lanes[0];
+    }
+    return result;
+}
+
+static float limit_many(float *p, int64_t floats, int64_t count)
+{
+    (void)floats;
+    return limit_dots(p, LIMIT_SUMS, count);
+}
+
+#if LIMIT_WAITS
+static float limit_chain(float *p, int64_t floats, int64_t count)
+{
+    (void)floats;
+    return limit_dots(p, 1, count);
+}
+#else
+#define limit_chain NULL
+#endif
+
+static const fg_limit_kernel term_limits[] = {
+    {limit_many, LIMIT_SUMS *L *LIMIT_INPUT_TERMS},
+    {limit_many, LIMIT_SUMS *L *LIMIT_STATE_TERMS},
+    {limit_chain, LIMIT_STATE_TERMS},
+};
+
+#endif
