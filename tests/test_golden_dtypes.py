@@ -52,6 +52,18 @@ def test_it_computes_with_the_rounded_weights(name: str, weight_dtype: str, tmp_
 
 
 @each_network
+def test_every_vector_set_gives_the_same_bits(
+    name: str, weight_dtype: str, vector_isas: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    golden: Golden = NETWORKS[name](tmp_path)
+    answers = []
+    for isa in vector_isas:
+        monkeypatch.setenv("FASTGRU_ISA", isa)
+        answers.append(golden.run(golden.load(dtype=weight_dtype)))
+    assert all(same(answer, answers[0]) for answer in answers)
+
+
+@each_network
 def test_files_and_pickles_keep_it(name: str, weight_dtype: str, tmp_path: Path) -> None:
     golden: Golden = NETWORKS[name](tmp_path)
     model = golden.load(dtype=weight_dtype)
