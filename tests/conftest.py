@@ -55,7 +55,7 @@ def weight_dtype(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     if dtype != "float32":
         import dtypes
 
-        dtypes.hold(dtype, monkeypatch)
+        dtypes.hold(dtype, request.node, monkeypatch)
     return dtype
 
 

@@ -9,7 +9,7 @@ rounded to any dtype, and nothing else changes. While such a test runs for a nar
 
 ``dtypes("float32", "bfloat16")`` on a test says that it holds for these alone. A plain run of the suite takes the first
 case of each test function for narrow dtypes, or as many as ``sample=`` says, from first to last; ``--dtype`` takes all
-cases for one dtype, and no other test.
+cases for one dtype, and no other test. ``itself=True``: the test narrows its Models itself, by the fixture `weight_dtype`.
 """
 
 from __future__ import annotations
@@ -62,8 +62,11 @@ def choose(config: pytest.Config, items: list[pytest.Item]) -> None:
     items[:] = [item for item in items if item in taken]
 
 
-def hold(dtype: str, patch: pytest.MonkeyPatch) -> None:
+def hold(dtype: str, item: pytest.Item, patch: pytest.MonkeyPatch) -> None:
     """Narrow the Models of a test, and what they are compared with."""
+    patch.setattr(tolerances, "weight_dtype", dtype)
+    if item.get_closest_marker("dtypes").kwargs.get("itself"):
+        return
     make, evaluate = Model.__init__, oracle.run
 
     def narrowed(graph: Graph) -> Graph:
@@ -74,4 +77,3 @@ def hold(dtype: str, patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr(Model, "__init__", make_narrow)
     patch.setattr(oracle, "run", lambda graph, *args, **options: evaluate(narrowed(graph), *args, **options))
-    patch.setattr(tolerances, "weight_dtype", dtype)

@@ -16,7 +16,7 @@ from fastgru.graph import Graph, NarrowArray
 from fastgru.narrowing import dtype_of, narrow, widen
 from golden_networks import NETWORKS, Golden
 
-pytestmark = pytest.mark.dtypes("bfloat16", "float16", "int8", sample=6)
+pytestmark = pytest.mark.dtypes("bfloat16", "float16", "int8", sample=6, itself=True)
 
 each_network = pytest.mark.parametrize("name", NETWORKS)
 
