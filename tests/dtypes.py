@@ -9,7 +9,7 @@ rounded to any dtype, and nothing else changes. While such a test runs for a nar
 
 ``dtypes("float32", "bfloat16")`` on a test says that it holds for these alone. A plain run of the suite takes the first
 case of each test function for narrow dtypes, or as many as ``sample=`` says, from first to last; ``--dtype`` takes all
-cases for one dtype, and no other test. ``itself=True``: the test narrows its Models itself, by the fixture `weight_dtype`.
+cases for one dtype, and no other test. ``itself=True``: a test narrows its Models itself, by fixture `weight_dtype`.
 """
 
 from __future__ import annotations

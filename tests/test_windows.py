@@ -134,6 +134,7 @@ def test_activations_of_conv(function: str, groups: int, isa: str) -> None:
     agrees(chain(floats(6), conv(6, 18, (3,), function, pads=(2, 0), groups=groups)), values(floats(6), 3, 30))
 
 
+@pytest.mark.dtypes("float32", "float16")  # it jumps at its threshold, where others may be off
 def test_relu_with_parameters(isa: str) -> None:
     relu = Activation.of("relu", max_value=0.5, negative_slope=0.25, threshold=0.125)
     spec = floats(4)
