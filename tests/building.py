@@ -15,6 +15,22 @@ SETS = [name for name in _core.isa_names() if _core.isa_available(name)]
 ISAS = [name for name in SETS if "_" not in name]
 #: those that promise each other the same bits
 VECTOR_ISAS = [name for name in ISAS if name != "scalar"]
+#: how the names of those end that have kernels of their own for a narrow dtype
+_INSTRUCTIONS = {"bfloat16": "_bf16", "int8": "_vnni"}
+
+
+def sets_of(dtype: str) -> list[str]:
+    """The kernel sets of this machine that have kernels of their own for weights of a dtype. For narrow ones the best
+    comes first: it is what a plain run of the tests takes."""
+    if dtype == "float32":
+        return ISAS
+    return [name for name in reversed(SETS) if name in ISAS or name.endswith(_INSTRUCTIONS.get(dtype, " "))]
+
+
+def vector_sets(dtype: str) -> list[str]:
+    """Those of them that promise each other the same bits: not scalar code, which may lack FMA, nor what rounds the
+    inputs of products."""
+    return [name for name in sets_of(dtype) if name != "scalar" and not name.endswith("_bf16")]
 
 
 def uniform(rng: np.random.Generator, *shape: int, scale: float = 1.0) -> np.ndarray:

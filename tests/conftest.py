@@ -62,6 +62,6 @@ def weight_dtype(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 @pytest.fixture
 def vector_isas(weight_dtype: str) -> list[str]:
     """The kernel sets that promise each other the same bits."""
-    import dtypes
+    from building import vector_sets
 
-    return dtypes.vector_sets(weight_dtype)
+    return vector_sets(weight_dtype)

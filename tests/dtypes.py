@@ -21,26 +21,12 @@ import pytest
 
 import oracle
 import tolerances
-from building import ISAS, SETS
+from building import ISAS, sets_of
 from fastgru import Model
 from fastgru.graph import Graph
 from fastgru.narrowing import DTYPES, dtype_of, narrow
 
 NARROW = DTYPES[1:]
-#: how the names of kernel sets end that have kernels of their own for a narrow dtype
-_INSTRUCTIONS = {"bfloat16": "_bf16", "int8": "_vnni"}
-
-
-def sets_of(dtype: str) -> list[str]:
-    """The kernel sets of this machine that have kernels of their own for weights of a dtype. For narrow ones the best
-    comes first: it is what a plain run takes."""
-    ending = _INSTRUCTIONS.get(dtype, " ")
-    return ISAS if dtype == "float32" else [name for name in SETS if name in ISAS or name.endswith(ending)][::-1]
-
-
-def vector_sets(dtype: str) -> list[str]:
-    """Those that promise each other the same bits: all but those without FMA, and those that round products' inputs."""
-    return [name for name in sets_of(dtype) if name != "scalar" and not name.endswith("_bf16")]
 
 
 def parametrize(metafunc: pytest.Metafunc) -> None:

@@ -60,8 +60,8 @@ def _file(path: Path, inputs: Any, answers: Any, lengths: Any = None, **options:
 def _keras_networks(network: dict[str, Any]) -> Callable[[Path], Golden]:
     def make(folder: Path) -> Golden:
         with zipfile.ZipFile(test_keras_networks.PACK) as pack:
-            for key in {"file", "config", "arrays"} & set(network):
-                pack.extract(f"{network['folder']}/{network[key]}", folder)
+            beginning = f"{network['folder']}/{Path(network['file']).name.partition('.')[0]}"
+            pack.extractall(folder, [name for name in pack.namelist() if name.startswith(beginning)])
         _, inputs, answers = test_keras_networks.load(folder, network)
         return Golden(lambda **options: test_keras_networks.load(folder, network, **options)[0], inputs, answers)
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from building import VECTOR_ISAS, chain, dense, embedding, floats, gru, tokens, uniform
+from building import chain, dense, embedding, floats, gru, tokens, uniform, vector_sets
 from fastgru import BadInput, Closed, Model
 from fastgru.graph import Combine, Concatenate, Conv, Graph, Masking, Pool, StepMask, tensor_spec
 from test_stream_states import cell, stack
@@ -225,22 +225,23 @@ def on(isa: str) -> Iterator[None]:
             os.environ["FASTGRU_ISA"] = before
 
 
-def other_isa(isa: str) -> str:
+def other_isa(isa: str, dtype: str) -> str:
     """One that promises the same bits."""
-    others = [name for name in VECTOR_ISAS if name != isa]
-    return others[-1] if others and isa in VECTOR_ISAS else isa
+    agreeing = vector_sets(dtype)
+    others = [name for name in agreeing if name != isa]
+    return others[-1] if others and isa in agreeing else isa
 
 
 class Players:
     """Two streams of one network, on two kernel sets where these promise the same bits, and all rows that were ever
     opened in them."""
 
-    def __init__(self, case: Case, isa: str, threads: int, seed: int) -> None:
+    def __init__(self, case: Case, isa: str, threads: int, seed: int, dtype: str | None = None) -> None:
         self.case, self.rng = case, np.random.default_rng(seed)
         with on(isa):
-            self.model = Model(case.graph)
-        with on(other_isa(isa)):
-            other = Model(case.graph)
+            self.model = Model(case.graph, dtype=dtype)
+        with on(other_isa(isa, self.model.dtype)):
+            other = Model(case.graph, dtype=dtype)
         options: dict[str, Any] = {"threads": threads, "state": case.state}
         self.streams = [model.stream(batch_size=0, **options) for model in (self.model, other)]
         self.open: list[dict[int, Row]] = [{}, {}]
@@ -387,8 +388,10 @@ def _padded(array: np.ndarray, like: np.ndarray) -> np.ndarray:
     return whole
 
 
-def play(name: str, isa: str, threads: int, operations: int, seed: int = 0) -> dict[str, int]:
+def play(
+    name: str, isa: str, threads: int, operations: int, seed: int = 0, dtype: str | None = None
+) -> dict[str, int]:
     """Operations on a case by its name, checked; returns how many there were of each kind, and of rows."""
-    players = Players(CASES[name](), isa, threads, seed)
+    players = Players(CASES[name](), isa, threads, seed, dtype)
     players.play(operations)
     return {**players.counts, "rows": players.check()}

@@ -258,6 +258,7 @@ def test_halves_are_the_layers_alone(steps: int, reset_after: bool, isa: str) ->
     assert same(whole[..., 19:].copy(), turned[:, ::-1].copy())
 
 
+@pytest.mark.dtypes("float32")  # states rounded for a product have room of their own
 @pytest.mark.parametrize("batch", [1, 3])
 def test_halves_take_no_room_of_their_own(batch: int) -> None:
     """They are computed inside the joined value, which is the caller's array or, between layers, in the arena once."""

@@ -16,7 +16,7 @@ from fastgru.graph import Graph, NarrowArray
 from fastgru.narrowing import dtype_of, narrow, widen
 from golden_networks import NETWORKS, Golden
 
-pytestmark = pytest.mark.dtypes("bfloat16", "float16", "int8", sample=12)
+pytestmark = pytest.mark.dtypes("bfloat16", "float16", "int8", sample=6)
 
 each_network = pytest.mark.parametrize("name", NETWORKS)
 
@@ -31,12 +31,16 @@ def has_tables(graph: Graph) -> bool:
     return any(layer.kind in ("Embedding", "OneHot") for layer in graph.layers) or any(map(has_tables, inner))
 
 
+def narrow_layers(graph: Graph) -> set[str]:
+    return {name.rpartition("/")[0] for name, value in graph.tensors if isinstance(value, NarrowArray)}
+
+
 @each_network
 def test_it_computes_with_the_rounded_weights(name: str, weight_dtype: str, tmp_path: Path) -> None:
     golden: Golden = NETWORKS[name](tmp_path)
     model, plain = (golden.load(dtype=dtype) for dtype in (weight_dtype, "float32"))
     assert plain.dtype == "float32"
-    narrowable = any(isinstance(value, NarrowArray) for _, value in narrow(plain.graph, weight_dtype).tensors)
+    narrowable = bool(narrow_layers(narrow(plain.graph, weight_dtype)))
     assert model.dtype == (weight_dtype if narrowable else "float32")
     found, wide = golden.run(model), golden.run(Model(widen(model.graph), dtype="float32"))
     if not narrowable or not (tolerances.rounds(weight_dtype) or has_tables(model.graph)):
@@ -45,6 +49,18 @@ def test_it_computes_with_the_rounded_weights(name: str, weight_dtype: str, tmp_
         tolerances.check(y, expected, "oracle")
     for place, answer in golden.answers.items():
         tolerances.check(found[place], answer, "float32")
+
+
+@each_network
+def test_every_vector_set_gives_the_same_bits(
+    name: str, weight_dtype: str, vector_isas: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    golden: Golden = NETWORKS[name](tmp_path)
+    answers = []
+    for isa in vector_isas:
+        monkeypatch.setenv("FASTGRU_ISA", isa)
+        answers.append(golden.run(golden.load(dtype=weight_dtype)))
+    assert all(same(answer, answers[0]) for answer in answers)
 
 
 @each_network
@@ -69,15 +85,10 @@ def test_layers_that_are_kept_in_float32(name: str, weight_dtype: str, tmp_path:
     golden: Golden = NETWORKS[name](tmp_path)
     plain = golden.load(dtype="float32")
     assert golden.load(dtype=weight_dtype, keep_float32="*").fingerprint == plain.fingerprint
-    narrowed = narrow(plain.graph, weight_dtype)
-    names = {key.rpartition("/")[0] for key, value in narrowed.tensors if isinstance(value, NarrowArray)}
-    for kept in sorted(names)[:1]:
+    narrowed = narrow_layers(narrow(plain.graph, weight_dtype))
+    for kept in sorted(narrowed)[:1]:
         partly = golden.load(dtype=weight_dtype, keep_float32=[kept])
-        wide = {
-            key.rpartition("/")[0] for key, value in partly.graph.tensors
-            if key in dict(narrowed.tensors) and not isinstance(value, NarrowArray)
-        }  # fmt: skip
-        assert wide & names == {kept}
+        assert narrow_layers(partly.graph) == narrowed - {kept}
         twin = Model(widen(partly.graph), dtype="float32")
         for y, expected in zip(golden.run(partly), golden.run(twin), strict=True):
             tolerances.check(y, expected, "oracle")

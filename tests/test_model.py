@@ -427,7 +427,7 @@ def test_pickle_and_copies(through: Callable[[Model], Model]) -> None:
     twin = through(model)
     assert twin.fingerprint == model.fingerprint
     assert twin.notes == model.notes
-    assert (twin.threads, twin.dtype, twin.matmul) == (2, "float32", "auto")
+    assert (twin.threads, twin.dtype, twin.matmul) == (2, model.dtype, "auto")
     assert same(twin(X, H0), model(X, H0))
 
 

@@ -19,7 +19,7 @@ import pytest
 from building import chain, floats, gru, uniform
 from fastgru import Closed, Model, QueueFull, StreamPool, Ticket
 
-pytestmark = pytest.mark.dtypes
+pytestmark = pytest.mark.dtypes(sample=0)  # of threads rather than numbers
 
 FEATURES = 4
 

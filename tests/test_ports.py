@@ -26,11 +26,10 @@ from fastgru.graph import (
     tensor_spec,
 )
 from fastgru.ports import Port
+from tolerances import check
 
 pytestmark = pytest.mark.dtypes
 
-#: of float32 against the float64 oracle
-CLOSE = 1e-5
 TIME, BATCH, FEATURES, UNITS = 7, 3, 4, 5
 TIME_MAJOR_X = Port("X:0", (FEATURES,), ((1,), (0,), (2,)))
 ONNX_Y = Port("Y/out", (UNITS,), ((1,), (), (0,), (2,)))
@@ -106,8 +105,8 @@ def test_an_onnx_layout_against_the_oracle() -> None:
     assert y.flags.c_contiguous
     assert y_h.flags.c_contiguous
     whole, state = oracle.run(graph, {"x": x.transpose(1, 0, 2), "h0": h0[0]})
-    assert np.abs(y[:, 0].transpose(1, 0, 2) - whole).max() < CLOSE
-    assert np.abs(y_h[0] - state).max() < CLOSE
+    check(y[:, 0].transpose(1, 0, 2), whole, "oracle")
+    check(y_h[0], state, "oracle")
     plain, plain_state = Model(bare(graph))(x.transpose(1, 0, 2), h0[0])
     assert (y[:, 0].transpose(1, 0, 2) == plain).all()
     assert (y_h[0] == plain_state).all()
@@ -120,8 +119,8 @@ def test_two_directions_are_laid_out_between_time_and_batch() -> None:
     whole, states = oracle.run(graph, {"x": x.transpose(1, 0, 2)})
     assert y.shape == (TIME, 2, BATCH, UNITS)
     assert y.flags.c_contiguous
-    assert np.abs(y - whole.reshape(BATCH, TIME, 2, UNITS).transpose(1, 2, 0, 3)).max() < CLOSE
-    assert np.abs(y_h - states.reshape(BATCH, 2, UNITS).transpose(1, 0, 2)).max() < CLOSE
+    check(y, whole.reshape(BATCH, TIME, 2, UNITS).transpose(1, 2, 0, 3), "oracle")
+    check(y_h, states.reshape(BATCH, 2, UNITS).transpose(1, 0, 2), "oracle")
 
 
 LAYOUTS = [

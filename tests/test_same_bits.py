@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import fastgru
-from building import chain, dense, embedding, floats, gru, tokens
-from fastgru.graph import Graph, Layer
+from building import bidirectional, chain, dense, embedding, floats, gru, tokens, uniform
+from fastgru.graph import Conv, Graph, Layer
 
 pytestmark = pytest.mark.dtypes
 
@@ -240,6 +240,30 @@ def test_vector_kernels_agree(
         monkeypatch.setenv("FASTGRU_ISA", name)
         answers.append(fastgru.Model(graph)(x, mask=masks() if masked else None))
     assert all(same(answer, answers[0]) for answer in answers[1:])
+
+
+@both_variants
+@pytest.mark.parametrize("folded", [True, False])
+def test_vector_kernels_agree_on_a_whole_network(
+    folded: bool, reset_after: bool, monkeypatch: pytest.MonkeyPatch, vector_isas: list[str]
+) -> None:
+    """Embedding, looked up through the GRUs behind it or convolved, both directions, a stack and a head."""
+    rng = np.random.default_rng(21)
+    table = embedding(rng, 50, 37)
+    window = Conv(name="conv", inputs=("embedding",), kernel=uniform(rng, 3, 37, 37, scale=0.3), padding="same")
+    options = {"reset_after": reset_after, "mask": "x:mask"}
+    both = bidirectional(rng, 37, 45, source="embedding" if folded else "conv", **options)
+    second = gru(rng, 90, 70, name="second", source="both", return_sequences=True, **options)
+    head = dense(rng, 70, 33, name="out", source="second", function="softmax")
+    graph = chain(tokens(), table, *([] if folded else [window]), *both, second, head)
+    ids = rng.integers(0, 50, (ROWS, 40))
+    answers = []
+    for name in vector_isas:
+        monkeypatch.setenv("FASTGRU_ISA", name)
+        model = fastgru.Model(graph)
+        answers.append(model(ids))
+        assert same(model(ids[5:6]), answers[-1][5:6])
+    assert all(same(answer, answers[0]) for answer in answers)
 
 
 # ---- token networks ------------------------------------------------------------------------------------------------

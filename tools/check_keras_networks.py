@@ -1,6 +1,6 @@
 """Run the networks of `tools/keras_networks` with fastgru, without Keras, and compare with what Keras answered::
 
-    python tools/check_keras_networks.py networks3 networks2
+    python tools/check_keras_networks.py networks3 networks2 [--dtype DTYPE]
 
 Prints what disagrees, is refused or fails, and a table of counts. Exit code 1 unless all agree.
 """
@@ -16,10 +16,12 @@ from typing import Any
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
 import fastgru
 from fastgru.errors import UnsupportedModel
-
-BOUND = 1e-5  # times max(1, the largest magnitude that Keras answered)
+from fastgru.narrowing import DTYPES
+from tolerances import NARROW, TOLERANCES
 
 
 def error(y: np.ndarray, expected: np.ndarray) -> float:
@@ -34,13 +36,13 @@ def inputs_of(model: fastgru.Model, arrays: dict[str, np.ndarray]) -> dict[str, 
     return {key[2:]: array for key, array in arrays.items() if key.startswith("x:")}
 
 
-def check(folder: Path, entry: dict[str, Any], **options: Any) -> tuple[str, str, float]:
+def check(folder: Path, entry: dict[str, Any], dtype: str = "float32", **options: Any) -> tuple[str, str, float]:
     """How a network fares: "agrees" and the error, else "disagrees", "refused" or "fails" and why."""
     with np.load(folder / entry["arrays"]) as archive:
         arrays = dict(archive)
     try:
         config = folder / entry["config"] if "config" in entry else None
-        model = fastgru.load(folder / entry["file"], config=config, **options)
+        model = fastgru.load(folder / entry["file"], config=config, dtype=dtype, **options)
         y = model(inputs_of(model, arrays))
     except UnsupportedModel as refusal:
         return "refused", "; ".join(refusal.reasons), np.nan
@@ -60,19 +62,20 @@ def check(folder: Path, entry: dict[str, Any], **options: Any) -> tuple[str, str
         (mine.shape, answer.shape) for mine, answer in zip(given, answers, strict=True) if mine.shape != answer.shape
     ]
     words = f"shapes {shapes}" if shapes else "outputs " + ", ".join(f"{value:.1e}" for value in errors)
-    return "agrees" if max(errors) <= BOUND else "disagrees", words, max(errors)
+    return "agrees" if max(errors) <= NARROW.get(dtype, TOLERANCES["keras"]) else "disagrees", words, max(errors)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", type=Path, nargs="+")
     parser.add_argument("--brief", action="store_true", help="leave out what the networks hold")
+    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of weights (default: %(default)s)")
     options = parser.parse_args()
     rows = []
     for folder in options.folders:
         manifest = json.loads((folder / "manifest.json").read_text())
         for entry in manifest["networks"]:
-            verdict, why, largest = check(folder, entry)
+            verdict, why, largest = check(folder, entry, options.dtype)
             rows.append((f"Keras {manifest['keras']}", entry["kind"], verdict, largest))
             if verdict != "agrees":
                 print(

@@ -8,7 +8,7 @@ temporary one with pip. What can't be had or has no Keras to compare with is ski
 - medaka 1.2.6: 13 ``.hdf5`` files of Keras 2 with bidirectional CuDNNGRU layers, on made-up reads of DNA. Needs
   tf_keras, which runs them as ``GRU(reset_after=True)`` and converts the weights itself.
 
-    python tools/check_real_files.py [FOLDER]
+    python tools/check_real_files.py [FOLDER] [--dtype DTYPE]
 """
 
 from __future__ import annotations
@@ -28,7 +28,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
 import fastgru
+from fastgru.narrowing import DTYPES
+from tolerances import NARROW, TOLERANCES
 
 #: wheel's project and version, and what else pip needs to find it
 WHEELS = {
@@ -37,8 +41,6 @@ WHEELS = {
         "medaka==1.2.6", "--python-version", "3.8", "--platform", "manylinux2010_x86_64", "--only-binary", ":all:",
     ),
 }  # fmt: skip
-#: allowed difference, in parts of max(1, max|y|)
-ALLOWED = 1e-5
 
 #: a network's name, what fastgru and Keras answer
 Answers = Iterator[tuple[str, np.ndarray, np.ndarray]]
@@ -65,13 +67,13 @@ def members(archive: zipfile.ZipFile, suffix: str, folder: Path) -> Iterator[Pat
 # ---- ao-compensation-model -------------------------------------------------------------------------------------------
 
 
-def ao(archive: zipfile.ZipFile, folder: Path) -> Answers:
+def ao(archive: zipfile.ZipFile, folder: Path, dtype: str) -> Answers:
     import keras
 
     x = windows(archive.read("ao_compensation_model/dataset/test/test.csv").decode())
     for path in members(archive, ".keras", folder):
         # some were saved with a batch size of 128
-        yield path.name, fastgru.load(path)(x), np.asarray(keras.models.load_model(path, compile=False)(x))
+        yield path.name, fastgru.load(path, dtype=dtype)(x), np.asarray(keras.models.load_model(path, compile=False)(x))
 
 
 def windows(table: str, rows: int = 128, steps: int = 200) -> np.ndarray:
@@ -87,7 +89,7 @@ def windows(table: str, rows: int = 128, steps: int = 200) -> np.ndarray:
 # ---- medaka ----------------------------------------------------------------------------------------------------------
 
 
-def medaka(archive: zipfile.ZipFile, folder: Path) -> Answers:
+def medaka(archive: zipfile.ZipFile, folder: Path, dtype: str) -> Answers:
     import h5py
     import tf_keras
 
@@ -98,7 +100,7 @@ def medaka(archive: zipfile.ZipFile, folder: Path) -> Answers:
         reference = tf_keras.models.model_from_json(json.dumps(plain(written)))
         reference.load_weights(path)
         x = pile(rng, reference.input_shape[1])
-        yield path.name, fastgru.load(path)(x), reference.predict(x, verbose=0)
+        yield path.name, fastgru.load(path, dtype=dtype)(x), reference.predict(x, verbose=0)
 
 
 def plain(node: Any) -> Any:
@@ -131,13 +133,13 @@ def pile(rng: np.random.Generator, steps: int, depth: int = 30) -> np.ndarray:
 # ---- all of them -----------------------------------------------------------------------------------------------------
 
 
-def check(name: str, answers: Answers) -> int:
+def check(name: str, answers: Answers, dtype: str) -> int:
     """Print how far off each network is; how many are too far."""
     failed = 0
     try:
         for network, got, expected in answers:
             off = float(np.abs(got - expected).max()) / max(1.0, float(np.abs(expected).max()))
-            is_wrong = got.shape != expected.shape or not off <= ALLOWED
+            is_wrong = got.shape != expected.shape or not off <= NARROW.get(dtype, TOLERANCES["keras"])
             failed += is_wrong
             print(f"{'WRONG' if is_wrong else 'ok':5}  {off:.1e}  {expected.shape}  {name}/{network}")
     except ImportError as error:
@@ -148,7 +150,9 @@ def check(name: str, answers: Answers) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", type=Path, help="where the wheels are; missing ones are put there")
-    folder = parser.parse_args().folder
+    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of weights (default: %(default)s)")
+    said = parser.parse_args()
+    folder = said.folder
     failed = 0
     with tempfile.TemporaryDirectory() as temporary:
         for name, answers in (("ao_compensation_model", ao), ("medaka", medaka)):
@@ -157,7 +161,7 @@ def main() -> int:
                 print(f"SKIPPED  {name}: pip can't get {WHEELS[name][0]}")
                 continue
             with zipfile.ZipFile(path) as archive:
-                failed += check(name, answers(archive, Path(temporary)))
+                failed += check(name, answers(archive, Path(temporary), said.dtype), said.dtype)
     return 1 if failed else 0
 
 

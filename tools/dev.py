@@ -2,6 +2,7 @@
 
 python tools/dev.py build            the extension in place
 python tools/dev.py test [ARGS]      the whole test suite
+python tools/dev.py dtypes [DTYPE]   the tests that hold for every dtype, on each of its kernel sets
 python tools/dev.py sanitize         the tests under AddressSanitizer and UndefinedBehaviorSanitizer
 python tools/dev.py bench [ARGS]     one GRU layer against other runtimes (tools/bench/layers.py)
 python tools/dev.py check            ruff, C warnings and format, the quick tests
@@ -37,6 +38,16 @@ def build(*_: str, **env: str) -> None:
 
 def test(*args: str) -> None:
     run(PYTHON, "-m", "pytest", "-q", *args)
+
+
+def dtypes(*chosen: str) -> None:
+    """Run all cases of the tests that are marked so (tests/dtypes.py), where a plain run takes a few of each."""
+    sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
+    from building import sets_of
+
+    for dtype in chosen or ("bfloat16", "float16", "int8"):
+        for isa in sets_of(dtype):
+            run(PYTHON, "-m", "pytest", "-q", "tests", "--dtype", dtype, FASTGRU_ISA=isa)
 
 
 def sanitize(*args: str) -> None:
@@ -80,7 +91,7 @@ def check(*_: str) -> None:
     test(*(f"--ignore=tests/{name}" for name in SLOW))
 
 
-COMMANDS = {"build": build, "test": test, "sanitize": sanitize, "bench": bench, "check": check}
+COMMANDS = {"build": build, "test": test, "dtypes": dtypes, "sanitize": sanitize, "bench": bench, "check": check}
 
 if __name__ == "__main__":
     if len(sys.argv) < 2 or sys.argv[1] not in COMMANDS:
