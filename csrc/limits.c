@@ -20,7 +20,7 @@ static const fg_limit_kernel *kernel_of(const fg_kernels *kernels, fg_limit limi
     if (limit < FG_LIMIT_INPUTS)
         return &kernels->common->limits[limit];
     const fg_tiles *tiles = kernels->tiles[dtype];
-    if (!tiles || !tiles->limits)
+    if (!tiles->limits)
         return &kernels->common->limits[limit == FG_LIMIT_STATES_CHAIN ? FG_LIMIT_FMA_CHAIN : FG_LIMIT_FMA];
     const fg_limit_kernel *kernel = &tiles->limits[limit - FG_LIMIT_INPUTS];
     return kernel->run ? kernel : NULL;

@@ -46,7 +46,7 @@ def run(*command: str | Path, stdin: str = "") -> str:
 # ---- docs/ ---------------------------------------------------------------------------------------------------------
 
 
-PAGES = [("python.md", 4), ("architecture.md", 0), ("realtime.md", 0), ("generation.md", 0)]
+PAGES = [("python.md", 4), ("architecture.md", 0), ("realtime.md", 0), ("generation.md", 0), ("quantization.md", 0)]
 
 
 @pytest.mark.parametrize(("page", "errors"), PAGES)

@@ -175,3 +175,20 @@ def test_a_model_holds_its_weights_about_twice() -> None:
     weights, models = 4 * graph.parameters, []
     taken = growth(lambda: models.append(Model(graph)), warm_up=1, count=4) / 4
     assert taken < 1.3 * weights, "packed weights of each"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "int8"])
+def test_loading_leaves_the_weights_in_their_dtype_and_nothing_else(dtype: str, tmp_path: Path) -> None:
+    """Twice, as above; what was float32 on the way is back with the system when `load` returns."""
+    rng, units = np.random.default_rng(1), 600
+    sizes = {"w_ih": (3 * units, units), "w_hh": (3 * units, units)}
+    np.savez(tmp_path / "large.npz", **{name: rng.standard_normal(size, np.float32) for name, size in sizes.items()})
+    np.savez(tmp_path / "small.npz", **{name: np.ones((3, 1), np.float32) for name in sizes})
+    fastgru.load(tmp_path / "small.npz", dtype=dtype)
+    before = resident()
+    model = fastgru.load(tmp_path / "large.npz", dtype=dtype)
+    taken = int(STATM.read_text().split()[1]) * PAGE - before
+    weights = {"float32": 4, "int8": 1}.get(dtype, 2) * 6 * units**2
+    huge_page = 2 << 20
+    assert taken < 2.2 * weights + huge_page + ALLOWED
+    assert model.dtype == dtype

@@ -9,13 +9,17 @@ import numpy as np
 import pytest
 
 import fastgru
-from building import ISAS, bidirectional, chain, dense, embedding, floats, gru, tokens
+from building import ISAS, SETS, bidirectional, chain, dense, embedding, floats, gru, tokens
 from fastgru import _core
 from fastgru.bench.profile import Limits, bound_ns
 from fastgru.graph import Graph, Masking
+from fastgru.narrowing import narrow
 
 PARTS = ("products", "steps", "other")
 BATCH, STEPS, FEATURES, UNITS = 5, 300, 12, 40
+#: of a weight
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "int8": 1}
+DTYPES = tuple(BYTES)
 
 
 @pytest.fixture
@@ -44,20 +48,26 @@ def profiled(
     return {layer["name"]: layer for layer in layers}
 
 
+def held_in(graph: Graph, dtype: str) -> Graph:
+    return graph if dtype == "float32" else narrow(graph, dtype)
+
+
 def normal(*shape: int) -> np.ndarray:
     return np.random.default_rng(4).standard_normal(shape, np.float32)
 
 
-@pytest.mark.parametrize("kernels", ISAS)
+@pytest.mark.parametrize("kernels", SETS)
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("reset_after", [True, False], ids=["reset_after", "reset_before"])
 @pytest.mark.parametrize(("batch", "steps"), [(1, 1), (1, STEPS), (BATCH, STEPS)])
-def test_a_gru(rng, kernels, reset_after, batch, steps):
-    graph = chain(floats(FEATURES), gru(rng, FEATURES, UNITS, reset_after=reset_after))
+def test_a_gru(rng, kernels, dtype, reset_after, batch, steps):
+    graph = held_in(chain(floats(FEATURES), gru(rng, FEATURES, UNITS, reset_after=reset_after)), dtype)
     found = profiled(graph, normal(batch, steps, FEATURES), isa=kernels)["gru"]
     assert found["input"]["multiply_adds"] == batch * steps * 3 * FEATURES * UNITS
     assert found["recurrent"]["multiply_adds"] == batch * steps * 3 * UNITS * UNITS
     assert found["recurrent"]["bytes"] == steps * found["recurrent"]["weights"]
-    assert found["recurrent"]["weights"] >= 4 * 3 * UNITS * UNITS
+    least = BYTES[dtype] * 3 * UNITS * UNITS
+    assert least <= found["recurrent"]["weights"] <= 1.25 * least
     assert found["units"] == batch * steps * UNITS
     assert found["steps"] == steps
     depth = UNITS * (1 if reset_after else 2) + (FEATURES if steps == 1 else 0)
@@ -89,33 +99,40 @@ def test_steps_that_a_layer_masks_are_not_counted(rng):
     assert found["masking"]["ns"]["other"] > 0
 
 
-def test_a_folded_embedding(rng):
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_folded_embedding(rng, dtype):
     vocabulary = 30
     ids = rng.integers(0, vocabulary, (BATCH, STEPS), np.int32)
     graph = chain(tokens(), embedding(rng, vocabulary, FEATURES), gru(rng, FEATURES, UNITS, source="embedding"))
-    found = profiled(graph, ids)
+    found = profiled(held_in(graph, dtype), ids)
     assert found["embedding"]["folded"]
     assert found["embedding"]["input"] == {"multiply_adds": 0, "bytes": 0, "weights": 0}
     assert not found["gru"]["folded"]
     assert found["gru"]["input"]["multiply_adds"] == 0
     row_bytes = found["gru"]["input"]["weights"] // vocabulary
-    assert row_bytes >= 4 * 3 * UNITS
+    least = BYTES[dtype] * 3 * UNITS + (4 if dtype == "int8" else 0)  # and the token's scale
+    assert least <= row_bytes <= 1.25 * least
     assert found["gru"]["input"]["bytes"] == BATCH * STEPS * row_bytes
     assert found["gru"]["ns"]["products"] == 0
     assert found["gru"]["recurrent"]["multiply_adds"] == BATCH * STEPS * 3 * UNITS * UNITS
 
 
-def test_an_embedding_with_other_readers(rng):
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_an_embedding_with_other_readers(rng, dtype):
     ids = rng.integers(0, 30, (BATCH, STEPS), np.int32)
-    found = profiled(chain(tokens(), embedding(rng, 30, FEATURES)), ids)["embedding"]
+    found = profiled(held_in(chain(tokens(), embedding(rng, 30, FEATURES)), dtype), ids)["embedding"]
     assert not found["folded"]
-    assert found["input"] == {"multiply_adds": 0, "bytes": BATCH * STEPS * FEATURES * 4, "weights": 30 * FEATURES * 4}
+    row_bytes = BYTES[dtype] * FEATURES + (4 if dtype == "int8" else 0)
+    assert found["input"] == {"multiply_adds": 0, "bytes": BATCH * STEPS * row_bytes, "weights": 30 * row_bytes}
 
 
-def test_dense(rng):
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_dense(rng, dtype):
     both = bidirectional(rng, FEATURES, UNITS)
     answer = dense(rng, 2 * UNITS, 7, name="answer", source="both", function="softmax")
-    found = profiled(chain(floats(FEATURES), *both, answer), normal(BATCH, STEPS, FEATURES))
+    found = profiled(held_in(chain(floats(FEATURES), *both, answer), dtype), normal(BATCH, STEPS, FEATURES))
+    least = BYTES[dtype] * 2 * UNITS * 7
+    assert least <= found["answer"]["input"]["weights"] <= 16 / 7 * least  # columns fill a vector
     assert list(found) == ["both/ahead", "both/back", "both", "answer"]
     assert found["answer"]["input"]["multiply_adds"] == BATCH * STEPS * 2 * UNITS * 7
     assert found["answer"]["recurrent"]["multiply_adds"] == found["answer"]["units"] == found["answer"]["steps"] == 0
@@ -211,7 +228,7 @@ def test_bound_of_a_dtype(dtype, nested, expected):
 
 
 @pytest.mark.parametrize("kernels", SETS)
-@pytest.mark.parametrize("dtype", _DTYPES)
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_limits_of_dtypes_are_measured(kernels, dtype):
     """Narrow weights never multiply more slowly than floats on the vector sets, and only their chains take no time."""
     inputs, states, chain = (

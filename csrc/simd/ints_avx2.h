@@ -18,10 +18,6 @@ static inline ivec iv_set(int32_t a)
 {
     return _mm256_set1_epi32(a);
 }
-static inline ivec iv_load_bytes(const int8_t *p)
-{
-    return _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p));
-}
 
 static inline ivec iv_add(ivec a, ivec b)
 {

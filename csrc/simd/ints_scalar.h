@@ -23,11 +23,6 @@ static inline ivec iv_set(int32_t a)
 {
     return a;
 }
-/* A byte for each lane, at any alignment, as 32 bits. */
-static inline ivec iv_load_bytes(const int8_t *p)
-{
-    return *p;
-}
 
 static inline ivec iv_add(ivec a, ivec b)
 {

@@ -14,6 +14,13 @@
 
 #define LIMIT_SUMS (V_LANES == 16 ? 24 : 12) /* enough to cover the latency, few enough to stay in registers */
 
+/* As if it were another number, so that no product is kept for the next turn. */
+#if V_LANES == 1
+#define LIMIT_CHANGE(a) __asm__("" : "+r"(a))
+#else
+#define LIMIT_CHANGE(a) __asm__("" : "+v"(a))
+#endif
+
 TILE float limit_dots(const float *p, const int sums, int64_t count)
 {
     limit_sum sum[LIMIT_SUMS];
@@ -25,7 +32,7 @@ TILE float limit_dots(const float *p, const int sums, int64_t count)
     for (int64_t n = 0; n < count; n++)
 #pragma GCC unroll 24
         for (int i = 0; i < sums; i++) {
-            __asm__("" : "+v"(a)); /* as if it were another one */
+            LIMIT_CHANGE(a);
             sum[i] = limit_add(sum[i], a, b);
         }
     float result = 0.0f;
