@@ -51,20 +51,31 @@ TILE int64_t terms_of(int64_t k)
 }
 
 /* acc[r][p][v] += x[r][i] · w[p][v], value i of each row being this part of a term; panels stand `stride` bytes apart.
- */
+ * Of two rows the values wait in registers for one weight after the other, of more the weights for one value. */
 TILE void add_value(vec *acc, const int rows, const int panels, const int vectors, const term_row *const *x, int64_t i,
                     const char *w, int64_t stride, int part)
 {
+    const int sums = panels * vectors;
+    if (rows == 2) {
+        const term_vec first = term_value(x[0], i), second = term_value(x[1], i);
+#pragma GCC unroll 12
+        for (int j = 0; j < sums; j++) {
+            const term_vec weight = term_shared_weight(w + (j / vectors) * stride + (j % vectors) * TERM_BYTES, part);
+            acc[j] = term_add(first, weight, acc[j]);
+            acc[sums + j] = term_add(second, weight, acc[sums + j]);
+        }
+        return;
+    }
     term_vec weight[4 * PANEL];
 #pragma GCC unroll 12
-    for (int j = 0; j < panels * vectors; j++)
+    for (int j = 0; j < sums; j++)
         weight[j] = term_shared_weight(w + (j / vectors) * stride + (j % vectors) * TERM_BYTES, part);
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++) {
         const term_vec value = term_value(x[r], i);
 #pragma GCC unroll 12
-        for (int j = 0; j < panels * vectors; j++)
-            acc[r * panels * vectors + j] = term_add(value, weight[j], acc[r * panels * vectors + j]);
+        for (int j = 0; j < sums; j++)
+            acc[r * sums + j] = term_add(value, weight[j], acc[r * sums + j]);
     }
 }
 
@@ -92,8 +103,14 @@ TILE void accumulate_row(vec *acc, const int panels, const int vectors, const te
 {
     const int64_t step = vectors * TERM_BYTES;
     const term_row *const end = x + values / TERM_PARTS * TERM_PARTS;
-    for (; x < end; x += TERM_PARTS, w += step)
-        add_row_term(acc, panels, vectors, x, w, stride);
+    if (panels * vectors <= 2) { /* few sums: four terms share the work of finding the values */
+#pragma GCC unroll 4
+        for (; x < end; x += TERM_PARTS, w += step)
+            add_row_term(acc, panels, vectors, x, w, stride);
+    } else {
+        for (; x < end; x += TERM_PARTS, w += step)
+            add_row_term(acc, panels, vectors, x, w, stride);
+    }
     if (values % TERM_PARTS)
         add_row_value(acc, panels, vectors, x, w, stride, 0);
 }
@@ -108,12 +125,12 @@ TILE void accumulate(vec *acc, const int rows, const int panels, const int vecto
     const term_row *row[FG_MAX_ROWS];
     for (int r = 0; r < rows; r++)
         row[r] = x[r];
-    if (rows == 1 && TERM_PARTS > 1) {
+    if (rows == 1) {
         accumulate_row(acc, panels, vectors, row[0], values, w, stride);
         return;
     }
     /* part by part in one form of code: of a term's parts one after the other GCC 12 makes copies of the sums */
-    if (panels * vectors <= 2) { /* few sums: four terms share the work of finding the rows */
+    if (panels * vectors <= 2) { /* few sums: four values share the work of finding the rows */
 #pragma GCC unroll 4
         for (int64_t i = 0; i < values; i++)
             add_value(acc, rows, panels, vectors, row, i, w + i / TERM_PARTS * step, stride, i % TERM_PARTS);
