@@ -108,6 +108,23 @@ def test_each_isa_keeps_to_its_own(objects: dict[str, Path]) -> None:
     assert re.search(r"\tvfn?m(add|sub)[0-9]+ps .*%zmm", avx512)
 
 
+@x86_64
+@pytest.mark.parametrize(("vector", "register"), [("avx2", "%ymm"), ("avx512", "%zmm")])
+def test_weights_of_16_bits_are_widened_or_multiplied_in_pairs(
+    objects: dict[str, Path], vector: str, register: str
+) -> None:
+    widened = {dtype: code(stubs(objects)[f"{vector}_{dtype}"]) for dtype in ("bfloat16", "float16")}
+    for text in widened.values():
+        assert re.search(rf"\tvfmadd[0-9]+ps .*{register}", text), "the products are FMA chains"
+        assert "vdpbf16ps" not in text
+        assert vector != "avx2" or "%zmm" not in text, "AVX-512 in the AVX2 kernels"
+    assert re.search(rf"\tvpslld .*{register}", widened["bfloat16"])
+    assert re.search(rf"\tvcvtph2ps .*{register}", widened["float16"])
+    native = code(stubs(objects)["avx512_bf16_bfloat16"])
+    assert re.search(r"\tvdpbf16ps .*%zmm", native)
+    assert re.search(r"\tvcvtne2ps2bf16 .*%zmm", native)
+
+
 def test_each_stub_exports_its_tables_alone(objects: dict[str, Path]) -> None:
     assert len(stubs(objects)) >= 1
     for name, path in stubs(objects).items():

@@ -25,6 +25,11 @@ TILE vec term_weight(const char *w, const int part)
     return part ? v_second_bfloat16(w) : v_first_bfloat16(w);
 }
 
+TILE vec term_shared_weight(const char *w, int part)
+{
+    return v_either_bfloat16(w, part);
+}
+
 TILE vec term_add(vec value, vec weight, vec sum)
 {
     return v_fma(value, weight, sum);

@@ -9,7 +9,8 @@
  *   TERM_VALUES(k)        values of a row of k
  *   term_vec              what a vector multiplies
  *   term_value(x, i)      value i of a row
- *   term_weight(w, part)  the vector of weights at w that belongs to this part of its term
+ *   term_weight(w, part)  the vector of weights at w that belongs to this part of its term, a constant
+ *   term_shared_weight(w, part)  the same of a part that is no constant
  *   term_add(value, weight, sum)  one link of the chains */
 #ifndef FG_CHAINS_H
 #define FG_CHAINS_H
@@ -50,60 +51,93 @@ TILE int64_t terms_of(int64_t k)
 }
 
 /* acc[r][p][v] += x[r][i] · w[p][v], value i of each row being this part of a term; panels stand `stride` bytes apart.
- */
+ * Of two rows the values wait in registers for one weight after the other, of more the weights for one value. */
 TILE void add_value(vec *acc, const int rows, const int panels, const int vectors, const term_row *const *x, int64_t i,
-                    const char *w, int64_t stride, const int part)
+                    const char *w, int64_t stride, int part)
 {
-    if (rows == 1) { /* every weight is used once: no register need hold it */
-        const term_vec value = term_value(x[0], i);
+    const int sums = panels * vectors;
+    if (rows == 2) {
+        const term_vec first = term_value(x[0], i), second = term_value(x[1], i);
 #pragma GCC unroll 12
-        for (int j = 0; j < panels * vectors; j++)
-            acc[j] =
-                term_add(value, term_weight(w + (j / vectors) * stride + (j % vectors) * TERM_BYTES, part), acc[j]);
+        for (int j = 0; j < sums; j++) {
+            const term_vec weight = term_shared_weight(w + (j / vectors) * stride + (j % vectors) * TERM_BYTES, part);
+            acc[j] = term_add(first, weight, acc[j]);
+            acc[sums + j] = term_add(second, weight, acc[sums + j]);
+        }
         return;
     }
     term_vec weight[4 * PANEL];
 #pragma GCC unroll 12
-    for (int j = 0; j < panels * vectors; j++)
-        weight[j] = term_weight(w + (j / vectors) * stride + (j % vectors) * TERM_BYTES, part);
+    for (int j = 0; j < sums; j++)
+        weight[j] = term_shared_weight(w + (j / vectors) * stride + (j % vectors) * TERM_BYTES, part);
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++) {
         const term_vec value = term_value(x[r], i);
 #pragma GCC unroll 12
-        for (int j = 0; j < panels * vectors; j++)
-            acc[r * panels * vectors + j] = term_add(value, weight[j], acc[r * panels * vectors + j]);
+        for (int j = 0; j < sums; j++)
+            acc[r * sums + j] = term_add(value, weight[j], acc[r * sums + j]);
     }
 }
 
-/* The same of all values of a term, of which the first is number i. */
-TILE void add_term(vec *acc, const int rows, const int panels, const int vectors, const term_row *const *x, int64_t i,
-                   const char *w, int64_t stride)
+/* The same of one row: every weight is used once, and no register need hold it. */
+TILE void add_row_value(vec *acc, const int panels, const int vectors, const term_row *x, const char *w, int64_t stride,
+                        const int part)
+{
+    const term_vec value = term_value(x, part);
+#pragma GCC unroll 12
+    for (int j = 0; j < panels * vectors; j++)
+        acc[j] = term_add(value, term_weight(w + (j / vectors) * stride + (j % vectors) * TERM_BYTES, part), acc[j]);
+}
+
+/* All values of a term, of one row. */
+TILE void add_row_term(vec *acc, const int panels, const int vectors, const term_row *x, const char *w, int64_t stride)
 {
 #pragma GCC unroll 2
     for (int part = 0; part < TERM_PARTS; part++)
-        add_value(acc, rows, panels, vectors, x, i + part, w, stride, part);
+        add_row_value(acc, panels, vectors, x, w, stride, part);
+}
+
+/* acc[p][v] += Σk x[k] · w[p][k][v] */
+TILE void accumulate_row(vec *acc, const int panels, const int vectors, const term_row *x, int64_t values,
+                         const char *w, int64_t stride)
+{
+    const int64_t step = vectors * TERM_BYTES;
+    const term_row *const end = x + values / TERM_PARTS * TERM_PARTS;
+    if (panels * vectors <= 2) { /* few sums: four terms share the work of finding the values */
+#pragma GCC unroll 4
+        for (; x < end; x += TERM_PARTS, w += step)
+            add_row_term(acc, panels, vectors, x, w, stride);
+    } else {
+        for (; x < end; x += TERM_PARTS, w += step)
+            add_row_term(acc, panels, vectors, x, w, stride);
+    }
+    if (values % TERM_PARTS)
+        add_row_value(acc, panels, vectors, x, w, stride, 0);
 }
 
 /* acc[r][p][v] += Σk x[r][k] · w[p][k][v], one chain per element, k ascending. */
 TILE void accumulate(vec *acc, const int rows, const int panels, const int vectors, const void *const *x, int64_t depth,
                      const fg_packed *weights, int64_t column)
 {
-    const int64_t values = TERM_VALUES(depth), whole = values / TERM_PARTS * TERM_PARTS;
-    const char *w = (const char *)weights->w + column / L * terms_of(depth) * TERM_BYTES;
-    const int64_t step = vectors * TERM_BYTES, stride = terms_of(depth) * step;
+    const int64_t values = TERM_VALUES(depth), terms = terms_of(depth);
+    const char *w = (const char *)weights->w + column / L * terms * TERM_BYTES;
+    const int64_t step = vectors * TERM_BYTES, stride = terms * step;
     const term_row *row[FG_MAX_ROWS];
     for (int r = 0; r < rows; r++)
         row[r] = x[r];
-    if (panels * vectors <= 2) { /* few sums: four terms share the work of finding the rows */
-#pragma GCC unroll 4
-        for (int64_t i = 0; i < whole; i += TERM_PARTS, w += step)
-            add_term(acc, rows, panels, vectors, row, i, w, stride);
-    } else {
-        for (int64_t i = 0; i < whole; i += TERM_PARTS, w += step)
-            add_term(acc, rows, panels, vectors, row, i, w, stride);
+    if (rows == 1) {
+        accumulate_row(acc, panels, vectors, row[0], values, w, stride);
+        return;
     }
-    if (whole < values)
-        add_value(acc, rows, panels, vectors, row, whole, w, stride, 0);
+    /* part by part in one form of code: of a term's parts one after the other GCC 12 makes copies of the sums */
+    if (panels * vectors <= 2) { /* few sums: four values share the work of finding the rows */
+#pragma GCC unroll 4
+        for (int64_t i = 0; i < values; i++)
+            add_value(acc, rows, panels, vectors, row, i, w + i / TERM_PARTS * step, stride, i % TERM_PARTS);
+        return;
+    }
+    for (int64_t i = 0; i < values; i++)
+        add_value(acc, rows, panels, vectors, row, i, w + i / TERM_PARTS * step, stride, i % TERM_PARTS);
 }
 
 #if BESIDE_ROWS
@@ -116,8 +150,8 @@ TILE void accumulate_beside(vec *acc, const int panels, const int vectors, const
     const int64_t column = beside->panel * PANEL * L, terms = terms_of(p->k), p_values = TERM_VALUES(p->k);
     const char *p_w = (const char *)p->weights.w + (column / L * terms + beside->k * PANEL) * TERM_BYTES;
     const int64_t end = beside->k + share < terms ? beside->k + share : terms;
-    const int64_t values = TERM_VALUES(depth), whole = values / TERM_PARTS;
-    const int64_t between = whole / (end - beside->k) * TERM_PARTS;
+    const int64_t values = TERM_VALUES(depth);
+    const int64_t between = values / TERM_PARTS / (end - beside->k) * TERM_PARTS;
     const int64_t step = vectors * TERM_BYTES, stride = terms_of(depth) * step;
     const term_row *xs[BESIDE_ROWS];
     vec sums[BESIDE_ROWS * PANEL];
@@ -129,24 +163,17 @@ TILE void accumulate_beside(vec *acc, const int panels, const int vectors, const
         for (int i = 0; i < PANEL; i++)
             sums[r * PANEL + i] = v_load(from + i * L);
     }
-    const term_row *const x_end = x + whole * TERM_PARTS;
+    const term_row *const x_end = x + values;
     for (int64_t i = beside->k * TERM_PARTS; i < end * TERM_PARTS; i += TERM_PARTS) {
         for (const term_row *const stop = x + between; x < stop; x += TERM_PARTS) {
-            add_term(acc, 1, panels, vectors, &x, 0, w, stride);
+            add_row_term(acc, panels, vectors, x, w, stride);
             w += step;
         }
-        if (i + TERM_PARTS <= p_values)
-            add_term(sums, BESIDE_ROWS, 1, PANEL, xs, i, p_w, 0);
-        else
-            add_value(sums, BESIDE_ROWS, 1, PANEL, xs, i, p_w, 0, 0);
+        for (int part = 0; part < TERM_PARTS && i + part < p_values; part++)
+            add_value(sums, BESIDE_ROWS, 1, PANEL, xs, i + part, p_w, 0, part);
         p_w += PANEL * TERM_BYTES;
     }
-    for (; x < x_end; x += TERM_PARTS) {
-        add_term(acc, 1, panels, vectors, &x, 0, w, stride);
-        w += step;
-    }
-    if (whole * TERM_PARTS < values)
-        add_value(acc, 1, panels, vectors, &x, 0, w, stride, 0);
+    accumulate_row(acc, panels, vectors, x, x_end - x, w, stride);
 #pragma GCC unroll 8
     for (int r = 0; r < BESIDE_ROWS; r++)
 #pragma GCC unroll 3

@@ -25,6 +25,7 @@ TILE vec term_weight(const char *w, const int part)
     (void)part;
     return v_load_float16(w);
 }
+#define term_shared_weight term_weight
 
 TILE vec term_add(vec value, vec weight, vec sum)
 {

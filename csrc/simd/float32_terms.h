@@ -23,6 +23,7 @@ TILE vec term_weight(const char *w, const int part)
     (void)part;
     return v_load((const float *)w);
 }
+#define term_shared_weight term_weight
 
 TILE vec term_add(vec value, vec weight, vec sum)
 {

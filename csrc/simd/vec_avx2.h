@@ -89,6 +89,11 @@ static inline vec v_second_bfloat16(const void *p)
 {
     return _mm256_castsi256_ps(_mm256_and_si256(_mm256_load_si256(p), _mm256_set1_epi32(-0x10000)));
 }
+static inline vec v_either_bfloat16(const void *p, int which)
+{
+    const __m256i half = _mm256_srl_epi32(_mm256_load_si256(p), _mm_cvtsi32_si128(16 * which));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(half, 16));
+}
 
 static inline vec v_add(vec a, vec b)
 {

@@ -92,6 +92,11 @@ static inline vec v_second_bfloat16(const void *p)
 {
     return _mm512_castsi512_ps(_mm512_and_si512(_mm512_load_si512(p), _mm512_set1_epi32(-0x10000)));
 }
+static inline vec v_either_bfloat16(const void *p, int which)
+{
+    const __m512i half = _mm512_srl_epi32(_mm512_load_si512(p), _mm_cvtsi32_si128(16 * which));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(half, 16));
+}
 
 static inline vec v_add(vec a, vec b)
 {

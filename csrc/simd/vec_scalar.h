@@ -104,7 +104,8 @@ static inline void v_store_n(float *p, vec a, int64_t n)
         *p = a;
 }
 
-/* V_LANES pairs of bfloat16, aligned to a vector: the first or the second of each. */
+/* V_LANES pairs of bfloat16, aligned to a vector: the first or the second of each. `once`: no register is short, so
+ * that the second ones may take a constant. */
 static inline vec v_first_bfloat16(const void *p)
 {
     uint32_t pair;
@@ -116,6 +117,12 @@ static inline vec v_second_bfloat16(const void *p)
     uint32_t pair;
     memcpy(&pair, p, sizeof pair);
     return v_from_bits(pair & 0xffff0000u);
+}
+static inline vec v_either_bfloat16(const void *p, int which)
+{
+    uint32_t pair;
+    memcpy(&pair, p, sizeof pair);
+    return v_from_bits(pair >> 16 * which << 16);
 }
 
 static inline vec v_add(vec a, vec b)
