@@ -181,12 +181,13 @@ def test_a_model_holds_its_weights_about_twice() -> None:
 def test_loading_leaves_the_weights_in_their_dtype_and_nothing_else(dtype: str, tmp_path: Path) -> None:
     """Twice, as above; what was float32 on the way is back with the system when `load` returns."""
     rng, units = np.random.default_rng(1), 600
-    sizes = {"w_ih": (3 * units, units), "w_hh": (3 * units, units)}
-    np.savez(tmp_path / "large.npz", **{name: rng.standard_normal(size, np.float32) for name, size in sizes.items()})
-    np.savez(tmp_path / "small.npz", **{name: np.ones((3, 1), np.float32) for name in sizes})
-    fastgru.load(tmp_path / "small.npz", dtype=dtype)
+    arrays = {name: rng.standard_normal((3 * units, units), np.float32) for name in ("w_ih", "w_hh")}
+    config = {"layers": [{"gru": "", "batch_first": True}]}
+    np.savez(tmp_path / "large.npz", **arrays)
+    np.savez(tmp_path / "small.npz", **{name: array[:3, :1] for name, array in arrays.items()})
+    fastgru.load(tmp_path / "small.npz", config=config, dtype=dtype)
     before = resident()
-    model = fastgru.load(tmp_path / "large.npz", dtype=dtype)
+    model = fastgru.load(tmp_path / "large.npz", config=config, dtype=dtype)
     taken = int(STATM.read_text().split()[1]) * PAGE - before
     weights = {"float32": 4, "int8": 1}.get(dtype, 2) * 6 * units**2
     huge_page = 2 << 20

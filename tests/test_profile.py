@@ -170,8 +170,10 @@ def test_threads_measure_their_own(rng, batch):
 
 
 class Flat(Limits):
-    """A multiply-add takes 1 ns, one in a chain 10, gates 2, in a chain 100; a byte 0.5 ns and in much memory 5. Of int8
-    an input takes 0.5, a state 0.25, a chain nothing; of bfloat16 0.5, 0.5 and 6."""
+    """A multiply-add takes 1 ns, one in a chain 10, gates 2, in a chain 100; a byte 0.5 ns and in much memory 5.
+
+    Of int8 an input takes 0.5, a state 0.25, a chain nothing; of bfloat16 0.5, 0.5 and 6.
+    """
 
     def __init__(self) -> None:
         super().__init__("scalar")

@@ -1,4 +1,4 @@
-"""Tables in bfloat16, float16 and int8: an Embedding's, and the projections of a GRU that an embedding is folded into."""
+"""Tables in bfloat16, float16 and int8: an Embedding's, and a GRU's that an embedding is folded into."""
 
 from __future__ import annotations
 
@@ -138,7 +138,8 @@ def test_projections_are_rounded_once(rng, kernels, dtype, reset_after, vocabula
     assert folded(graph, kernels)
     table, kernel = (np.asarray(x, np.float64) for x in (graph.layers[0].table, graph.layers[1].kernel))
     exact = (table @ kernel)[:, 2 * units :]
-    found = run(graph, np.arange(vocabulary, dtype=np.int32)[:, None], kernels) - np.float64(graph.layers[1].bias[2 * units :])
+    found = run(graph, np.arange(vocabulary, dtype=np.int32)[:, None], kernels)
+    found = found - np.float64(graph.layers[1].bias[2 * units :])
     if dtype == "int8":
         columns = np.abs(exact).max(0)
         rows = np.abs(exact / np.where(columns, columns, 1)).max(1, keepdims=True)
