@@ -66,7 +66,8 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
 def next_state(layer: GRU, x: np.ndarray, h: np.ndarray) -> np.ndarray:
     """The state (rows, units) after one step."""
     units, zeros = layer.units, np.zeros(3 * layer.units, np.float32)
-    assert isinstance(layer.kernel, NarrowArray) and isinstance(layer.recurrent_kernel, NarrowArray)
+    assert isinstance(layer.kernel, NarrowArray)
+    assert isinstance(layer.recurrent_kernel, NarrowArray)
     recurrent = layer.recurrent_kernel
     bias = zeros if layer.bias is None else layer.bias
     recurrent_bias = zeros if layer.recurrent_bias is None else layer.recurrent_bias
@@ -113,7 +114,9 @@ def test_products(kernels: str, inputs: int, units: int) -> None:
     model = fastgru.Model(narrow(chain(floats(inputs), layer), "int8"))
     assert model.isa == kernels
     held = model.graph.layers[0]
-    assert isinstance(held, Dense) and isinstance(held.kernel, NarrowArray) and held.bias is not None
+    assert isinstance(held, Dense)
+    assert isinstance(held.kernel, NarrowArray)
+    assert held.bias is not None
     x = sequence(11, 1, inputs) * np.float32(10.0) ** rng.integers(-20, 20, (11, 1, 1)).astype(np.float32)
     x[3] = 0
     expected = product(x[:, 0], held.kernel, held.bias)
@@ -137,7 +140,8 @@ def test_steps(kernels: str, inputs: int, units: int, reset_after: bool) -> None
         if reset_after:
             assert error.max() < 2e-6
         else:  # of r · h, of which the gates know the last bit only nearly, a number may be rounded otherwise
-            assert error.max() < 5e-3 and np.median(error) < 2e-6
+            assert error.max() < 5e-3
+            assert np.median(error) < 2e-6
         h = y[:, t]
 
 
@@ -241,7 +245,8 @@ def test_batch_threads_and_chunks(kernels: str, inputs: int, units: int, reset_a
     whole = model(x)
     for batch in (1, 2, 3, 4, 5):
         assert same(model(x[:batch]), whole[:batch]), f"{batch} rows"
-    assert same(model(x[4:5], threads=2), whole[4:5]) and same(model(x, threads=2), whole)
+    assert same(model(x[4:5], threads=2), whole[4:5])
+    assert same(model(x, threads=2), whole)
     for steps in (1, 3, 4, 8):
         with model.stream() as stream:
             parts = [stream.run(x[2:3, t : t + steps]) for t in range(0, 23, steps)]
