@@ -15,7 +15,7 @@
 #define MOST_SUMS (V_LANES == 16 ? 12 : 6)
 #define SUMS(is_state) 1
 
-#define SIDE(rows) 1
+#define SIDE(rows) ((rows) == 1 ? 2 : 1)
 #define BESIDE_ROWS 0
 #define store_input iv_store_pairs
 #ifdef IV_SIGNED_FOURS
