@@ -81,10 +81,6 @@ TILE void add_four(ivec *sums, const bool is_state, const int rows, const int pa
     }
 }
 
-#define limit_add iv_add_pairs
-#define LIMIT_INPUT_TERMS 2
-#define LIMIT_STATE_TERMS 2
-
 TILE ivec whole_sum(const ivec *sums, const bool is_state, const int32_t *offset)
 {
     (void)is_state;
