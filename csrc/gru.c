@@ -330,7 +330,8 @@ enum { TINY_INPUTS = 32 };
 static bool overlaps(const walk *w)
 {
     const fg_gru_weights *weights = &w->own->weights;
-    return w->own->tiles->beside_rows && w->c->rows == 1 && !w->direct && !w->ids && !w->own->input.plain &&
+    const bool fits = !weights->recurrent.scale || (weights->inputs <= FG_SLICE && weights->units <= FG_SLICE);
+    return w->own->tiles->beside_rows && fits && w->c->rows == 1 && !w->direct && !w->ids && !w->own->input.plain &&
            w->own->recurrent_bytes / w->c->members > OVERLAP_BYTES && 2 * weights->inputs >= weights->units;
 }
 

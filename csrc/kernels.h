@@ -61,7 +61,8 @@ typedef struct fg_gru_weights {
 
 /* A product that a step of one row works on between the loads of its own weights: such a step waits for bytes while its
  * FMA units idle. Of each panel, `beside_rows` rows (they may repeat) are summed slice after slice of the
- * depth, the partial sums standing in y: the chains of the whole product. Linear, its columns a multiple of a panel. */
+ * depth, the partial sums standing in y: the chains of the whole product. Linear, its columns a multiple of a panel. Of
+ * int8 weights neither this product nor that of the step is deeper than FG_SLICE. */
 typedef struct fg_beside {
     const fg_product *product;
     const void *x[FG_MAX_ROWS]; /* prepared rows */

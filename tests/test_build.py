@@ -134,6 +134,23 @@ def test_each_stub_exports_its_tables_alone(objects: dict[str, Path]) -> None:
         assert sorted(symbols) == ([f"fg_{dtype}_{isa}"] if narrow else [f"fg_common_{name}", f"fg_float32_{name}"])
 
 
+@x86_64
+@pytest.mark.parametrize(
+    ("stub", "multiplies", "beyond"),
+    [
+        ("avx2_int8", r"vpmaddwd .*%ymm", r"vpdpbusd|%zmm|%[xy]mm(1[6-9]|2\d|3[01])|%k[0-7]"),
+        ("avx2_vnni_int8", r"vpdpbusd .*%ymm", r"%zmm|%[xy]mm(1[6-9]|2\d|3[01])|%k[0-7]"),
+        ("avx2_vnni_evex_int8", r"vpdpbusd .*%ymm", r"%zmm"),
+        ("avx512_int8", r"vpmaddwd .*%zmm", r"vpdpbusd"),
+        ("avx512_vnni_int8", r"vpdpbusd .*%zmm", r"vdpbf16ps"),
+    ],
+)
+def test_how_int8_weights_are_multiplied(objects: dict[str, Path], stub: str, multiplies: str, beyond: str) -> None:
+    text = code(stubs(objects)[stub])
+    assert re.search(multiplies, text)
+    assert not re.search(beyond, text)
+
+
 def test_the_core_never_prints_aborts_or_exits(objects: dict[str, Path]) -> None:
     called = set()
     for name, path in objects.items():

@@ -14,8 +14,27 @@
 #define MOST_SUMS (V_LANES == 16 ? 24 : 12)
 #define SUMS(is_state) ((is_state) ? 1 : 2)
 
-#define store_input iv_store_halves
-#define store_state iv_store_bytes
+/* Groups side by side in one pass: see chains.h. */
+#define SIDE(rows) ((rows) <= 2 ? 2 : 1)
+
+/* Rows of a product beside a step: their sums and those of the step fill 32 registers. */
+#if V_LANES == 16
+#define BESIDE_ROWS 4
+#define BESIDE_SIDE 1
+#define BESIDE_CANDIDATE_SIDE 3
+#else
+#define BESIDE_ROWS 0
+#endif
+
+TILE void store_input(char *row, int64_t k, ivec q)
+{
+    iv_store_halves(row, k, iv_add(q, iv_set(32768)));
+}
+
+TILE void store_state(char *row, int64_t k, ivec q)
+{
+    iv_store_bytes(row, k, iv_add(q, iv_set(128)));
+}
 
 /* The products of the four-th four numbers of each row with `panels` panels of `vectors` vectors. */
 TILE void add_four(ivec *sums, const bool is_state, const int rows, const int panels, const int vectors,

@@ -25,10 +25,6 @@
 #define TERMS_BYTES 1
 #define TERMS_PREPARED
 #define TERMS_STATE(r, field) ((r)->state)
-#define BESIDE_ROWS 0 /* dot products are as busy as loads */
-
-/* Groups side by side: see float32_terms.h. */
-#define SIDE(rows) ((rows) <= 2 ? 2 : 1)
 #define CANDIDATE_SIDE(rows) ((rows) <= 3 ? 4 : 3)
 
 /* ---- prepared rows ----------------------------------------------------------------------------------------------- */
@@ -73,6 +69,17 @@ static void k_prepare_state(int64_t k, const float *h, void *row)
 
 /* ---- products ---------------------------------------------------------------------------------------------------- */
 
+/* acc[i] += total[i], of one prepared row, in its scale and those of the columns. */
+TILE void add_scaled(vec *acc, const vec *total, const int count, const void *row, const fg_packed *weights,
+                     int64_t column)
+{
+    float scale;
+    memcpy(&scale, row, sizeof scale);
+#pragma GCC unroll 12
+    for (int i = 0; i < count; i++)
+        acc[i] = v_fma(v_mul(total[i], v_set(scale)), v_load(weights->scale + column + i * L), acc[i]);
+}
+
 /* As `accumulate`, for so many rows and panels that the sums stay in registers; acc[r] is `stride` vectors on. */
 TILE void add_block(vec *acc, const int stride, const bool is_state, const int rows, const int panels,
                     const int vectors, const void *const *x, int64_t depth, const fg_packed *weights, int64_t column)
@@ -102,15 +109,8 @@ TILE void add_block(vec *acc, const int stride, const bool is_state, const int r
             total[i] = v_add(total[i], iv_float(whole_sum(sums + i * sums_each, is_state, offset + i % count * L)));
     }
 #pragma GCC unroll 8
-    for (int r = 0; r < rows; r++) {
-        float scale;
-        memcpy(&scale, x[r], sizeof scale);
-#pragma GCC unroll 12
-        for (int i = 0; i < count; i++) {
-            vec *sum = acc + r * stride + i;
-            *sum = v_fma(v_mul(total[r * count + i], v_set(scale)), v_load(weights->scale + column + i * L), *sum);
-        }
-    }
+    for (int r = 0; r < rows; r++)
+        add_scaled(acc + r * stride, total + r * count, count, x[r], weights, column);
 }
 
 TILE int at_most(const int a, const int b)
@@ -137,9 +137,22 @@ TILE void accumulate(vec *acc, const int rows, const int panels, const int vecto
     add_blocks(acc, false, rows, panels, vectors, x, depth, weights, column);
 }
 
+#if BESIDE_ROWS
+#include "int8_beside.h"
+#endif
+
 TILE void accumulate_state(vec *acc, const int rows, const int groups, const int vectors, const void *const *x,
                            int64_t depth, const fg_packed *weights, int64_t column, fg_beside *beside)
 {
+#if BESIDE_ROWS
+    if (rows == 1 && beside && beside->panel < beside->last) {
+        /* a share for every vector: done after as many steps as the product has rows */
+        const int64_t parts = BESIDE_ROWS * PANEL, fours = (beside->product->k + 3) / 4;
+        accumulate_beside(acc, groups, vectors, x[0], depth, weights, column,
+                          (groups * vectors * fours + parts - 1) / parts, beside);
+        return;
+    }
+#endif
     (void)beside;
     add_blocks(acc, true, rows, groups, vectors, x, depth, weights, column);
 }

@@ -14,6 +14,10 @@ static inline ivec iv_load(const void *p)
 {
     return _mm256_load_si256((const __m256i *)p);
 }
+static inline void iv_store(void *p, ivec a)
+{
+    _mm256_store_si256((__m256i *)p, a);
+}
 static inline ivec iv_set(int32_t a)
 {
     return _mm256_set1_epi32(a);
@@ -35,9 +39,23 @@ static inline ivec iv_odd(ivec w)
 {
     return _mm256_srai_epi16(w, 8);
 }
-static inline ivec iv_add_pairs(ivec sum, ivec a, ivec b)
+static inline ivec iv_pairs(ivec a, ivec b)
 {
-    return _mm256_add_epi32(sum, _mm256_madd_epi16(a, b));
+    return _mm256_madd_epi16(a, b);
+}
+static inline ivec iv_add_pairs(ivec sum, const ivec *a, const ivec *b)
+{
+    const ivec products = iv_add(iv_pairs(a[0], b[0]), iv_pairs(a[1], b[1]));
+    __asm__("vpaddd %1, %0, %0" : "+x"(sum) : "x"(products)); /* see iv_add_fours in ints_avx512.h */
+    return sum;
+}
+#define IV_SIGNED_FOURS
+static inline ivec iv_add_signed_fours(ivec sum, ivec a, ivec b)
+{
+    const ivec pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(a), _mm256_sign_epi8(b, a));
+    const ivec products = iv_pairs(pairs, _mm256_set1_epi16(1));
+    __asm__("vpaddd %1, %0, %0" : "+x"(sum) : "x"(products));
+    return sum;
 }
 #if defined(__AVXVNNI__)
 static inline ivec iv_add_fours(ivec sum, ivec a, ivec b)
@@ -87,14 +105,12 @@ static inline void iv_store_pairs(char *row, int64_t k, ivec a)
 static inline void iv_store_halves(char *row, int64_t k, ivec a)
 {
     const __m128i bytes = _mm_setr_epi8(1, 5, 9, 13, 0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1);
-    const __m128i halves = _mm_xor_si128(iv_eights(a, bytes), _mm_set1_epi64x(0x80808080));
-    _mm_store_si128((__m128i *)(row + 2 * k), halves);
+    _mm_store_si128((__m128i *)(row + 2 * k), iv_eights(a, bytes));
 }
 static inline void iv_store_bytes(char *row, int64_t k, ivec a)
 {
     const __m128i bytes = _mm_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1);
-    const __m128i eights = iv_eights(a, bytes);
-    _mm_storel_epi64((__m128i *)(row + k), _mm_xor_si128(_mm_shuffle_epi32(eights, 0x08), _mm_set1_epi8(-128)));
+    _mm_storel_epi64((__m128i *)(row + k), _mm_shuffle_epi32(iv_eights(a, bytes), 0x08));
 }
 
 #endif

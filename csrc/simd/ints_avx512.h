@@ -15,6 +15,10 @@ static inline ivec iv_load(const void *p)
 {
     return _mm512_load_si512(p);
 }
+static inline void iv_store(void *p, ivec a)
+{
+    _mm512_store_si512(p, a);
+}
 static inline ivec iv_set(int32_t a)
 {
     return _mm512_set1_epi32(a);
@@ -36,9 +40,15 @@ static inline ivec iv_odd(ivec w)
 {
     return _mm512_srai_epi16(w, 8);
 }
-static inline ivec iv_add_pairs(ivec sum, ivec a, ivec b)
+static inline ivec iv_pairs(ivec a, ivec b)
 {
-    return _mm512_add_epi32(sum, _mm512_madd_epi16(a, b));
+    return _mm512_madd_epi16(a, b);
+}
+static inline ivec iv_add_pairs(ivec sum, const ivec *a, const ivec *b)
+{
+    const ivec products = iv_add(iv_pairs(a[0], b[0]), iv_pairs(a[1], b[1]));
+    __asm__("vpaddd %1, %0, %0" : "+v"(sum) : "v"(products)); /* as below */
+    return sum;
 }
 #ifdef __AVX512VNNI__
 static inline ivec iv_add_fours(ivec sum, ivec a, ivec b)
@@ -76,12 +86,11 @@ static inline void iv_store_halves(char *row, int64_t k, ivec a)
 {
     const __m256i part =
         _mm256_broadcastsi128_si256(_mm_setr_epi8(1, 3, 5, 7, 0, 2, 4, 6, 9, 11, 13, 15, 8, 10, 12, 14));
-    const __m256i halves = _mm256_shuffle_epi8(_mm512_cvtepi32_epi16(a), part);
-    _mm256_store_si256((__m256i *)(row + 2 * k), _mm256_xor_si256(halves, _mm256_set1_epi64x(0x80808080)));
+    _mm256_store_si256((__m256i *)(row + 2 * k), _mm256_shuffle_epi8(_mm512_cvtepi32_epi16(a), part));
 }
 static inline void iv_store_bytes(char *row, int64_t k, ivec a)
 {
-    _mm_store_si128((__m128i *)(row + k), _mm_xor_si128(_mm512_cvtepi32_epi8(a), _mm_set1_epi8(-128)));
+    _mm_store_si128((__m128i *)(row + k), _mm512_cvtepi32_epi8(a));
 }
 
 #endif

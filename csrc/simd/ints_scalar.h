@@ -18,6 +18,10 @@ static inline ivec iv_load(const void *p)
     memcpy(&a, p, sizeof a);
     return a;
 }
+static inline void iv_store(void *p, ivec a)
+{
+    memcpy(p, &a, sizeof a);
+}
 /* The same lane everywhere. */
 static inline ivec iv_set(int32_t a)
 {
@@ -47,14 +51,19 @@ static inline ivec iv_odd(ivec w)
     const int16_t chosen[2] = {bytes[1], bytes[3]};
     return iv_load(chosen);
 }
-/* sum + a · b of pairs of 16 bits. Vector sets with VNNI also have iv_add_fours: the same of four bytes, those of a
- * without a sign. */
-static inline ivec iv_add_pairs(ivec sum, ivec a, ivec b)
+/* a · b of a pair of 16 bits: the sum of two products. */
+static inline ivec iv_pairs(ivec a, ivec b)
 {
     int16_t x[2], y[2];
-    memcpy(x, &a, sizeof a);
-    memcpy(y, &b, sizeof b);
-    return sum + x[0] * y[0] + x[1] * y[1];
+    memcpy(x, &a, sizeof x);
+    memcpy(y, &b, sizeof y);
+    return x[0] * y[0] + x[1] * y[1];
+}
+/* sum + a · b of two of them. Some sets also have, of one four of bytes, iv_add_fours, where those of a have no sign,
+ * and iv_add_signed_fours, where all have one. */
+static inline ivec iv_add_pairs(ivec sum, const ivec *a, const ivec *b)
+{
+    return sum + iv_pairs(a[0], b[0]) + iv_pairs(a[1], b[1]);
 }
 
 static inline vec iv_float(ivec a)
@@ -87,8 +96,8 @@ static inline void iv_store_pairs(char *row, int64_t k, ivec a)
     const int16_t number = (int16_t)a;
     memcpy(row + ((k & ~(int64_t)3) + place[k & 3]) * 2, &number, sizeof number);
 }
-/* Vector sets with VNNI also have
- * iv_store_halves: the high bytes of four numbers, 128 added to each, then their low bytes;
- * iv_store_bytes: the low byte of each number, 128 added. */
+/* Vector sets also have, for the lower bits of numbers:
+ * iv_store_halves: the second bytes of four numbers, then their first bytes;
+ * iv_store_bytes: the first byte of each number. */
 
 #endif

@@ -1,0 +1,96 @@
+/* A product beside the recurrent one of a step of one row: see fg_beside. The step waits for bytes of its weights,
+ * with but one dot product for each vector of them; two of an input fit in between.
+ *
+ * Sums of a panel are whole numbers until its depth is done, and stand in y as such. */
+#ifndef FG_INT8_BESIDE_H
+#define FG_INT8_BESIDE_H
+
+#include "int8_terms.h"
+
+/* One sum of high bytes and one of low bytes for each row and vector. */
+enum { BESIDE_SUMS = BESIDE_ROWS * PANEL * 2 };
+
+TILE void load_beside(ivec *sums, const fg_beside *beside, int64_t column)
+{
+    const int32_t *offset = beside->product->weights.offset + column;
+#pragma GCC unroll 8
+    for (int r = 0; r < BESIDE_ROWS; r++)
+#pragma GCC unroll 3
+        for (int i = 0; i < PANEL; i++) {
+            ivec *sum = sums + (r * PANEL + i) * 2;
+            sum[0] = iv_zero();
+            sum[1] = beside->k ? iv_load(beside->y[r] + column + i * L) : iv_times_256(iv_load(offset + i * L));
+        }
+}
+
+TILE void store_beside(const ivec *sums, const fg_beside *beside, int64_t column, bool is_done)
+{
+    const fg_product *p = beside->product;
+#pragma GCC unroll 8
+    for (int r = 0; r < BESIDE_ROWS; r++)
+#pragma GCC unroll 3
+        for (int i = 0; i < PANEL; i++) {
+            const ivec *parts = sums + (r * PANEL + i) * 2;
+            const ivec sum = iv_add(iv_times_256(parts[0]), parts[1]);
+            float *y = beside->y[r] + column + i * L;
+            if (is_done) {
+                const vec total = iv_float(sum);
+                vec result = v_load(p->bias + column + i * L);
+                add_scaled(&result, &total, 1, beside->x[r], &p->weights, column + i * L);
+                v_store(y, result);
+            } else {
+                iv_store(y, sum);
+            }
+        }
+}
+
+/* As `accumulate` for one state, and the next `share` fours of the product beside it. Both are one slice deep. */
+TILE void accumulate_beside(vec *acc, const int panels, const int vectors, const void *state, int64_t depth,
+                            const fg_packed *weights, int64_t column, int64_t share, fg_beside *beside)
+{
+    const int count = panels * vectors;
+    const int64_t fours = (depth + 3) / 4, panel_stride = fours * 4 * vectors * L;
+    const int64_t beside_fours = (beside->product->k + 3) / 4, beside_column = beside->panel * PANEL * L;
+    const int64_t end = beside->k + share < beside_fours ? beside->k + share : beside_fours;
+    const int64_t between = fours / (end - beside->k);
+    const int8_t *w = (const int8_t *)weights->w + column * fours * 4;
+    const int8_t *beside_w =
+        (const int8_t *)beside->product->weights.w + beside_column * beside_fours * 4 + beside->k * PANEL * L * 4;
+    const char *row = (const char *)state + FG_ALIGN, *rows[BESIDE_ROWS];
+    ivec sums[4 * PANEL], beside_sums[BESIDE_SUMS];
+#pragma GCC unroll 8
+    for (int r = 0; r < BESIDE_ROWS; r++)
+        rows[r] = (const char *)beside->x[r] + FG_ALIGN;
+#pragma GCC unroll 12
+    for (int i = 0; i < count; i++)
+        sums[i] = iv_zero();
+    load_beside(beside_sums, beside, beside_column);
+    int64_t four = 0;
+    for (int64_t j = beside->k; j < end; j++, beside_w += PANEL * L * 4) {
+        for (const int64_t stop = four + between; four < stop; four++, w += vectors * L * 4)
+            add_four(sums, true, 1, panels, vectors, &row, four, w, panel_stride);
+        add_four(beside_sums, false, BESIDE_ROWS, 1, PANEL, rows, j, beside_w, 0);
+    }
+    for (; four < fours; four++, w += vectors * L * 4)
+        add_four(sums, true, 1, panels, vectors, &row, four, w, panel_stride);
+    store_beside(beside_sums, beside, beside_column, end == beside_fours);
+    vec total[4 * PANEL];
+#pragma GCC unroll 12
+    for (int i = 0; i < count; i++)
+        total[i] = iv_float(whole_sum(sums + i, true, weights->offset + column + i * L));
+    add_scaled(acc, total, count, state, weights, column);
+    beside->k = end;
+    if (end == beside_fours) {
+        beside->k = 0;
+        beside->panel++;
+    }
+}
+
+static void k_finish(fg_beside *beside)
+{
+    const fg_product *p = beside->product;
+    while (beside->panel < beside->last)
+        accumulate_beside(NULL, 0, 0, beside->x[0], 0, &p->weights, 0, (p->k + 3) / 4, beside);
+}
+
+#endif
