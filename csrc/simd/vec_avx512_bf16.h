@@ -15,7 +15,7 @@ static inline vec_pairs v_load_pairs(const void *p)
 {
     return (vec_pairs)_mm512_load_si512(p);
 }
-/* c plus the products of a pair, the first one first. */
+/* c plus both products of a pair. */
 static inline vec v_dot_pairs(vec_pairs a, vec_pairs b, vec c)
 {
     return _mm512_dpbf16_ps(c, a, b);
