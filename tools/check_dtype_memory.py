@@ -104,7 +104,10 @@ def run(path: str, dtype: str):
 
 def measure(small: str, large: str, dtype: str) -> None:
     """The work of a child: prints what the large one adds."""
+    from fastgru._openmp import core
+
     first = run(small, dtype)
+    core.release_pages()  # as loading the large one will
     before = resident()
     second = run(large, dtype)
     after = resident()
