@@ -6,13 +6,16 @@
  *     q[k] = round(x[k] · (most / peak))    peak = max |x|, most = 32767 for inputs and 127 for states
  *     scale = peak / most                   peak below LEAST_PEAK: zeros, and the scale 0
  *
- * Rounding is to nearest, to even. NaN or infinity anywhere in a row make all its results NaN. The products of q and
+ * Rounding is to nearest, to even. NaN anywhere in a row makes all its results NaN; infinity counts as the largest
+ * float. The products of q and
  * weights are summed exactly, slice by slice; what is float is the same on every vector set:
  *
  *     y = fma(Σ float(sum of a slice) · scale, column's scale, y) */
 #ifndef FG_TERMS_H
 #define FG_TERMS_H
 
+#include <float.h>
+#include <math.h>
 #include <stdbool.h>
 #include <string.h>
 
@@ -37,6 +40,20 @@ static int64_t k_row_bytes(int64_t k)
     return FG_ALIGN + (2 * k + FG_ALIGN - 1) / FG_ALIGN * FG_ALIGN;
 }
 
+TILE void round_row(int64_t k, const float *x, char *row, const vec factor, const bool clamped,
+                    void (*const store)(char *, int64_t, ivec))
+{
+    int64_t i = 0;
+    for (; i + L <= k; i += L) {
+        const vec value = v_loadu(x + i);
+        store(row, i, iv_round(v_mul(clamped ? v_clamp(value, -FLT_MAX, FLT_MAX) : value, factor)));
+    }
+    if (i < k) {
+        const vec value = v_load_or(x + i, k - i, v_zero());
+        store(row, i, iv_round(v_mul(clamped ? v_clamp(value, -FLT_MAX, FLT_MAX) : value, factor)));
+    }
+}
+
 TILE void prepare(int64_t k, const float *x, char *row, const float most, void (*const store)(char *, int64_t, ivec))
 {
     ivec magnitudes = iv_zero();
@@ -45,16 +62,18 @@ TILE void prepare(int64_t k, const float *x, char *row, const float most, void (
         magnitudes = iv_magnitude(magnitudes, v_loadu(x + i));
     if (i < k)
         magnitudes = iv_magnitude(magnitudes, v_load_or(x + i, k - i, v_zero()));
-    const float peak = iv_largest(magnitudes);
+    float peak = iv_largest(magnitudes);
+    const bool is_infinite = peak == INFINITY;
+    if (__builtin_expect(is_infinite, false))
+        peak = FLT_MAX;
     const bool is_zero = peak < LEAST_PEAK;
     const float scale = is_zero ? 0.0f : peak / most;
     const vec factor = v_set(is_zero ? 0.0f : most / peak);
     memcpy(row, &scale, sizeof scale);
-    row += FG_ALIGN;
-    for (i = 0; i + L <= k; i += L)
-        store(row, i, iv_round(v_mul(v_loadu(x + i), factor)));
-    if (i < k)
-        store(row, i, iv_round(v_mul(v_load_or(x + i, k - i, v_zero()), factor)));
+    if (__builtin_expect(is_infinite, false))
+        round_row(k, x, row + FG_ALIGN, factor, true, store);
+    else
+        round_row(k, x, row + FG_ALIGN, factor, false, store);
 }
 
 static void k_prepare(int64_t k, const float *x, void *row)
