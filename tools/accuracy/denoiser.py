@@ -65,8 +65,10 @@ class Framing:
 #: file of the package, how its input is framed, and the layers that `fastgru quantize --min-snr 35` keeps in float32
 FILES = {
     "nsnet2-20ms-baseline": (Framing(16000, 320, 160, 320, is_periodic=False), ()),
-    "nsnet2-20ms-48k-baseline": (Framing(48000, 960, 512, 1024, is_periodic=True), ("Relu_2", "GRU_22", "Relu_28", "Sigmoid_34")),
-}
+    "nsnet2-20ms-48k-baseline": (
+        Framing(48000, 960, 512, 1024, is_periodic=True), ("Relu_2", "GRU_22", "Relu_28", "Sigmoid_34"),
+    ),
+}  # fmt: skip
 
 
 def networks(work: Path) -> Iterator[Network]:
