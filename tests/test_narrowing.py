@@ -193,8 +193,11 @@ def test_layers_may_stay_float32(rng, keep, stay):
 
 
 def test_names_with_brackets_are_names_first(rng):
-    graph = building.chain(building.floats(4), _dense(rng, 4, 3, "head[0]", "x"))
-    assert dtype_of(narrow(graph, "int8", ["head[0]"])) == "float32"
+    layers = _dense(rng, 4, 3, "head[0]", "x"), _dense(rng, 3, 2, "head0", "head[0]")  # the second fits as a pattern
+    graph = building.chain(building.floats(4), *layers)
+    for name in ("head[0]", "head[[]0]"):
+        narrowed = held(narrow(graph, "int8", [name]))
+        assert (narrowed["head[0]/kernel"], narrowed["head0/kernel"]) == ("float32", "int8")
 
 
 def test_unknown_names_are_all_told(rng):

@@ -353,11 +353,36 @@ def test_one_hot_labels_are_classes_and_several_sigmoids_decisions(rng):
     x, ids = data(rng), rng.integers(0, CLASSES, (ROWS, STEPS))
     one_hot = np.eye(CLASSES, dtype=int)[ids]
     model, small = pair(sequences(rng, function="softmax"))
-    by_ids, by_vectors = (measure(model, small, x, labels=labels).metric for labels in (ids, one_hot))
-    assert by_ids == by_vectors
+    for vectors in (one_hot, one_hot.astype(bool), one_hot.astype(np.float32)):
+        by_ids, by_vectors = (measure(model, small, x, labels=labels).metric for labels in (ids, vectors))
+        assert by_ids == by_vectors
     model, small = pair(sequences(rng, function="sigmoid"))
     metric = measure(model, small, x, labels=one_hot).metric
     assert (metric.count, metric.before) == (one_hot.size, ((model(x) >= 0.5) == one_hot).mean())
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("odd", [0.5, np.nan, np.inf, 1e30])
+def test_ids_of_classes_are_whole_numbers(rng, odd):
+    model, small = pair(sequences(rng, function="softmax"))
+    labels = np.zeros((ROWS, STEPS))
+    labels[2, 3] = odd
+    with pytest.raises(fastgru.BadInput, match="ids of classes should be whole numbers"):
+        measure(model, small, data(rng), labels=labels)
+
+
+@pytest.mark.parametrize("kind", ["no steps", "padding", "NaN"])
+def test_no_bound_is_met_by_data_without_anything_to_compare(rng, kind):
+    model, small = pair(sequences(rng))
+    x, lengths = data(rng, steps=0 if kind == "no steps" else STEPS), None
+    if kind == "padding":
+        lengths = np.zeros(ROWS, int)
+    if kind == "NaN":
+        x[:] = np.nan
+    with pytest.raises(fastgru.BadInput, match="the data leave nothing to compare"):
+        measure(model, small, x, lengths=lengths)
+    with pytest.raises(fastgru.BadInput, match="the data leave nothing to compare"):
+        suggest(model, small, x, lengths=lengths, min_snr=20.0)
 
 
 def test_numbers_have_errors(rng):

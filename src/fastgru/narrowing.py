@@ -205,7 +205,8 @@ def _kept(graph: Graph, names: str | Iterable[str]) -> set[str]:
     kept: set[str] = set()
     unknown = []
     for name in _names(names):
-        meant = [path for path in layers if path == name or fnmatchcase(path, name)]
+        # a name may look like a pattern, such as "head[0]", and then means this layer alone
+        meant = [name] if name in layers else [path for path in layers if fnmatchcase(path, name)]
         if not meant:
             unknown.append(name)
         kept.update(path for path in layers if any(path == one or path.startswith(f"{one}/") for one in meant))

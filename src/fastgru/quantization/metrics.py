@@ -266,13 +266,14 @@ def _kind(output: Output, port: Port | None, labels: Array) -> tuple[str, Array]
         return "classes", _ids(labels[..., 0], output)
     if zeros_and_ones and decides and output.threshold is not None:
         return "decisions", labels
-    if zeros_and_ones and output.classes > 1 and labels.dtype.kind != "f" and (labels.sum(-1) == 1).all():
+    if zeros_and_ones and output.classes > 1 and (labels.sum(-1) == 1).all():
         return "classes", labels.argmax(-1)
     return "numbers", labels
 
 
 def _ids(labels: Array, output: Output) -> Array:
-    whole = labels.astype(np.int64)
+    with np.errstate(invalid="ignore"):  # what is no number, or too large a one, is refused below
+        whole = labels.astype(np.int64)
     if not (whole == labels).all():
         raise BadInput(
             f"labels of output {output.name!r} lack its axis of features: ids of classes should be whole numbers"

@@ -94,7 +94,7 @@ class SideBySide:
         Raises
         ------
         BadInput
-            It is not the same network, or the data do not fit it.
+            It is not the same network, the data do not fit it, or give float32 nothing to compare with.
         """
         self.check_same(narrow_model.graph)
         errors = [Differences(output, self.model.graph) for output in self.reference.outputs]
@@ -107,11 +107,17 @@ class SideBySide:
             if task is not None and scores is not None:
                 for score, values in zip(scores, (batch.values, results), strict=True):
                     score.add(batch.rows, values[task.place], batch.counted[task.place])
+        outputs = tuple(error.result() for error in errors)
+        if not any(output.count for output in outputs):
+            raise BadInput(
+                "the data leave nothing to compare: they have no steps but padding, or all float32 results are NaN or "
+                "infinite"
+            )
         change = None
         if task is not None and scores is not None:
             before, after = scores
             change = MetricChange(task.metric, task.output, before.count, before.value, after.value)
-        return Report(tuple(error.result() for error in errors), change, self.data.rows)
+        return Report(outputs, change, self.data.rows)
 
     def check_same(self, graph: Graph) -> None:
         if graph.structure() != self.model.graph.structure():
