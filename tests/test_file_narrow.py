@@ -144,6 +144,14 @@ def test_faults_of_the_header(tmp_path: Path, sound: bytes, edit: Edit, says: st
     assert says in refused(tmp_path, join(header, tensors))
 
 
+def test_a_newer_format_is_told_before_what_its_tensors_are(tmp_path: Path, sound: bytes) -> None:
+    header, tensors = split(sound)
+    set_in("g/kernel", "dtype", to="F8_E4M3")(header)
+    assert "tensor 'g/kernel': the dtype should be" in refused(tmp_path, join(header, tensors))
+    set_in("__metadata__", "fastgru_format", to="4")(header)
+    assert "fastgru format 4, this version reads up to 3" in refused(tmp_path, join(header, tensors))
+
+
 @pytest.mark.parametrize("scale", [np.nan, np.inf, 0.0, -1.0, 1e-40, 3e38])
 def test_scales_that_are_none(tmp_path: Path, sound: bytes, scale: float) -> None:
     header, tensors = split(sound)

@@ -136,9 +136,7 @@ def read(path: str | os.PathLike[str]) -> Graph:
         The file cannot be read; FileNotFoundError where there is none.
     """
     try:
-        metadata, tensors = read_safetensors(path)
-        _check_format(metadata)
-        return _graph_of(metadata, tensors)
+        return _graph_of(*read_safetensors(path, check=_check_format))
     except BadModelFile as error:
         raise BadModelFile(f"{os.fspath(path)}: {error}") from None
 
@@ -160,16 +158,22 @@ def _replace(path: str | os.PathLike[str], data: bytes) -> None:
 
 
 def read_safetensors(
-    path: str | os.PathLike[str], dtypes: Mapping[str, np.dtype[Any]] = DTYPES
+    path: str | os.PathLike[str],
+    dtypes: Mapping[str, np.dtype[Any]] = DTYPES,
+    check: Callable[[Mapping[str, str]], None] | None = None,
 ) -> tuple[dict[str, str], dict[str, Array]]:
-    """Metadata, and every tensor by name as a view of the mapped file; of the `dtypes` that are allowed."""
+    """Metadata, and every tensor by name as a view of the mapped file; of the `dtypes` that are allowed. `check` may
+    refuse the metadata before any tensor is looked at."""
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
-        return parse_safetensors(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b"", dtypes)
+        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
+    return parse_safetensors(data, dtypes, check)
 
 
 def parse_safetensors(
-    data: mmap.mmap | bytes, dtypes: Mapping[str, np.dtype[Any]] = DTYPES
+    data: mmap.mmap | bytes,
+    dtypes: Mapping[str, np.dtype[Any]] = DTYPES,
+    check: Callable[[Mapping[str, str]], None] | None = None,
 ) -> tuple[dict[str, str], dict[str, Array]]:
     """The same of a file's bytes."""
     size = len(data)
@@ -184,6 +188,8 @@ def parse_safetensors(
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise BadModelFile("the header's metadata should map strings to strings")
+    if check is not None:
+        check(metadata)
     start = 8 + length
     tensors = {name: _tensor(name, entry, data, start, dtypes) for name, entry in header.items()}
     held = max((entry["data_offsets"][1] for entry in header.values()), default=0)
