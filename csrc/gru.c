@@ -95,16 +95,32 @@ static const float *table_row(const walk *w, int i, int64_t b, int64_t t, fg_swe
     return row;
 }
 
+/* Floats of a row beyond which a prefetcher follows. */
+enum { MOST_ASKED = 512 };
+
+/* Asks for the input of a row's next step. In a batch it lies far from that of the other rows, where no prefetcher
+ * looks. */
+static void ask_for_next(const walk *w, const float *x)
+{
+    const float *next = x + w->x.time_stride;
+    for (int64_t i = 0; i < w->own->weights.inputs && i < MOST_ASKED; i += 16)
+        __builtin_prefetch(next + i);
+}
+
 static void set_row(const walk *w, fg_gru_rows *rows, int i, int64_t b, int64_t t, fg_sweep sweep)
 {
     rows->h[i] = state_row(w, b, t, 0);
     rows->out[i] = state_row(w, b, t, 1);
     if (w->ids)
         rows->x[i] = table_row(w, i, b, t, sweep);
-    else if (w->direct)
-        rows->x[i] = w->x.data + b * w->x.row_stride + t * w->x.time_stride;
-    else
+    else if (w->direct) {
+        const float *x = w->x.data + b * w->x.row_stride + t * w->x.time_stride;
+        rows->x[i] = x;
+        if (w->c->rows > 1)
+            ask_for_next(w, x);
+    } else {
         rows->x[i] = w->projected + (t * w->c->rows + b) * w->width;
+    }
     rows->y[i] = w->y ? w->y + b * w->y_row + t * w->y_time : NULL;
     if (!w->own->weights.reset_after) {
         rows->z[i] = w->z + b * w->own->stride;
