@@ -80,6 +80,13 @@ def test_generate_takes_a_dtype(network, dtype):
     assert printed.split() == [str(token.id) for token in made]
 
 
+def test_convert_says_when_nothing_is_narrow(network, tmp_path):
+    target = tmp_path / "kept.safetensors"
+    said = succeed("convert", network, target, "--dtype", "int8", "--keep-float32", "*")
+    assert "weights: float32, for none is left to round to int8" in said
+    assert fastgru.load(target).dtype == "float32"
+
+
 def test_bench_tells_the_dtype(network):
     options = ("--seconds", "0.001", "--batch", "1", "--steps", "3", "--threads", "1")
     assert json.loads(succeed("bench", network, *options, "--json", "--dtype", "int8"))["dtype"] == "int8"

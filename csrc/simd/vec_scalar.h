@@ -104,8 +104,7 @@ static inline void v_store_n(float *p, vec a, int64_t n)
         *p = a;
 }
 
-/* V_LANES pairs of bfloat16, aligned to a vector: the first or the second of each. `once`: no register is short, so
- * that the second ones may take a constant. */
+/* V_LANES pairs of bfloat16, aligned to a vector: the first or the second of each. */
 static inline vec v_first_bfloat16(const void *p)
 {
     uint32_t pair;
