@@ -40,7 +40,7 @@ def convert(
     if model.dtype != "float32":
         out.print(f"weights: {weights_text(model)}")
     elif dtype not in (None, "float32"):
-        out.print(f"weights: float32, for none is left to round to {dtype}")
+        out.print(f"weights: float32, for none is left to round to {dtype.value}")
     out.print(f"read back and compared: fingerprint {model.fingerprint}")
     for note in model.notes:
         out.print(f"note: {note}")
