@@ -140,7 +140,7 @@ def test_each_stub_exports_its_tables_alone(objects: dict[str, Path]) -> None:
     [
         ("avx2_int8", r"vpmaddwd .*%ymm", r"vpdpbusd|%zmm|%[xy]mm(1[6-9]|2\d|3[01])|%k[0-7]"),
         ("avx2_vnni_int8", r"vpdpbusd .*%ymm", r"%zmm|%[xy]mm(1[6-9]|2\d|3[01])|%k[0-7]"),
-        ("avx2_vnni_evex_int8", r"vpdpbusd .*%ymm", r"%zmm"),
+        ("avx2_vnni_evex_int8", r"vpdpbusd .*%ymm", r"vpdpbusd .*%zmm"),  # gcc copies by zmm, which its CPUs have
         ("avx512_int8", r"vpmaddwd .*%zmm", r"vpdpbusd"),
         ("avx512_vnni_int8", r"vpdpbusd .*%zmm", r"vdpbf16ps"),
     ],
