@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import fastgru
 import oracle
+import tolerances
 from building import ISAS, chain, dense, embedding, floats, gru, tokens
 from fastgru.errors import BadInput, BadModelFile
 from fastgru.graph import (
@@ -93,6 +94,8 @@ def test_sizes(units: int, return_sequences: bool, reset_after: bool, isa: str) 
 @pytest.mark.parametrize("name", TAME)
 def test_every_activation(name: str, place: str, reset_after: bool, isa: str) -> None:
     """Weights are small, since a gate that is no gate lets the state grow."""
+    if name in ("floor", "ceil", "round", "sign") and tolerances.weight_dtype != "float32":
+        pytest.skip(f"{name} makes jumps of what a narrow dtype rounds")
     options: dict[str, Any] = {place: Activation.of(name), "reset_after": reset_after, "return_sequences": True}
     layer = gru(np.random.default_rng(3), 5, 19, scale=0.4, **options)
     compare(chain(floats(5), layer), {"x": normal(3, 6, 5)})
