@@ -56,7 +56,7 @@ def test_network_that_ships_keeps_its_answers(dtype, tokens):
 
 @pytest.mark.parametrize("file", ANSWERS)
 def test_golden_networks_keep_their_answers(dtype, file):
-    pytest.importorskip("h5py", reason="golden files are HDF5")
+    pytest.importorskip("h5py", reason="h5py is not installed: golden files are HDF5")
     with np.load(GOLDEN / f"{Path(file).stem}.npz") as golden:
         x, expected = golden["x"], golden["float64"]
     error = np.abs(fastgru.load(GOLDEN / file, dtype=dtype)(x) - expected).max()

@@ -98,8 +98,8 @@ def test_bench_tells_the_dtype(network):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_verify_has_a_tolerance_for_each_dtype(dtype):
-    pytest.importorskip("onnxruntime", reason="runs ONNX files")
-    pytest.importorskip("onnx", reason="reads ONNX files")
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: it runs ONNX files")
+    pytest.importorskip("onnx", reason="onnx is not installed: it reads ONNX files")
     path = DATA / "onnx" / "loop_before.onnx"
     printed = succeed("verify", path, "--dtype", dtype)
     assert f"loop_before.onnx in {dtype} beside onnxruntime" in printed

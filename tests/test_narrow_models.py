@@ -107,7 +107,7 @@ def test_arrays_become_a_narrow_network() -> None:
 
 
 def test_foreign_networks_become_narrow() -> None:
-    onnx = pytest.importorskip("onnx", reason="reads ONNX files")
+    onnx = pytest.importorskip("onnx", reason="onnx is not installed: it reads ONNX files")
     path = DATA / "onnx" / "loop_before.onnx"
     model = fastgru.load(path, dtype="int8")
     assert model.dtype == "int8"
@@ -117,7 +117,7 @@ def test_foreign_networks_become_narrow() -> None:
 
 
 def test_names_are_those_behind_the_passes() -> None:
-    pytest.importorskip("h5py", reason="reads Keras files")
+    pytest.importorskip("h5py", reason="h5py is not installed: it reads Keras files")
     model = fastgru.load(DATA / "golden" / "review.h5", dtype="int8", keep_float32=["gru*"])
     assert {layer.kind for layer in model.graph.layers if "int8" in map(dtype_name, layer.tensors.values())} == {
         "Embedding", "Dense",

@@ -7,8 +7,8 @@
  *     scale = peak / most                   peak below LEAST_PEAK: zeros, and the scale 0
  *
  * Rounding is to nearest, to even. NaN anywhere in a row makes all its results NaN; infinity counts as the largest
- * float. The products of q and
- * weights are summed exactly, slice by slice; what is float is the same on every vector set:
+ * float. The products of q and weights are summed exactly, slice by slice; what is float is the same on every vector
+ * set:
  *
  *     y = fma(Σ float(sum of a slice) · scale, column's scale, y) */
 #ifndef FG_TERMS_H

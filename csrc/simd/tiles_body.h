@@ -10,9 +10,9 @@
  *   TERMS_DEPTH, _BYTES   fg_tiles.depth and weight_bytes
  *   SIDE(rows), CANDIDATE_SIDE(rows), BESIDE_…  how many groups a tile takes at once
  *   TERMS_STATE(r, field) the rows that a step's recurrent product reads: floats `field`, or what was prepared of them
- *   accumulate(acc, rows, panels, vectors, x, k, weights, column)   adds to acc[row][panel][vector] what `panels`
- * panels of `vectors` vectors each, from `column` on, give for these prepared rows; one that reads a state is
- *                         accumulate_state
+ *   accumulate(acc, rows, panels, vectors, x, k, weights, column)
+ *                         adds to acc[row][panel][vector] what `panels` panels of `vectors` vectors each, from `column`
+ *                         on, give for these prepared rows; accumulate_state does so for states
  *   TERMS_PREPARED        where rows are prepared: then also k_row_bytes, k_prepare, k_prepare_state, and term_limits,
  *                         which are fg_tiles.limits */
 #include "../kernels.h"
