@@ -179,9 +179,12 @@ int fg_current_cpu(void)
 void fg_leave_cpu(int cpu)
 {
 #ifdef __linux__
-    static _Thread_local int64_t last_move;
+    /* Volatile and read before anything else, since a thread's first access may allocate: it falls into the thread's
+     * first share then, not into the step where it first meets its caller's CPU. */
+    static _Thread_local volatile int64_t last_move;
+    const int64_t moved = last_move;
     cpu_set_t all, others;
-    if (cpu < 0 || sched_getcpu() != cpu || fg_now() - last_move < MOVE_NANOSECONDS)
+    if (cpu < 0 || sched_getcpu() != cpu || fg_now() - moved < MOVE_NANOSECONDS)
         return;
     last_move = fg_now();
     if (sched_getaffinity(0, sizeof all, &all) != 0)
