@@ -44,41 +44,50 @@ TILE void store_beside(const ivec *sums, const fg_beside *beside, int64_t column
         }
 }
 
-/* As `accumulate` for one state, and the next `share` fours of the product beside it. Both are one slice deep. */
+/* As `accumulate` for one state, and the next `share` fours of the product beside it. Both are one slice deep. The state
+ * takes as many panels at once as registers hold, a part of the share each. */
 TILE void accumulate_beside(vec *acc, const int panels, const int vectors, const void *state, int64_t depth,
                             const fg_packed *weights, int64_t column, int64_t share, fg_beside *beside)
 {
-    const int count = panels * vectors;
+    const int at_once = vectors ? PANEL / vectors : 1, count = at_once * vectors;
     const int64_t fours = (depth + 3) / 4, panel_stride = fours * 4 * vectors * L;
     const int64_t beside_fours = (beside->product->k + 3) / 4, beside_column = beside->panel * PANEL * L;
-    const int64_t end = beside->k + share < beside_fours ? beside->k + share : beside_fours;
-    const int64_t between = fours / (end - beside->k);
-    const int8_t *w = (const int8_t *)weights->w + column * fours * 4;
+    const int64_t begin = beside->k, end = begin + share < beside_fours ? begin + share : beside_fours;
     const int8_t *beside_w =
-        (const int8_t *)beside->product->weights.w + beside_column * beside_fours * 4 + beside->k * PANEL * L * 4;
+        (const int8_t *)beside->product->weights.w + beside_column * beside_fours * 4 + begin * PANEL * L * 4;
     const char *row = (const char *)state + FG_ALIGN, *rows[BESIDE_ROWS];
-    ivec sums[4 * PANEL], beside_sums[BESIDE_SUMS];
+    ivec beside_sums[BESIDE_SUMS];
 #pragma GCC unroll 8
     for (int r = 0; r < BESIDE_ROWS; r++)
         rows[r] = (const char *)beside->x[r] + FG_ALIGN;
-#pragma GCC unroll 12
-    for (int i = 0; i < count; i++)
-        sums[i] = iv_zero();
     load_beside(beside_sums, beside, beside_column);
-    int64_t four = 0;
-    for (int64_t j = beside->k; j < end; j++, beside_w += PANEL * L * 4) {
-        for (const int64_t stop = four + between; four < stop; four++, w += vectors * L * 4)
-            add_four(sums, true, 1, panels, vectors, &row, four, w, panel_stride);
-        add_four(beside_sums, false, BESIDE_ROWS, 1, PANEL, rows, j, beside_w, 0);
+    int64_t j = begin;
+#pragma GCC unroll 4
+    for (int panel = 0; panel < panels; panel += at_once, acc += count, column += count * L) {
+        const int64_t stop_j = panel + at_once < panels ? begin + (end - begin) * (panel + at_once) / panels : end;
+        const int64_t between = fours / (stop_j > j ? stop_j - j : 1);
+        const int8_t *w = (const int8_t *)weights->w + column * fours * 4;
+        ivec sums[PANEL];
+        vec total[PANEL];
+        int64_t four = 0;
+#pragma GCC unroll 3
+        for (int i = 0; i < count; i++)
+            sums[i] = iv_zero();
+        for (; j < stop_j; j++, beside_w += PANEL * L * 4) {
+            for (const int64_t stop = four + between; four < stop; four++, w += vectors * L * 4)
+                add_four(sums, true, 1, at_once, vectors, &row, four, w, panel_stride);
+            add_four(beside_sums, false, BESIDE_ROWS, 1, PANEL, rows, j, beside_w, 0);
+        }
+        for (; four < fours; four++, w += vectors * L * 4)
+            add_four(sums, true, 1, at_once, vectors, &row, four, w, panel_stride);
+#pragma GCC unroll 3
+        for (int i = 0; i < count; i++)
+            total[i] = iv_float(whole_sum(sums + i, true, weights->offset + column + i * L));
+        add_scaled(acc, total, count, state, weights, column);
     }
-    for (; four < fours; four++, w += vectors * L * 4)
-        add_four(sums, true, 1, panels, vectors, &row, four, w, panel_stride);
+    for (; j < end; j++, beside_w += PANEL * L * 4)
+        add_four(beside_sums, false, BESIDE_ROWS, 1, PANEL, rows, j, beside_w, 0);
     store_beside(beside_sums, beside, beside_column, end == beside_fours);
-    vec total[4 * PANEL];
-#pragma GCC unroll 12
-    for (int i = 0; i < count; i++)
-        total[i] = iv_float(whole_sum(sums + i, true, weights->offset + column + i * L));
-    add_scaled(acc, total, count, state, weights, column);
     beside->k = end;
     if (end == beside_fours) {
         beside->k = 0;
