@@ -152,6 +152,7 @@ static void each_tile(const walk *w, bool hold, fg_sweep sweep)
 {
     fg_gru_rows rows;
     rows.beside = w->beside;
+    rows.prepared_out = NULL;
     int count = 0;
     for (int64_t b = 0; b < w->c->rows; b++) {
         if (is_masked(w, b, w->t)) {
@@ -486,6 +487,7 @@ static bool is_one_run(const walk *w)
 
 static void run_steps(const walk *w)
 {
+    float *const scratch = w->c->own_scratch;
     const fg_gru_run run = {.h = {state_row(w, 0, 0, 0), state_row(w, 0, 0, 1)},
                             .x = w->direct ? w->x.data : w->projected,
                             .x_stride = w->direct ? w->x.time_stride : w->width,
@@ -494,7 +496,8 @@ static void run_steps(const walk *w)
                             .steps = w->c->steps,
                             .direct = w->direct,
                             .backwards = is_backwards(w, 0),
-                            .prepared = {w->c->own_scratch, w->c->own_scratch + w->own->state_floats}};
+                            .state = {scratch, scratch + w->own->state_floats / FG_MAX_ROWS},
+                            .input = scratch + w->own->state_floats};
     w->own->tiles->gru_run(&w->own->weights, &run);
     if (w->c->steps > 0)
         mark_all_outputs(w);

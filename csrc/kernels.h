@@ -88,6 +88,7 @@ typedef struct fg_gru_rows {
     float *y[FG_MAX_ROWS];      /* also store exactly `units` floats here; NULL: do not */
     float *z[FG_MAX_ROWS];      /* reset_after false: scratch of groups·lanes floats between the two halves */
     float *rh[FG_MAX_ROWS];     /* likewise: r · h */
+    void *prepared_out;         /* `gru_run`: of one row, also the state after the step, prepared; NULL: not yet */
     fg_beside *beside;          /* of a tile of one row; NULL: nothing is to be done beside it */
 } fg_gru_rows;
 
@@ -97,9 +98,9 @@ typedef struct fg_gru_run {
     const float *x; /* as of fg_gru_rows, the next step's x_stride floats on */
     float *y;       /* also store exactly `units` floats a step here; NULL: do not */
     int64_t x_stride, y_stride, steps;
-    bool direct;       /* x is the layer's input itself, as floats */
-    bool backwards;    /* how the first step sweeps the groups */
-    void *prepared[2]; /* room for a prepared state and a prepared input; not read where rows are floats */
+    bool direct;            /* x is the layer's input itself, as floats */
+    bool backwards;         /* how the first step sweeps the groups */
+    void *state[2], *input; /* room for two prepared states and a prepared input; not used where rows are floats */
 } fg_gru_run;
 
 /* Rows of numbers of which a token has one: an embedding's vectors, or x-projections in group order. Row `token` stands

@@ -51,6 +51,13 @@ TILE void k_prepare(int64_t k, const float *x, void *row)
 
 #define k_prepare_state k_prepare
 
+/* A vector of a state, which needs to know nothing of the others. */
+#define TERMS_PREPARE_GROUP
+TILE void prepare_group(void *row, int64_t group, vec h)
+{
+    v_store_half_bfloat16((uint16_t *)row + group * L, h);
+}
+
 #include "chains.h"
 
 #define limit_sum vec

@@ -44,8 +44,8 @@ TILE void store_beside(const ivec *sums, const fg_beside *beside, int64_t column
         }
 }
 
-/* As `accumulate` for one state, and the next `share` fours of the product beside it. Both are one slice deep. The state
- * takes as many panels at once as registers hold, a part of the share each. */
+/* As `accumulate` for one state, and the next `share` fours of the product beside it. Both are one slice deep. The
+ * state takes as many panels at once as registers hold, a part of the share each. */
 TILE void accumulate_beside(vec *acc, const int panels, const int vectors, const void *state, int64_t depth,
                             const fg_packed *weights, int64_t column, int64_t share, fg_beside *beside)
 {

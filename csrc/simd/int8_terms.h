@@ -158,6 +158,7 @@ TILE void accumulate(vec *acc, const int rows, const int panels, const int vecto
 
 #if BESIDE_ROWS
 #include "int8_beside.h"
+#include "int8_together.h"
 #endif
 
 TILE void accumulate_state(vec *acc, const int rows, const int groups, const int vectors, const void *const *x,

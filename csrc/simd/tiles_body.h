@@ -14,11 +14,20 @@
  *                         adds to acc[row][panel][vector] what `panels` panels of `vectors` vectors each, from `column`
  *                         on, give for these prepared rows; accumulate_state does so for states
  *   TERMS_PREPARED        where rows are prepared: then also k_row_bytes, k_prepare, k_prepare_state, and term_limits,
- *                         which are fg_tiles.limits */
+ *                         which are fg_tiles.limits
+ *   TERMS_PREPARE_GROUP   where a vector of a state can be prepared by itself: prepare_group(row, group, h)
+ *   TERMS_TOGETHER        1 where the input and the state of one row are multiplied in one loop: accumulate_together
+ *                         does so, and add_later adds what the state gave */
 #include "../kernels.h"
 #include "activate_body.h"
 #include "activations.h"
 #include "tile.h"
+
+#ifndef TERMS_TOGETHER
+#define TERMS_TOGETHER 0
+#define accumulate_together(acc, later, groups, w, r, column) (void)(later)
+#define add_later(acc, later, groups, w, r, column) (void)(later)
+#endif
 
 /* ---- products ---------------------------------------------------------------------------------------------------- */
 
@@ -102,6 +111,10 @@ TILE void new_state(const fg_gru_weights *w, const fg_gru_rows *r, int row, int6
     const vec h = v_load(r->h[row] + group * L);
     const vec next = v_fma(z, h, v_mul(v_sub(v_set(1.0f), z), n));
     v_store(r->out[row] + group * L, next);
+#ifdef TERMS_PREPARE_GROUP
+    if (r->prepared_out)
+        prepare_group(r->prepared_out, group, next);
+#endif
     if (r->y[row]) {
         const int64_t left = w->units - group * L;
         if (left >= L)
@@ -116,13 +129,17 @@ TILE void step_tile(const fg_gru_weights *w, const bool direct, const bool stand
                     const fg_gru_rows *r, int64_t group, fg_beside *beside)
 {
     vec acc[FG_MAX_ROWS * 4 * PANEL], input_n[FG_MAX_ROWS * 4];
+    vec later[4 * PANEL]; /* what the state of one row gives */
+    const bool together = TERMS_TOGETHER && direct && rows == 1;
 #pragma GCC unroll 8
     for (int row = 0; row < rows; row++)
 #pragma GCC unroll 12
         for (int i = 0; i < groups * PANEL; i++)
             acc[row * groups * PANEL + i] = direct ? v_load(w->input.bias + group * PANEL * L + i * L)
                                                    : v_load((const float *)r->x[row] + group * PANEL * L + i * L);
-    if (direct)
+    if (together)
+        accumulate_together(acc, later, groups, w, r, group * PANEL * L);
+    else if (direct)
         accumulate(acc, rows, groups, PANEL, r->x, w->inputs, &w->input.weights, group * PANEL * L);
 #pragma GCC unroll 8
     for (int row = 0; row < rows; row++)
@@ -131,7 +148,11 @@ TILE void step_tile(const fg_gru_weights *w, const bool direct, const bool stand
             input_n[row * groups + g] = acc[(row * groups + g) * PANEL + 2];
             acc[(row * groups + g) * PANEL + 2] = v_load(w->candidate_bias + (group + g) * L);
         }
-    accumulate_state(acc, rows, groups, PANEL, TERMS_STATE(r, h), w->units, &w->recurrent, group * PANEL * L, beside);
+    if (together)
+        add_later(acc, later, groups, w, r, group * PANEL * L);
+    else
+        accumulate_state(acc, rows, groups, PANEL, TERMS_STATE(r, h), w->units, &w->recurrent, group * PANEL * L,
+                         beside);
 #pragma GCC unroll 8
     for (int row = 0; row < rows; row++)
 #pragma GCC unroll 4
@@ -306,16 +327,21 @@ TILE void each_step(const fg_gru_weights *w, const bool direct, tile_fn *many, t
     fg_gru_rows r;
     const float *x = run->x;
     r.y[0] = run->y;
+    r.prepared_out = NULL;
     for (int64_t t = 0; t < run->steps; t++, x += run->x_stride) {
         r.h[0] = run->h[t & 1];
         r.out[0] = run->h[!(t & 1)];
         r.x[0] = x;
 #ifdef TERMS_PREPARED
-        k_prepare_state(w->units, r.h[0], run->prepared[0]);
-        r.state[0] = run->prepared[0];
+        if (!r.prepared_out)
+            k_prepare_state(w->units, r.h[0], run->state[t & 1]);
+        r.state[0] = run->state[t & 1];
+#ifdef TERMS_PREPARE_GROUP
+        r.prepared_out = t + 1 < run->steps ? run->state[!(t & 1)] : NULL;
+#endif
         if (direct) {
-            k_prepare(w->inputs, x, run->prepared[1]);
-            r.x[0] = run->prepared[1];
+            k_prepare(w->inputs, x, run->input);
+            r.x[0] = run->input;
         }
 #endif
         if (w->groups == 1 && is_standard(w))

@@ -26,5 +26,10 @@ static inline void v_store_bfloat16(void *p, vec low, vec high)
 {
     _mm512_store_si512(p, (__m512i)_mm512_cvtne2ps_pbh(high, low));
 }
+/* The same of `low` alone. */
+static inline void v_store_half_bfloat16(void *p, vec low)
+{
+    _mm256_store_si256((__m256i *)p, (__m256i)_mm512_cvtneps_pbh(low));
+}
 
 #endif

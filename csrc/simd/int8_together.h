@@ -1,0 +1,84 @@
+/* The input and the state of one row in one loop: a step of one row waits for the bytes of both matrices, of which an
+ * input has two dot products for each vector and a state but one. */
+#ifndef FG_INT8_TOGETHER_H
+#define FG_INT8_TOGETHER_H
+
+#include "int8_terms.h"
+
+#define TERMS_TOGETHER 1
+
+/* A matrix and the row that it multiplies, while they are walked. */
+typedef struct factors {
+    const char *row;
+    const int8_t *w;
+    const int32_t *offset;
+    int64_t fours, panel_stride;
+} factors;
+
+TILE factors factors_of(const void *row, int64_t depth, const fg_packed *weights, int64_t column)
+{
+    const int64_t fours = (depth + 3) / 4;
+    return (factors){.row = (const char *)row + FG_ALIGN,
+                     .w = (const int8_t *)weights->w + column * fours * 4,
+                     .offset = weights->offset + column,
+                     .fours = fours,
+                     .panel_stride = fours * 4 * PANEL * L};
+}
+
+TILE void add_next(ivec *sums, const bool is_state, const int panels, factors *f, int64_t four)
+{
+    add_four(sums, is_state, 1, panels, PANEL, &f->row, four, f->w, f->panel_stride);
+    f->w += PANEL * L * 4;
+}
+
+TILE void add_totals(vec *total, const ivec *sums, const bool is_state, const int count, factors *f, int64_t width)
+{
+#pragma GCC unroll 12
+    for (int i = 0; i < count; i++)
+        total[i] = v_add(total[i], iv_float(whole_sum(sums + i * SUMS(is_state), is_state, f->offset + i * L)));
+    f->offset += width;
+}
+
+/* As `accumulate` for the input of one row; later[i] is what accumulate_state would add for its state, not scaled. */
+TILE void accumulate_together(vec *acc, vec *later, const int panels, const fg_gru_weights *w, const fg_gru_rows *r,
+                              int64_t column)
+{
+    const int count = panels * PANEL;
+    factors input = factors_of(r->x[0], w->inputs, &w->input.weights, column);
+    factors state = factors_of(r->state[0], w->units, &w->recurrent, column);
+    vec total[4 * PANEL];
+#pragma GCC unroll 12
+    for (int i = 0; i < count; i++)
+        total[i] = later[i] = v_zero();
+    for (int64_t first = 0; first < input.fours || first < state.fours; first += FG_SLICE / 4) {
+        const int64_t end = first + FG_SLICE / 4;
+        const int64_t input_end = end < input.fours ? end : input.fours;
+        const int64_t state_end = end < state.fours ? end : state.fours;
+        ivec input_sums[4 * PANEL * 2], state_sums[4 * PANEL];
+#pragma GCC unroll 12
+        for (int i = 0; i < count; i++)
+            input_sums[2 * i] = input_sums[2 * i + 1] = state_sums[i] = iv_zero();
+        int64_t four = first;
+        for (; four < input_end && four < state_end; four++) {
+            add_next(input_sums, false, panels, &input, four);
+            add_next(state_sums, true, panels, &state, four);
+        }
+        for (int64_t i = four; i < input_end; i++)
+            add_next(input_sums, false, panels, &input, i);
+        for (int64_t i = four; i < state_end; i++)
+            add_next(state_sums, true, panels, &state, i);
+        if (first < input.fours)
+            add_totals(total, input_sums, false, count, &input, w->input.weights.width);
+        if (first < state.fours)
+            add_totals(later, state_sums, true, count, &state, w->recurrent.width);
+    }
+    add_scaled(acc, total, count, r->x[0], &w->input.weights, column);
+}
+
+TILE void add_later(vec *acc, const vec *later, const int panels, const fg_gru_weights *w, const fg_gru_rows *r,
+                    int64_t column)
+{
+    add_scaled(acc, later, panels * PANEL, r->state[0], &w->recurrent, column);
+}
+
+#endif
