@@ -216,12 +216,25 @@ void fg_multiply_tile(const fg_matrix *m, int count, const float *const *x, floa
     m->tiles->product(&m->product, count, rows, y, from, to);
 }
 
+/* Preparing rows is hardly more than reading them, and waits where a product of floats would not. */
+static void ask_for_tile(const fg_matrix *m, const fg_grid *x, int64_t first, int64_t last)
+{
+    float *xs[FG_MAX_ROWS];
+    const int count = (int)(last - first < m->tiles->rows ? last - first : m->tiles->rows);
+    if (!m->tiles->prepare || count <= 0)
+        return;
+    fg_grid_rows(x, first, count, xs);
+    for (int i = 0; i < count; i++)
+        fg_ask_for(m->product.k, xs[i]);
+}
+
 static void multiply_panels(const fg_matrix *m, const fg_grid *x, const fg_grid *y, int64_t first, int64_t last,
                             int64_t from, int64_t to, float *scratch)
 {
     float *xs[FG_MAX_ROWS], *ys[FG_MAX_ROWS];
     for (int64_t i = first; i < last; i += m->tiles->rows) {
         const int count = (int)(last - i < m->tiles->rows ? last - i : m->tiles->rows);
+        ask_for_tile(m, x, i + count, last);
         fg_grid_rows(x, i, count, xs);
         fg_grid_rows(y, i, count, ys);
         fg_multiply_tile(m, count, (const float *const *)xs, ys, from, to, scratch);

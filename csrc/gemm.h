@@ -48,6 +48,16 @@ int64_t fg_prepared_floats(const fg_tiles *tiles, int64_t k);
 /* rows[i] = x[i], prepared in `scratch` (aligned to FG_ALIGN), or as it lies. */
 void fg_prepare(const fg_tiles *tiles, int64_t k, int count, const float *const *x, void *scratch, const void **rows);
 
+/* Floats of a row beyond which a prefetcher follows. */
+enum { FG_MOST_ASKED = 512 };
+
+/* Asks for a row of k that is read soon. In a batch it lies far from the rows before it, where no prefetcher looks. */
+static inline void fg_ask_for(int64_t k, const float *row)
+{
+    for (int64_t i = 0; i < k && i < FG_MOST_ASKED; i += FG_ALIGN / (int64_t)sizeof(float))
+        __builtin_prefetch(row + i);
+}
+
 /* y = f(x · m + bias) for a tile of rows, at most m->tiles->rows. */
 void fg_multiply_tile(const fg_matrix *m, int count, const float *const *x, float *const *y, int64_t from, int64_t to,
                       float *scratch);

@@ -95,18 +95,6 @@ static const float *table_row(const walk *w, int i, int64_t b, int64_t t, fg_swe
     return row;
 }
 
-/* Floats of a row beyond which a prefetcher follows. */
-enum { MOST_ASKED = 512 };
-
-/* Asks for the input of a row's next step. In a batch it lies far from that of the other rows, where no prefetcher
- * looks. */
-static void ask_for_next(const walk *w, const float *x)
-{
-    const float *next = x + w->x.time_stride;
-    for (int64_t i = 0; i < w->own->weights.inputs && i < MOST_ASKED; i += 16)
-        __builtin_prefetch(next + i);
-}
-
 static void set_row(const walk *w, fg_gru_rows *rows, int i, int64_t b, int64_t t, fg_sweep sweep)
 {
     rows->h[i] = state_row(w, b, t, 0);
@@ -117,7 +105,7 @@ static void set_row(const walk *w, fg_gru_rows *rows, int i, int64_t b, int64_t 
         const float *x = w->x.data + b * w->x.row_stride + t * w->x.time_stride;
         rows->x[i] = x;
         if (w->c->rows > 1)
-            ask_for_next(w, x);
+            fg_ask_for(w->own->weights.inputs, x + w->x.time_stride); /* of its next step */
     } else {
         rows->x[i] = w->projected + (t * w->c->rows + b) * w->width;
     }
@@ -411,6 +399,8 @@ static void project_unmasked(const walk *w, int64_t first, int64_t last)
             if (is_masked(w, b, t))
                 continue;
             x[count] = w->x.data + b * w->x.row_stride + t * w->x.time_stride;
+            if (tiles->prepare)
+                fg_ask_for(w->own->weights.inputs, x[count] + w->x.time_stride);
             projected[count++] = w->projected + (t * w->c->rows + b) * w->width;
             if (count == tiles->rows) {
                 fg_multiply_tile(input, count, x, projected, first, last, w->prepared);
