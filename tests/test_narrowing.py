@@ -87,7 +87,8 @@ def test_int8_weights_are_as_near_as_their_scale_allows(rng):
     clipped = np.abs(array.data) == 127
     assert array.scale.shape == (70,)
     assert array.data.min() >= -127
-    assert (error <= 0.5001 * array.scale)[~clipped].all()
+    assert (error <= 0.6001 * array.scale)[~clipped].all()
+    assert (error <= 0.5001 * array.scale)[~clipped].mean() > 0.95, "few are rounded the other way"
     assert (error <= (max(BEYOND) + 0.5) * array.scale)[clipped].all()
     assert array.nbytes == 300 * 70 + 4 * 70
 
@@ -97,11 +98,43 @@ def _squares(array, weights, scale_axis):
     return ((np.asarray(array, np.float64) - weights) ** 2).sum(axis=rest)
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (7, 50), (64, 192), (3, 40, 33), (2000, 60)])
+@pytest.mark.parametrize("kind", ["normal", "laplace", "uniform"])
+def test_the_errors_of_a_channel_sum_to_about_nothing(rng, monkeypatch, shape, kind):
+    """So that they do not add up with inputs that have a mean; which costs little accuracy with those that have none."""
+    weights = getattr(rng, kind)(size=shape).astype(np.float32)
+    depth = weights[..., 0].size
+    balanced, table = (narrow_array(weights, "int8", axis) for axis in (-1, 0))
+    monkeypatch.setattr("fastgru.narrowing._balance", lambda exact, whole: None)
+    nearest = narrow_array(weights, "int8")
+    before, after = (
+        np.abs((np.asarray(array, np.float64) - weights).sum(axis=tuple(range(weights.ndim - 1)))) / array.scale
+        for array in (nearest, balanced)
+    )
+    assert (after <= before + 0.001).all()
+    assert depth < 64 or np.mean(after <= 0.51) > 0.95, "of fewer none may be near a tie"
+    more = _squares(balanced, weights, -1).sum() / max(_squares(nearest, weights, -1).sum(), 1e-30)
+    assert more < 1 + 2 / depth
+    assert np.array_equal(balanced.scale, nearest.scale)
+    assert np.array_equal(table.data, narrow_array(weights, "int8", 0).data), "a table's row is no sum of products"
+
+
+def test_numbers_far_from_a_tie_stay_where_they_are():
+    """A hundred of the same error; and a largest one that has no further whole number."""
+    weights = np.full((101, 2), 0.2 / 127, np.float32)
+    weights[0] = 1
+    weights[1:, 1] = 1
+    array = narrow_array(weights, "int8")
+    assert np.array_equal(array.data[1:, 0], np.round(weights[1:, 0] / array.scale[0]))
+    assert (array.data[:, 1] == 127).all()
+
+
 @pytest.mark.parametrize("scale_axis", [-1, 0])
 @pytest.mark.parametrize("shape", [(1, 1), (7, 5), (64, 192), (3, 40, 33), (2000, 60), (1, 70_000), (70_000, 1)])
 @pytest.mark.parametrize("kind", ["normal", "laplace", "uniform"])
 def test_scales_are_never_worse_than_those_of_the_maximum(rng, monkeypatch, scale_axis, shape, kind):
     weights = getattr(rng, kind)(size=shape).astype(np.float32)
+    monkeypatch.setattr("fastgru.narrowing._balance", lambda exact, whole: None)
     chosen = _squares(narrow_array(weights, "int8", scale_axis), weights, scale_axis)
     monkeypatch.setattr("fastgru.narrowing.BEYOND", (0.0,))
     plain = _squares(narrow_array(weights, "int8", scale_axis), weights, scale_axis)

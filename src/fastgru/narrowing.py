@@ -9,6 +9,10 @@ in [-127, 127] and a scale s for each output channel of a kernel (its last axis)
     q = min(max(round(w / s), -127), 127)
     s = max|w| / (127 + d)                    d of BEYOND with the least Σ (q · s − w)² of the channel
 
+A channel of a kernel sums products, and what its errors have in common with its inputs' mean adds up. So the numbers
+nearest to a tie are rounded the other way until the errors of the channel sum to about 0. That takes six of 512 numbers
+and adds about one part in 512 to the squares of the errors.
+
 With d = 0 the largest weight is exact; above that it is clipped, and all others are rounded more finely. Near 0 each d
 is a draw of roundings: the best of them lowers the error of channels of 64, 256 and 1,024 normally distributed weights
 by 0.50, 0.25 and 0.12 dB. Channels of 20,000, whose largest weights lie far out, gain 0.33 dB by the larger ones.
@@ -33,6 +37,8 @@ DTYPES = ("float32", *NARROW)
 BEYOND = (0.0, *(step / 4 for step in range(-8, 17) if step), 6.0, 8.0, 12.0, 16.0)
 #: an error counts as smaller by so much of a scale: above what float32 does to the search (127 · 2⁻²³, its sums)
 _CLEARLY = 1e-4
+#: how far from its whole number a number must lie to be rounded the other way
+_NEAR_TIE = 0.4
 #: numbers of a block, which the search walks over again and again: 256 KB, so that caches hold it
 _BLOCK = 65_536
 
@@ -263,8 +269,11 @@ def _int8(weights: Array, scale_axis: int) -> NarrowArray:
         if not np.isfinite(peak).all():
             raise ValueError("NaN or infinite weights")
         scale[part] = _best_scale(block, peak)
-        _round(block, scale[part], block, block)
-        whole[part] = block
+        rounded = np.empty_like(block)
+        _round(block, scale[part], block, rounded)
+        if scale_axis != 0:
+            _balance(block, rounded)
+        whole[part] = rounded
     return NarrowArray("int8", data, scale, 0 if scale_axis == 0 else -1)
 
 
@@ -291,6 +300,23 @@ def _round(block: Array, scale: Array, exact: Array, whole: Array) -> None:
     np.multiply(block, (1 / scale)[:, None], out=exact)
     np.rint(exact, out=whole)
     np.clip(whole, -LARGEST, LARGEST, out=whole)
+
+
+def _balance(exact: Array, whole: Array) -> None:
+    """Round some numbers of each row the other way, so that the row's errors sum to about 0; overwrites `exact`."""
+    exact -= whole
+    total = exact.sum(axis=1)
+    flips = np.rint(np.abs(total)).astype(np.intp)
+    most = min(int(flips.max(initial=0)), exact.shape[1])
+    if most == 0:
+        return
+    step = np.where(total < 0, np.float32(-1), np.float32(1))[:, None]
+    exact *= step  # how far a number lies from the whole one, towards the one that it may become
+    exact[whole * step >= LARGEST] = 0
+    place = np.argpartition(exact, -most, axis=1)[:, -most:]
+    place = np.take_along_axis(place, np.argsort(-np.take_along_axis(exact, place, axis=1), axis=1), axis=1)
+    is_flipped = (np.arange(most) < flips[:, None]) & (np.take_along_axis(exact, place, axis=1) > _NEAR_TIE)
+    np.put_along_axis(whole, place, np.take_along_axis(whole, place, axis=1) + step * is_flipped, axis=1)
 
 
 def _error(block: Array, scale: Array, exact: Array, whole: Array) -> Array:
