@@ -49,7 +49,7 @@ TILE void store_beside(const ivec *sums, const fg_beside *beside, int64_t column
 TILE void accumulate_beside(vec *acc, const int panels, const int vectors, const void *state, int64_t depth,
                             const fg_packed *weights, int64_t column, int64_t share, fg_beside *beside)
 {
-    const int at_once = vectors ? PANEL / vectors : 1, count = at_once * vectors;
+    const int at_once = vectors ? at_most(panels, PANEL / vectors) : 1, count = at_once * vectors;
     const int64_t fours = (depth + 3) / 4, panel_stride = fours * 4 * vectors * L;
     const int64_t beside_fours = (beside->product->k + 3) / 4, beside_column = beside->panel * PANEL * L;
     const int64_t begin = beside->k, end = begin + share < beside_fours ? begin + share : beside_fours;
