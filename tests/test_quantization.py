@@ -361,6 +361,20 @@ def test_one_hot_labels_are_classes_and_several_sigmoids_decisions(rng):
     assert (metric.count, metric.before) == (one_hot.size, ((model(x) >= 0.5) == one_hot).mean())
 
 
+@pytest.mark.parametrize("metric", ["mse", "mae"])
+@pytest.mark.parametrize(("function", "classes"), [("sigmoid", 1), ("sigmoid", CLASSES), ("softmax", CLASSES)])
+def test_labels_of_0_and_1_are_numbers_where_asked(rng, function, classes, metric):
+    model, small = pair(sequences(rng, function=function, classes=classes))
+    x, ids = data(rng), rng.integers(0, max(classes, 2), (ROWS, STEPS))
+    labels = ids[..., None] if classes == 1 else np.eye(classes, dtype=int)[ids]
+    given = [labels, labels.astype(bool), labels.astype(np.float32), *([ids] if classes == 1 else [])]
+    for array in given:
+        found = measure(model, small, x, labels=array, metric=metric, batch_size=3).metric
+        apart = np.abs(model(x).astype(np.float64) - labels)
+        assert (found.name, found.count) == (metric, labels.size)
+        assert found.before == pytest.approx((apart**2 if metric == "mse" else apart).mean(), rel=1e-12)
+
+
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("odd", [0.5, np.nan, np.inf, 1e30])
 def test_ids_of_classes_are_whole_numbers(rng, odd):
@@ -549,7 +563,7 @@ def test_what_does_not_fit_is_refused(rng, labels, options, message):
 
 def test_a_decision_has_no_perplexity(rng):
     model, small = pair(sequences(rng, function="sigmoid", classes=1))
-    with pytest.raises(fastgru.BadInput, match="labels, which are decisions: accuracy does"):
+    with pytest.raises(fastgru.BadInput, match="labels, which are decisions or numbers: accuracy, mse, mae do"):
         measure(model, small, data(rng), labels=np.zeros((ROWS, STEPS), int), metric="perplexity")
 
 
