@@ -107,7 +107,8 @@ int64_t fg_packed_bytes(const fg_tiles *tiles, int64_t k, int64_t width)
     return (k + tiles->depth - 1) / tiles->depth * tiles->depth * width * tiles->weight_bytes;
 }
 
-/* See fg_packed.offset. */
+/* See fg_packed.offset. Filled on every set, 4 bytes for each slice of a column: int8_pairs.h reads none of it, but
+ * walks along it as int8_fours.h does, so that it may not be NULL. */
 static void sum_slices(int32_t *offset, const int8_t *matrix, int64_t k, int64_t columns, int64_t width)
 {
     for (int64_t i = 0; i < k; i++)

@@ -33,7 +33,8 @@
 typedef struct fg_packed {
     const void *w;         /* panels, see above */
     const float *scale;    /* int8: of each column, packed like a row of w; else NULL */
-    const int32_t *offset; /* int8: of each slice of FG_SLICE rows and each column -128 times the sum of its weights */
+    const int32_t *offset; /* int8: of each slice of FG_SLICE rows and each column -128 times the sum of its weights;
+                            * read by the sets whose dot products take unsigned bytes (int8_fours.h) alone */
     int64_t width;         /* columns, padded to vectors */
 } fg_packed;
 

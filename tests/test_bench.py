@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import oracle
-from fastgru import BadInput, FastGRUError, UnsupportedModel, file
+from fastgru import BadInput, FastGRUError, UnsupportedModel, file, narrowing
 from fastgru.bench import against, compare, peers, worker
 from fastgru.bench.cases import CHECKED_STEPS, Case, Row, random_case, reference
 from fastgru.graph import GRU, Activation, Concatenate, Graph, Layer, tensor_spec
@@ -279,7 +279,7 @@ def test_the_plot_is_a_png(tmp_path):
 # ---- processes -------------------------------------------------------------------------------------------------------
 
 
-NARROW_ONES = compare.own_names(["bfloat16", "float16", "int8"])
+NARROW_ONES = peers.own_names(["bfloat16", "float16", "int8"])
 
 
 @pytest.fixture(scope="module")
@@ -287,6 +287,12 @@ def comparison():
     everyone = [*compare.contenders(["numpy", *NARROW_ONES]), compare.Contender("nobody", "nobody")]
     with compare.Comparison(everyone, 1) as made:
         yield made
+
+
+@pytest.mark.parametrize("known", [peers.PEERS, network_peers.PEERS], ids=["layers", "networks"])
+def test_fastgru_takes_part_in_every_dtype(known):
+    assert peers.DTYPES == narrowing.DTYPES
+    assert [known[name].dtype for name in peers.own_names(narrowing.DTYPES)] == list(narrowing.DTYPES)
 
 
 def test_who_cannot_run_is_named(comparison):

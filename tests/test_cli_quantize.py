@@ -160,6 +160,8 @@ def test_texts(folder):
     assert line(shown, "dense")[1] == "3"
     assert "at most 2 threads" in shown
     assert "along the sequence" not in shown
+    shown = succeed(*given, "--labels", folder / "opinions.npy", "--metric", "mse")
+    assert "metric: mse of output 'dense': labels are numbers" in shown
 
 
 def test_ids_a_sequence_a_line(folder):

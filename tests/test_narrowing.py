@@ -233,6 +233,27 @@ def test_names_with_brackets_are_names_first(rng):
         assert (narrowed["head[0]/kernel"], narrowed["head0/kernel"]) == ("float32", "int8")
 
 
+def test_a_layer_beside_another_may_begin_with_its_name(rng):
+    step = Graph((tensor_spec("step", False, (4,)),), (_dense(rng, 4, 4, "1", "step"),), ("1",))
+    graph = building.chain(
+        building.floats(4),
+        _dense(rng, 4, 4, "enc", "x"),
+        _dense(rng, 4, 4, "enc/2", "enc"),
+        TimeDistributed(name="outer", inputs=("enc/2",), graph=step),
+        _dense(rng, 4, 3, "outer/2", "outer"),
+    )
+
+    def stay(*names):
+        kernels = ((name, dtype) for name, dtype in held(narrow(graph, "int8", names)).items() if "kernel" in name)
+        return [name.removesuffix("/kernel") for name, dtype in kernels if dtype == "float32"]
+
+    assert stay("enc") == ["enc"]
+    assert stay("enc/2") == ["enc/2"]
+    assert stay("outer") == stay("outer/1") == ["outer/1"]
+    assert stay("outer/*") == ["outer/1", "outer/2"]
+    assert stay("enc*", "outer/2") == ["enc", "enc/2", "outer/2"]
+
+
 def test_unknown_names_are_all_told(rng):
     with pytest.raises(BadInput, match=r"no layer: grru, x\*; those with weights: embedding, conv, gru, outer/inner"):
         narrow(network(rng), "int8", ["grru", "gru", "x*"])

@@ -15,12 +15,15 @@ pytestmark = pytest.mark.dtypes
 
 
 def network(features: int, value: float | None, over: int) -> Graph:
-    """Two masked sequences; the first where its mask is true, else the second or a number; a GRU by either mask."""
+    """Two masked sequences; the first where its mask is true, else the second or a number; a GRU by either mask.
+
+    Weights shrink with the length of their sums: what rounding the inputs does to sums grows with these.
+    """
     rng = np.random.default_rng(features)
     x, other = tensor_spec("x", None, (features,)), tensor_spec("other", None, (features,))
     kernels = {
-        "kernel": rng.normal(size=(features, 3 * over)).astype(np.float32),
-        "recurrent_kernel": rng.normal(size=(over, 3 * over)).astype(np.float32),
+        "kernel": rng.normal(size=(features, 3 * over), scale=features**-0.5).astype(np.float32),
+        "recurrent_kernel": rng.normal(size=(over, 3 * over), scale=over**-0.5).astype(np.float32),
     }
     layers = (
         Masking(name="m", inputs=("x",), mask="x:mask"),

@@ -4,21 +4,11 @@
 #ifndef FG_TERMS_H
 #define FG_TERMS_H
 
-#include "tile.h"
+#include "float_rows.h"
 
-#define TERMS_ROWS V_ROWS
 #define TERMS_DEPTH 2
 #define TERMS_BYTES 2
-
-typedef float term_row;
-typedef vec term_vec;
 #define TERM_PARTS 2
-#define TERM_VALUES(k) (k)
-
-TILE vec term_value(const float *x, int64_t i)
-{
-    return v_set(x[i]);
-}
 
 TILE vec term_weight(const char *w, const int part)
 {
@@ -28,11 +18,6 @@ TILE vec term_weight(const char *w, const int part)
 TILE vec term_shared_weight(const char *w, int part)
 {
     return v_either_bfloat16(w, part);
-}
-
-TILE vec term_add(vec value, vec weight, vec sum)
-{
-    return v_fma(value, weight, sum);
 }
 
 #include "chains.h"

@@ -215,7 +215,11 @@ def _kept(graph: Graph, names: str | Iterable[str]) -> set[str]:
         meant = [name] if name in layers else [path for path in layers if fnmatchcase(path, name)]
         if not meant:
             unknown.append(name)
-        kept.update(path for path in layers if any(path == one or path.startswith(f"{one}/") for one in meant))
+        for path in meant:
+            kept.add(path)
+            layer = layers[path]
+            if isinstance(layer, TimeDistributed):  # asked, since one beside "outer" may be called "outer/2"
+                kept.update(inner for inner, _ in _paths(layer.graph, f"{path}/"))
     if unknown:
         have = [path for path, layer in layers.items() if layer.narrowable]
         raise BadInput(f"keep_float32 names no layer: {', '.join(unknown)}; those with weights: {', '.join(have)}")

@@ -32,7 +32,8 @@ import report
 
 import fastgru
 from fastgru.bench.cases import ROW_FORM, Row, random_case
-from fastgru.bench.compare import Comparison, Contender, contenders, own_names
+from fastgru.bench.compare import Comparison, Contender, contenders
+from fastgru.bench.peers import own_names
 from fastgru.narrowing import DTYPES
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,7 +14,7 @@ import numpy as np
 
 from fastgru.bench import worker
 from fastgru.bench.cases import Array
-from fastgru.bench.peers import Peer, Route, Skipped, check_precision
+from fastgru.bench.peers import Peer, Route, Skipped, check_precision, in_every_dtype
 
 
 @dataclass(frozen=True)
@@ -76,24 +76,6 @@ class FastGRU(Peer):
 
     def _model(self, case: NetworkCase) -> Any:
         return self.runtime.load(self.file_of(case), dtype=self.dtype, threads=self.threads)
-
-
-class FastGRUBfloat16(FastGRU):
-    """fastgru with bfloat16 weights."""
-
-    dtype = "bfloat16"
-
-
-class FastGRUFloat16(FastGRU):
-    """fastgru with float16 weights."""
-
-    dtype = "float16"
-
-
-class FastGRUInt8(FastGRU):
-    """fastgru with int8 weights."""
-
-    dtype = "int8"
 
 
 class FastGRUFromOnnx(FastGRU):
@@ -251,10 +233,7 @@ class OpenVinoFromOnnx(OpenVino):
 
 
 PEERS: dict[str, type[Peer]] = {
-    "fastgru": FastGRU,
-    "fastgru-bfloat16": FastGRUBfloat16,
-    "fastgru-float16": FastGRUFloat16,
-    "fastgru-int8": FastGRUInt8,
+    **in_every_dtype(FastGRU),
     "fastgru-from-onnx": FastGRUFromOnnx,
     "predict": Predict,
     "tf.function": Function,

@@ -30,7 +30,8 @@ import numpy as np
 import report
 
 import fastgru
-from fastgru.bench.compare import Comparison, Contender, own_names
+from fastgru.bench.compare import Comparison, Contender
+from fastgru.bench.peers import own_names
 from fastgru.narrowing import DTYPES
 
 HERE = Path(__file__).resolve().parent

@@ -30,8 +30,7 @@ import report
 
 import fastgru
 from fastgru.bench.cases import Row, random_case
-from fastgru.bench.compare import own_names
-from fastgru.bench.peers import PEERS
+from fastgru.bench.peers import PEERS, own_names
 from fastgru.narrowing import DTYPES
 
 ROOT = Path(__file__).resolve().parents[2]

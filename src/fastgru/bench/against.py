@@ -10,7 +10,8 @@ import numpy as np
 from ..errors import UnsupportedModel
 from ..graph import GRU, Activation, Graph, dtype_name
 from .cases import Case, Row, Weights, layer_case
-from .compare import Comparison, contenders, own_names
+from .compare import Comparison, contenders
+from .peers import own_names
 
 REPETITIONS = 7
 SEED = 0

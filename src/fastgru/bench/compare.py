@@ -227,15 +227,6 @@ class Comparison:
         self.close()
 
 
-def own_names(dtypes: Sequence[str]) -> list[str]:
-    """What fastgru is called with weights of each dtype.
-
-    >>> own_names(["float32", "int8"])
-    ['fastgru', 'fastgru-int8']
-    """
-    return ["fastgru" if dtype == "float32" else f"fastgru-{dtype}" for dtype in dtypes]
-
-
 def contenders(names: Sequence[str]) -> list[Contender]:
     """fastgru and the named peers; BadInput for a name that is none."""
     unknown = [name for name in names if name not in PEERS]

@@ -8,7 +8,7 @@ streaming. Nothing here imports a runtime before its class is made.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -109,24 +109,6 @@ class FastGRU(Peer):
             layers.append(g.Concatenate(name="both", inputs=("gru", "back")))
         graph = g.Graph((g.tensor_spec("x", None, (case.row.inputs,)),), tuple(layers), (layers[-1].name,))
         return fastgru.Model(graph, dtype=self.dtype, threads=self.threads, matmul=self.matmul)
-
-
-class FastGRUBfloat16(FastGRU):
-    """fastgru with bfloat16 weights."""
-
-    dtype = "bfloat16"
-
-
-class FastGRUFloat16(FastGRU):
-    """fastgru with float16 weights."""
-
-    dtype = "float16"
-
-
-class FastGRUInt8(FastGRU):
-    """fastgru with int8 weights."""
-
-    dtype = "int8"
 
 
 class FastGRUBlas(FastGRU):
@@ -436,11 +418,33 @@ def _load_torch(torch: Any, module: Any, weights: Weights, suffix: str) -> None:
         getattr(module, name + suffix).copy_(torch.from_numpy(np.ascontiguousarray(array[order])))
 
 
+#: what fastgru holds weights in; not asked of the package, since a worker times whatever version of it there is
+DTYPES = ("float32", "bfloat16", "float16", "int8")
+
+
+def own_names(dtypes: Iterable[str]) -> list[str]:
+    """What fastgru is called with weights of each dtype.
+
+    >>> own_names(["float32", "int8"])
+    ['fastgru', 'fastgru-int8']
+    """
+    return ["fastgru" if dtype == "float32" else f"fastgru-{dtype}" for dtype in dtypes]
+
+
+def in_every_dtype(peer: type[Peer]) -> dict[str, type[Peer]]:
+    """fastgru with weights of each dtype, by its names: classes that differ from `peer` in `dtype`.
+
+    >>> {name: peer.dtype for name, peer in in_every_dtype(FastGRU).items() if "16" in name}
+    {'fastgru-bfloat16': 'bfloat16', 'fastgru-float16': 'float16'}
+    """
+    return {
+        name: type(peer.__name__, (peer,), {"dtype": dtype, "__doc__": f"fastgru with {dtype} weights."})
+        for name, dtype in zip(own_names(DTYPES), DTYPES, strict=True)
+    }
+
+
 PEERS: dict[str, type[Peer]] = {
-    "fastgru": FastGRU,
-    "fastgru-bfloat16": FastGRUBfloat16,
-    "fastgru-float16": FastGRUFloat16,
-    "fastgru-int8": FastGRUInt8,
+    **in_every_dtype(FastGRU),
     "fastgru-blas": FastGRUBlas,
     "onnxruntime": OnnxRuntime,
     "torch": Torch,

@@ -89,7 +89,8 @@ class Task:
             then it is ids of classes. Where the output is no padding all of them count.
         metric : str, optional
             One of `METRICS`. Default: accuracy for classes, but perplexity where they are the tokens that the network
-            reads; accuracy for 0 and 1 where one probability or logit decides; else mse.
+            reads; accuracy for 0 and 1 where one probability or logit decides; else mse. mse and mae also take labels
+            of 0 and 1 for numbers.
         rows : int
             Of the data.
 
@@ -100,20 +101,23 @@ class Task:
         """
         place, array = _place(graph, labels)
         output = outputs_of(graph)[place]
-        kind, array = _kind(output, graph.ported_outputs[place][1], array)
-        if len(array) != rows:
-            raise BadInput(f"labels should have as many rows as data, {rows}, have {len(array)}")
-        fitting = FITTING[kind]
+        readings = _readings(output, graph.ported_outputs[place][1], array)
+        kind = next(iter(readings))
+        if len(readings[kind]) != rows:
+            raise BadInput(f"labels should have as many rows as data, {rows}, have {len(readings[kind])}")
         if metric is None:
-            metric = "perplexity" if kind == "classes" and _predicts_tokens(graph, output) else fitting[0]
+            metric = "perplexity" if kind == "classes" and _predicts_tokens(graph, output) else FITTING[kind][0]
         elif metric not in METRICS:
             raise BadInput(f"metric should be one of {', '.join(METRICS)}, got {metric!r}")
-        elif metric not in fitting:
-            raise BadInput(
-                f"metric {metric!r} does not fit output {output.name!r} and its labels, which are {kind}: "
-                f"{', '.join(fitting)} do{'es' * (len(fitting) == 1)}"
-            )
-        return cls(output, place, array, kind, metric)
+        else:
+            fitting = {name: kind for kind in readings for name in FITTING[kind]}
+            if metric not in fitting:
+                raise BadInput(
+                    f"metric {metric!r} does not fit output {output.name!r} and its labels, which are "
+                    f"{' or '.join(readings)}: {', '.join(fitting)} do"
+                )
+            kind = fitting[metric]
+        return cls(output, place, readings[kind], kind, metric)
 
     @property
     def output(self) -> str:
@@ -238,8 +242,9 @@ def _place(graph: Graph, labels: Any) -> tuple[int, Array]:
     return place, array
 
 
-def _kind(output: Output, port: Port | None, labels: Array) -> tuple[str, Array]:
-    """What labels are, as in `FITTING`, and the labels batch first: ids as int64, others with the output's axes."""
+def _readings(output: Output, port: Port | None, labels: Array) -> dict[str, Array]:
+    """What labels may be, as in `FITTING`, the likeliest first: the labels batch first, ids as int64, others with the
+    output's axes."""
     port = port or Port.plain(output.value)
     spec = port.spec(output.value)
     if any(len(group) > 1 and min(group) <= output.value.is_sequence for group in port.axes):
@@ -263,12 +268,12 @@ def _kind(output: Output, port: Port | None, labels: Array) -> tuple[str, Array]
     zeros_and_ones = bool(np.isin(labels, (0, 1)).all())
     decides = output.classes <= 1 or output.functions <= {"sigmoid", "hard_sigmoid"}
     if lacks_features and output.classes > 1:
-        return "classes", _ids(labels[..., 0], output)
+        return {"classes": _ids(labels[..., 0], output)}
     if zeros_and_ones and decides and output.threshold is not None:
-        return "decisions", labels
+        return {"decisions": labels, "numbers": labels}
     if zeros_and_ones and output.classes > 1 and (labels.sum(-1) == 1).all():
-        return "classes", labels.argmax(-1)
-    return "numbers", labels
+        return {"classes": labels.argmax(-1), "numbers": labels}
+    return {"numbers": labels}
 
 
 def _ids(labels: Array, output: Output) -> Array:

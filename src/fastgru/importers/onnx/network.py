@@ -201,7 +201,7 @@ class Network:
             if isinstance(value, Tensor):
                 found[value.name] = (name, value)
         return {
-            name: (value.spec, Port(name, value.sizes, value.axes))
+            name: (value.spec, Port(_printable(name), value.sizes, value.axes))
             for name, value in found.values()
             if value.spec.dtype == "float32" and not value.flipped
         }

@@ -223,7 +223,7 @@ class _Rolling:
             [entry(result) for _ in range(len(states) + 1)],
         )
         inputs = [chain.initial, chain.walked] if chain.initial else [chain.walked]
-        outputs = [f"{joined.output[0]}\0state", joined.output[0]] if chain.initial else [joined.output[0]]
+        outputs = ["", joined.output[0]] if chain.initial else [joined.output[0]]  # nothing reads the last state
         return helper.make_node(
             "Steps", inputs, outputs, name=joined.name, domain=DOMAIN, body=body, num_scan_inputs=1,
             count=len(joined.input), scan_input_axes=[chain.axis], scan_output_axes=[axis],
