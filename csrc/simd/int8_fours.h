@@ -14,6 +14,7 @@
 #define MOST_SUMS (V_LANES == 16 ? 24 : 12)
 #define SUMS(is_state) ((is_state) ? 1 : 2)
 #define VECTORS_AT_ONCE(is_state, rows) (MOST_SUMS / SUMS(is_state))
+#define SUMS_FIRST false
 
 /* Groups side by side in one pass: see chains.h. */
 #define SIDE(rows) ((rows) <= 2 ? 2 : 1)

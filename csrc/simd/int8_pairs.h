@@ -21,12 +21,14 @@
 #define SIDE(rows) ((rows) == 1 ? 4 : 1)
 #define MOST_SUMS 12
 #define VECTORS_AT_ONCE(is_state, rows) ((is_state) ? 12 : (rows) == 1 ? 6 : (rows) == 2 ? 3 : 2)
+#define SUMS_FIRST true
 #define STATES_BEGIN
 #define store_state iv_store_signed
 #else
 #define SIDE(rows) ((rows) == 1 ? 2 : 1)
 #define MOST_SUMS (V_LANES == 16 ? 12 : 6)
 #define VECTORS_AT_ONCE(is_state, rows) MOST_SUMS
+#define SUMS_FIRST false
 #define store_state iv_store_pairs
 #endif
 

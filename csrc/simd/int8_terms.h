@@ -128,12 +128,12 @@ TILE void add_scaled(vec *acc, const vec *total, const int count, const void *ro
         acc[i] = v_fma(v_mul(total[i], v_set(scale)), v_load(weights->scale + column + i * L), acc[i]);
 }
 
-/* Lets vectors wait in memory: of sixteen registers GCC 12 would rather take those of sums from the loop over depth. */
+/* Lets vectors wait in memory where SUMS_FIRST: GCC 12 would rather take registers from sums of the loop over depth. */
 TILE void spill(vec *vectors, const int count)
 {
     (void)vectors;
 #pragma GCC unroll 64
-    for (int i = 0; i < (V_LANES == 8 ? count : 0); i++)
+    for (int i = 0; i < (SUMS_FIRST ? count : 0); i++)
         __asm__("" : "+m"(vectors[i]));
 }
 
