@@ -75,18 +75,18 @@ TILE void accumulate_beside(vec *acc, const int panels, const int vectors, const
             sums[i] = iv_zero();
         for (; j < stop_j; j++, beside_w += PANEL * L * 4) {
             for (const int64_t stop = four + between; four < stop; four++, w += vectors * L * 4)
-                add_four(sums, true, 1, at_once, vectors, &row, four, w, panel_stride);
-            add_four(beside_sums, false, BESIDE_ROWS, 1, PANEL, rows, j, beside_w, 0);
+                add_four(sums, true, 1, 0, count, vectors, &row, four, w, panel_stride);
+            add_four(beside_sums, false, BESIDE_ROWS, 0, PANEL, PANEL, rows, j, beside_w, 0);
         }
         for (; four < fours; four++, w += vectors * L * 4)
-            add_four(sums, true, 1, at_once, vectors, &row, four, w, panel_stride);
+            add_four(sums, true, 1, 0, count, vectors, &row, four, w, panel_stride);
 #pragma GCC unroll 3
         for (int i = 0; i < count; i++)
             total[i] = iv_float(whole_sum(sums + i, true, weights->offset + column + i * L));
         add_scaled(acc, total, count, state, weights, column);
     }
     for (; j < end; j++, beside_w += PANEL * L * 4)
-        add_four(beside_sums, false, BESIDE_ROWS, 1, PANEL, rows, j, beside_w, 0);
+        add_four(beside_sums, false, BESIDE_ROWS, 0, PANEL, PANEL, rows, j, beside_w, 0);
     store_beside(beside_sums, beside, beside_column, end == beside_fours);
     beside->k = end;
     if (end == beside_fours) {

@@ -13,6 +13,8 @@
 /* Sums that stay in registers; vectors of sums for each vector of columns. */
 #define MOST_SUMS (V_LANES == 16 ? 24 : 12)
 #define SUMS(is_state) ((is_state) ? 1 : 2)
+#define VECTORS_AT_ONCE(is_state, rows) (MOST_SUMS / SUMS(is_state))
+#define SUMS_FIRST false
 
 /* Groups side by side in one pass: see chains.h. */
 #define SIDE(rows) ((rows) <= 2 ? 2 : 1)
@@ -38,15 +40,16 @@ TILE void store_state(char *row, int64_t k, ivec q)
     iv_store_bytes(row, k, iv_add(q, iv_set(128)));
 }
 
-/* The products of the four-th four numbers of each row with `panels` panels of `vectors` vectors. */
-TILE void add_four(ivec *sums, const bool is_state, const int rows, const int panels, const int vectors,
+/* The products of the four-th four numbers of each row with `count` vectors, from vector `from` on, of panels of
+ * `vectors` vectors. */
+TILE void add_four(ivec *sums, const bool is_state, const int rows, const int from, const int count, const int vectors,
                    const char *const *x, int64_t four, const int8_t *w, int64_t panel_stride)
 {
     const int sums_each = SUMS(is_state);
     ivec weight[4 * PANEL];
 #pragma GCC unroll 12
-    for (int i = 0; i < panels * vectors; i++)
-        weight[i] = iv_load(w + (i / vectors) * panel_stride + (i % vectors) * L * 4);
+    for (int i = 0; i < count; i++)
+        weight[i] = iv_load(w + ((from + i) / vectors) * panel_stride + ((from + i) % vectors) * L * 4);
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++)
 #pragma GCC unroll 2
@@ -54,9 +57,9 @@ TILE void add_four(ivec *sums, const bool is_state, const int rows, const int pa
             int32_t bytes;
             memcpy(&bytes, x[r] + (four * sums_each + half) * 4, sizeof bytes);
             const ivec value = iv_set(bytes);
-            ivec *sum = sums + r * panels * vectors * sums_each + half;
+            ivec *sum = sums + r * count * sums_each + half;
 #pragma GCC unroll 12
-            for (int i = 0; i < panels * vectors; i++)
+            for (int i = 0; i < count; i++)
                 sum[i * sums_each] = iv_add_fours(sum[i * sums_each], value, weight[i]);
         }
 }

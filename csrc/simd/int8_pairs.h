@@ -1,6 +1,7 @@
-/* Sums of int8 products by multiplying pairs of 16 bits: weights are widened, activations are prepared so. AVX2
- * also multiplies bytes and adds pairs of the products in 16 bits, which saturate where one factor has 8 bits without a
- * sign; magnitudes of states, at most 127, times weights that take their signs do not. */
+/* Sums of int8 products by multiplying pairs of 16 bits: weights are widened, activations are prepared so. AVX2 also
+ * multiplies bytes and adds pairs of the products in 16 bits, which saturate where one factor has 8 bits without a
+ * sign. Magnitudes of states, at most 127, do not: they multiply w, or ~w = -w - 1 where the state is negative, and the
+ * magnitudes of the negative ones are what their sums begin with. */
 #ifndef FG_INT8_SUMS_H
 #define FG_INT8_SUMS_H
 
@@ -10,51 +11,86 @@
 #include "../kernels.h"
 #include "tile.h"
 
-/* Sums that stay in registers beside widened weights and the activations of their rows; vectors of sums for each vector
- * of columns. */
-#define MOST_SUMS (V_LANES == 16 ? 12 : 6)
 #define SUMS(is_state) 1
-
-#define SIDE(rows) ((rows) == 1 ? 2 : 1)
 #define BESIDE_ROWS 0
 #define store_input iv_store_pairs
+
+/* Sums that stay in registers beside weights and the activations of their rows; of a tile's vectors of columns those
+ * that are summed at once. */
 #ifdef IV_SIGNED_FOURS
-#define store_state iv_store_bytes
+#define SIDE(rows) ((rows) == 1 ? 4 : 1)
+#define MOST_SUMS 12
+#define VECTORS_AT_ONCE(is_state, rows) ((is_state) ? 12 : (rows) == 1 ? 6 : (rows) == 2 ? 3 : 2)
+#define SUMS_FIRST true
+#define STATES_BEGIN
+#define store_state iv_store_signed
 #else
+#define SIDE(rows) ((rows) == 1 ? 2 : 1)
+#define MOST_SUMS (V_LANES == 16 ? 12 : 6)
+#define VECTORS_AT_ONCE(is_state, rows) MOST_SUMS
+#define SUMS_FIRST false
 #define store_state iv_store_pairs
 #endif
 
+TILE const void *weights_of(const int8_t *w, const int i, const int vectors, int64_t panel_stride)
+{
+    return w + (i / vectors) * panel_stride + (i % vectors) * L * 4;
+}
+
+/* Two lanes that stand at x, everywhere. */
+TILE void load_values(ivec *value, const char *x)
+{
+    int32_t first, second;
+    memcpy(&first, x, sizeof first);
+    memcpy(&second, x + 4, sizeof second);
+    value[0] = iv_set(first);
+    value[1] = iv_set(second);
+}
+
 #ifdef IV_SIGNED_FOURS
 /* As `add_four`, of states. */
-TILE void add_state_four(ivec *sums, const int rows, const int panels, const int vectors, const char *const *x,
-                         int64_t four, const int8_t *w, int64_t panel_stride)
+TILE void add_state_four(ivec *sums, const int rows, const int from, const int count, const int vectors,
+                         const char *const *x, int64_t four, const int8_t *w, int64_t panel_stride)
 {
-    ivec value[FG_MAX_ROWS];
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++) {
-        int32_t bytes;
-        memcpy(&bytes, x[r] + four * 4, sizeof bytes);
-        value[r] = iv_set(bytes);
-    }
+        ivec value[2]; /* magnitudes and signs */
+        load_values(value, x[r] + four * 8);
 #pragma GCC unroll 12
-    for (int i = 0; i < panels * vectors; i++) {
-        const ivec weight = iv_load(w + (i / vectors) * panel_stride + (i % vectors) * L * 4);
-#pragma GCC unroll 8
-        for (int r = 0; r < rows; r++) {
-            ivec *sum = sums + r * panels * vectors + i;
-            *sum = iv_add_signed_fours(*sum, value[r], weight);
+        for (int i = 0; i < count; i++) {
+            const void *weight = weights_of(w, from + i, vectors, panel_stride);
+            iv_add_signed_fours(sums + r * count + i, value, weight);
         }
     }
 }
 #endif
 
-/* The products of the four-th four numbers of each row with `panels` panels of `vectors` vectors. */
-TILE void add_four(ivec *sums, const bool is_state, const int rows, const int panels, const int vectors,
+/* The products of the four-th four numbers of each row with `count` vectors, from vector `from` on, of panels of
+ * `vectors` vectors. */
+TILE void add_four(ivec *sums, const bool is_state, const int rows, const int from, const int count, const int vectors,
                    const char *const *x, int64_t four, const int8_t *w, int64_t panel_stride)
 {
 #ifdef IV_SIGNED_FOURS
     if (is_state) {
-        add_state_four(sums, rows, panels, vectors, x, four, w, panel_stride);
+        add_state_four(sums, rows, from, count, vectors, x, four, w, panel_stride);
+        return;
+    }
+    if (rows > 2) { /* weights wait in registers for one row after the other */
+        ivec pairs[4 * PANEL][2];
+#pragma GCC unroll 12
+        for (int i = 0; i < count; i++) {
+            const ivec weight = iv_load(weights_of(w, from + i, vectors, panel_stride));
+            pairs[i][0] = iv_even(weight);
+            pairs[i][1] = iv_odd(weight);
+        }
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; r++) {
+            ivec value[2];
+            load_values(value, x[r] + four * 8);
+#pragma GCC unroll 12
+            for (int i = 0; i < count; i++)
+                sums[r * count + i] = iv_add_pairs(sums[r * count + i], pairs[i], value);
+        }
         return;
     }
 #else
@@ -62,22 +98,15 @@ TILE void add_four(ivec *sums, const bool is_state, const int rows, const int pa
 #endif
     ivec value[FG_MAX_ROWS][2];
 #pragma GCC unroll 8
-    for (int r = 0; r < rows; r++) {
-        int32_t first, second;
-        memcpy(&first, x[r] + four * 8, sizeof first);
-        memcpy(&second, x[r] + four * 8 + 4, sizeof second);
-        value[r][0] = iv_set(first);
-        value[r][1] = iv_set(second);
-    }
+    for (int r = 0; r < rows; r++)
+        load_values(value[r], x[r] + four * 8);
 #pragma GCC unroll 12
-    for (int i = 0; i < panels * vectors; i++) {
-        const ivec weight = iv_load(w + (i / vectors) * panel_stride + (i % vectors) * L * 4);
+    for (int i = 0; i < count; i++) {
+        const ivec weight = iv_load(weights_of(w, from + i, vectors, panel_stride));
         const ivec pairs[2] = {iv_even(weight), iv_odd(weight)};
 #pragma GCC unroll 8
-        for (int r = 0; r < rows; r++) {
-            ivec *sum = sums + r * panels * vectors + i;
-            *sum = iv_add_pairs(*sum, pairs, value[r]);
-        }
+        for (int r = 0; r < rows; r++)
+            sums[r * count + i] = iv_add_pairs(sums[r * count + i], pairs, value[r]);
     }
 }
 

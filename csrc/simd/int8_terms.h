@@ -6,9 +6,10 @@
  *     q[k] = round(x[k] · (most / peak))    peak = max |x|, most = 32767 for inputs and 127 for states
  *     scale = peak / most                   peak below LEAST_PEAK: zeros, and the scale 0
  *
- * Rounding is to nearest, to even. NaN anywhere in a row makes all its results NaN; infinity counts as the largest
- * float. The products of q and weights are summed exactly, slice by slice; what is float is the same on every vector
- * set:
+ * and of a state, where the header of its sums says STATES_BEGIN, behind its numbers what the sums of each slice begin
+ * with, 32 bits each. Rounding is to nearest, to even. NaN anywhere in a row makes all its results NaN; infinity counts
+ * as the largest float. The products of q and weights are summed exactly, slice by slice; what is float is the same on
+ * every vector set:
  *
  *     y = fma(Σ float(sum of a slice) · scale, column's scale, y) */
 #ifndef FG_TERMS_H
@@ -35,9 +36,31 @@
 /* The least peak whose scale, and its inverse, are normal numbers. */
 #define LEAST_PEAK 1e-30f
 
+TILE int64_t whole_lines(int64_t bytes)
+{
+    return (bytes + FG_ALIGN - 1) / FG_ALIGN * FG_ALIGN;
+}
+
+#ifdef STATES_BEGIN
+TILE int64_t slices(int64_t k)
+{
+    return (k + FG_SLICE - 1) / FG_SLICE;
+}
+
+/* What a prepared state's sums begin with, slice by slice. */
+TILE int32_t *begins(const void *row, int64_t k)
+{
+    return (int32_t *)((char *)row + FG_ALIGN + whole_lines(2 * k));
+}
+#endif
+
 static int64_t k_row_bytes(int64_t k)
 {
-    return FG_ALIGN + (2 * k + FG_ALIGN - 1) / FG_ALIGN * FG_ALIGN;
+#ifdef STATES_BEGIN
+    return FG_ALIGN + whole_lines(2 * k) + whole_lines(slices(k) * (int64_t)sizeof(int32_t));
+#else
+    return FG_ALIGN + whole_lines(2 * k);
+#endif
 }
 
 TILE void round_row(int64_t k, const float *x, char *row, const vec factor, const bool clamped,
@@ -84,6 +107,12 @@ static void k_prepare(int64_t k, const float *x, void *row)
 static void k_prepare_state(int64_t k, const float *h, void *row)
 {
     prepare(k, h, row, 127.0f, store_state);
+#ifdef STATES_BEGIN
+    for (int64_t slice = 0; slice < slices(k); slice++) {
+        const int64_t from = slice * FG_SLICE, left = k - from;
+        begins(row, k)[slice] = iv_negative_total((char *)row + FG_ALIGN, from, left < FG_SLICE ? left : FG_SLICE);
+    }
+#endif
 }
 
 /* ---- products ---------------------------------------------------------------------------------------------------- */
@@ -99,14 +128,35 @@ TILE void add_scaled(vec *acc, const vec *total, const int count, const void *ro
         acc[i] = v_fma(v_mul(total[i], v_set(scale)), v_load(weights->scale + column + i * L), acc[i]);
 }
 
-/* As `accumulate`, for so many rows and panels that the sums stay in registers; acc[r] is `stride` vectors on. */
-TILE void add_block(vec *acc, const int stride, const bool is_state, const int rows, const int panels,
+/* Lets vectors wait in memory where SUMS_FIRST: GCC 12 would rather take registers from sums of the loop over depth. */
+TILE void spill(vec *vectors, const int count)
+{
+    (void)vectors;
+#pragma GCC unroll 64
+    for (int i = 0; i < (SUMS_FIRST ? count : 0); i++)
+        __asm__("" : "+m"(vectors[i]));
+}
+
+/* What the sums of a slice begin with, of one prepared row. */
+TILE ivec first_sum(const bool is_state, const void *row, int64_t depth, int64_t slice)
+{
+#ifdef STATES_BEGIN
+    if (is_state)
+        return iv_set(begins(row, depth)[slice]);
+#endif
+    (void)is_state, (void)row, (void)depth, (void)slice;
+    return iv_zero();
+}
+
+/* As `accumulate`, for so many rows, and so many vectors of the panels from vector `from` on, that the sums stay in
+ * registers; acc[r] is `stride` vectors on. */
+TILE void add_block(vec *acc, const int stride, const bool is_state, const int rows, const int from, const int count,
                     const int vectors, const void *const *x, int64_t depth, const fg_packed *weights, int64_t column)
 {
-    const int count = panels * vectors, sums_each = SUMS(is_state);
+    const int sums_each = SUMS(is_state);
     const int64_t fours = (depth + 3) / 4, panel_stride = fours * 4 * vectors * L;
     const int8_t *w = (const int8_t *)weights->w + column * fours * 4;
-    const int32_t *offset = weights->offset + column;
+    const int32_t *offset = weights->offset + column + from * L;
     const char *row[FG_MAX_ROWS];
     vec total[FG_MAX_ROWS * 4 * PANEL];
 #pragma GCC unroll 8
@@ -115,21 +165,22 @@ TILE void add_block(vec *acc, const int stride, const bool is_state, const int r
 #pragma GCC unroll 64
     for (int i = 0; i < rows * count; i++)
         total[i] = v_zero();
-    for (int64_t four = 0; four < fours; offset += weights->width) {
+    for (int64_t four = 0, slice = 0; four < fours; slice++, offset += weights->width) {
         const int64_t end = fours - four < FG_SLICE / 4 ? fours : four + FG_SLICE / 4;
         ivec sums[FG_MAX_ROWS * 4 * PANEL * 2];
 #pragma GCC unroll 64
         for (int i = 0; i < rows * count * sums_each; i++)
-            sums[i] = iv_zero();
+            sums[i] = first_sum(is_state, x[i / sums_each / count], depth, slice);
+        spill(total, rows * count);
         for (; four < end; four++, w += vectors * L * 4)
-            add_four(sums, is_state, rows, panels, vectors, row, four, w, panel_stride);
+            add_four(sums, is_state, rows, from, count, vectors, row, four, w, panel_stride);
 #pragma GCC unroll 64
         for (int i = 0; i < rows * count; i++)
             total[i] = v_add(total[i], iv_float(whole_sum(sums + i * sums_each, is_state, offset + i % count * L)));
     }
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++)
-        add_scaled(acc + r * stride, total + r * count, count, x[r], weights, column);
+        add_scaled(acc + r * stride, total + r * count, count, x[r], weights, column + from * L);
 }
 
 TILE int at_most(const int a, const int b)
@@ -140,14 +191,15 @@ TILE int at_most(const int a, const int b)
 TILE void add_blocks(vec *acc, const bool is_state, const int rows, const int panels, const int vectors,
                      const void *const *x, int64_t depth, const fg_packed *weights, int64_t column)
 {
-    const int sums = vectors * SUMS(is_state), many = MOST_SUMS / sums;
-    const int panels_at_once = at_most(panels, many), rows_at_once = at_most(rows, many / panels_at_once);
+    const int all = panels * vectors, many = MOST_SUMS / SUMS(is_state);
+    const int at_once = at_most(all, VECTORS_AT_ONCE(is_state, rows)), rows_at_once = at_most(rows, many / at_once);
+    spill(acc, rows * all);
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r += rows_at_once)
-#pragma GCC unroll 4
-        for (int p = 0; p < panels; p += panels_at_once)
-            add_block(acc + (r * panels + p) * vectors, panels * vectors, is_state, at_most(rows_at_once, rows - r),
-                      at_most(panels_at_once, panels - p), vectors, x + r, depth, weights, column + p * vectors * L);
+#pragma GCC unroll 12
+        for (int from = 0; from < all; from += at_once)
+            add_block(acc + r * all + from, all, is_state, at_most(rows_at_once, rows - r), from,
+                      at_most(at_once, all - from), vectors, x + r, depth, weights, column);
 }
 
 TILE void accumulate(vec *acc, const int rows, const int panels, const int vectors, const void *const *x, int64_t depth,

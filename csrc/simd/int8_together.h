@@ -27,7 +27,7 @@ TILE factors factors_of(const void *row, int64_t depth, const fg_packed *weights
 
 TILE void add_next(ivec *sums, const bool is_state, const int panels, factors *f, int64_t four)
 {
-    add_four(sums, is_state, 1, panels, PANEL, &f->row, four, f->w, f->panel_stride);
+    add_four(sums, is_state, 1, 0, panels * PANEL, PANEL, &f->row, four, f->w, f->panel_stride);
     f->w += PANEL * L * 4;
 }
 

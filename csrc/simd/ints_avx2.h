@@ -50,12 +50,26 @@ static inline ivec iv_add_pairs(ivec sum, const ivec *a, const ivec *b)
     return sum;
 }
 #define IV_SIGNED_FOURS
-static inline ivec iv_add_signed_fours(ivec sum, ivec a, ivec b)
+static inline void iv_add_signed_fours(ivec *sum, const ivec *x, const void *w)
 {
-    const ivec pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(a), _mm256_sign_epi8(b, a));
-    const ivec products = iv_pairs(pairs, _mm256_set1_epi16(1));
-    __asm__("vpaddd %1, %0, %0" : "+x"(sum) : "x"(products));
-    return sum;
+    ivec products;
+    __asm__("vpxor %[w], %[sign], %[products]\n\t"
+            "vpmaddubsw %[products], %[magnitude], %[products]\n\t"
+            "vpmaddwd %[ones], %[products], %[products]\n\t"
+            "vpaddd %[products], %[sum], %[sum]"
+            : [sum] "+x"(*sum), [products] "=&x"(products)
+            : [w] "m"(*(const ivec *)w), [magnitude] "x"(x[0]), [sign] "x"(x[1]), [ones] "x"(_mm256_set1_epi16(1)));
+}
+/* Of `count` numbers from number k on. */
+static inline int32_t iv_negative_total(const char *row, int64_t k, int64_t count)
+{
+    __m128i sum = _mm_setzero_si128();
+    for (int64_t i = k; i < k + count; i += 8) {
+        const __m128i eight = _mm_load_si128((const __m128i *)(row + 2 * i));
+        const __m128i pairs = _mm_maddubs_epi16(eight, _mm_srli_epi64(eight, 32));
+        sum = _mm_sub_epi32(sum, _mm_madd_epi16(pairs, _mm_set1_epi16(1)));
+    }
+    return _mm_cvtsi128_si32(_mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0x4e)));
 }
 #if defined(__AVXVNNI__)
 static inline ivec iv_add_fours(ivec sum, ivec a, ivec b)
@@ -111,6 +125,12 @@ static inline void iv_store_bytes(char *row, int64_t k, ivec a)
 {
     const __m128i bytes = _mm_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1);
     _mm_storel_epi64((__m128i *)(row + k), _mm_shuffle_epi32(iv_eights(a, bytes), 0x08));
+}
+static inline void iv_store_signed(char *row, int64_t k, ivec a)
+{
+    const __m128i bytes = _mm_setr_epi8(0, 4, 8, 12, 3, 7, 11, 15, -1, -1, -1, -1, -1, -1, -1, -1);
+    const ivec magnitude_and_sign = _mm256_blend_epi16(_mm256_abs_epi32(a), a, 0xaa);
+    _mm_store_si128((__m128i *)(row + 2 * k), iv_eights(magnitude_and_sign, bytes));
 }
 
 #endif

@@ -60,7 +60,8 @@ static inline ivec iv_pairs(ivec a, ivec b)
     return x[0] * y[0] + x[1] * y[1];
 }
 /* sum + a · b of two of them. Some sets also have, of one four of bytes, iv_add_fours, where those of a have no sign,
- * and iv_add_signed_fours, where all have one. */
+ * and iv_add_signed_fours, where all have one: a[0] holds magnitudes and a[1] signs, 0 or -1, and of each negative one
+ * its magnitude is missing from the sum. */
 static inline ivec iv_add_pairs(ivec sum, const ivec *a, const ivec *b)
 {
     return sum + iv_pairs(a[0], b[0]) + iv_pairs(a[1], b[1]);
@@ -98,6 +99,8 @@ static inline void iv_store_pairs(char *row, int64_t k, ivec a)
 }
 /* Vector sets also have, for the lower bits of numbers:
  * iv_store_halves: the second bytes of four numbers, then their first bytes;
- * iv_store_bytes: the first byte of each number. */
+ * iv_store_bytes: the first byte of each number;
+ * iv_store_signed: the magnitudes of four numbers, then their signs, 0 or -1; iv_negative_total sums the magnitudes of
+ * the negative ones. */
 
 #endif

@@ -229,13 +229,18 @@ static void k_product(const fg_product *p, int rows, const void *const *x, float
 typedef void tile_fn(const fg_gru_weights *w, const fg_gru_rows *r, int64_t group);
 typedef void rows_fn(const fg_gru_weights *w, const fg_gru_rows *r, fg_sweep sweep);
 
-/* Walks the groups of a sweep, `side` at a time and then the rest one by one. */
+/* Walks the groups of a sweep, `side` at a time, then two of what a side of four leaves, and then one by one. */
 TILE void walk(const fg_gru_weights *w, const fg_gru_rows *r, fg_sweep sweep, const int side, tile_fn *many,
-               tile_fn *one)
+               tile_fn *two, tile_fn *one)
 {
-    const int64_t count = (sweep.last - sweep.first) / side, rest = (sweep.last - sweep.first) % side;
+    const int64_t count = (sweep.last - sweep.first) / side;
+    int64_t rest = (sweep.last - sweep.first) % side;
     for (int64_t i = 0; i < count; i++)
         many(w, r, sweep.backwards ? sweep.last - (i + 1) * side : sweep.first + i * side);
+    if (side == 4 && rest >= 2) {
+        two(w, r, sweep.backwards ? sweep.first + rest - 2 : sweep.last - rest);
+        rest -= 2;
+    }
     for (int64_t i = 0; i < rest; i++)
         one(w, r, sweep.backwards ? sweep.first + rest - 1 - i : sweep.last - rest + i);
 }
@@ -249,10 +254,11 @@ TILE void walk(const fg_gru_weights *w, const fg_gru_rows *r, fg_sweep sweep, co
 
 #define ROWS_FUNCTION(NAME, TILE_OF, n, side)                                                                          \
     TILE_FUNCTION(NAME##_##n##_many, TILE_OF, n, side)                                                                 \
+    TILE_FUNCTION(NAME##_##n##_two, TILE_OF, n, 2)                                                                     \
     TILE_FUNCTION(NAME##_##n##_one, TILE_OF, n, 1)                                                                     \
     static void NAME##_##n(const fg_gru_weights *w, const fg_gru_rows *r, fg_sweep sweep)                              \
     {                                                                                                                  \
-        walk(w, r, sweep, side, NAME##_##n##_many, NAME##_##n##_one);                                                  \
+        walk(w, r, sweep, side, NAME##_##n##_many, NAME##_##n##_two, NAME##_##n##_one);                                \
     }
 
 #define FOUR_ROWS(NAME, TILE_OF, SIDE_OF)                                                                              \
@@ -322,7 +328,8 @@ PHASE_BESIDE(gru_step, STEP, BESIDE_SIDE)
 #define STEP_X_ANY(n, groups) step_tile(w, true, false, n, groups, r, group, NULL)
 PHASE(gru_step_x, STEP_X, SIDE)
 
-TILE void each_step(const fg_gru_weights *w, const bool direct, tile_fn *many, tile_fn *one, const fg_gru_run *run)
+TILE void each_step(const fg_gru_weights *w, const bool direct, tile_fn *many, tile_fn *two, tile_fn *one,
+                    const fg_gru_run *run)
 {
     fg_gru_rows r;
     const float *x = run->x;
@@ -347,7 +354,7 @@ TILE void each_step(const fg_gru_weights *w, const bool direct, tile_fn *many, t
         if (w->groups == 1 && is_standard(w))
             step_tile(w, direct, true, 1, 1, &r, 0, NULL);
         else
-            walk(w, &r, (fg_sweep){0, w->groups, run->backwards ^ (t & 1)}, SIDE(1), many, one);
+            walk(w, &r, (fg_sweep){0, w->groups, run->backwards ^ (t & 1)}, SIDE(1), many, two, one);
         if (r.y[0])
             r.y[0] += run->y_stride;
     }
@@ -356,13 +363,13 @@ TILE void each_step(const fg_gru_weights *w, const bool direct, tile_fn *many, t
 static void k_gru_run(const fg_gru_weights *w, const fg_gru_run *run)
 {
     if (run->direct && is_standard(w))
-        each_step(w, true, gru_step_x_standard_1_many, gru_step_x_standard_1_one, run);
+        each_step(w, true, gru_step_x_standard_1_many, gru_step_x_standard_1_two, gru_step_x_standard_1_one, run);
     else if (run->direct)
-        each_step(w, true, gru_step_x_any_1_many, gru_step_x_any_1_one, run);
+        each_step(w, true, gru_step_x_any_1_many, gru_step_x_any_1_two, gru_step_x_any_1_one, run);
     else if (is_standard(w))
-        each_step(w, false, gru_step_standard_1_many, gru_step_standard_1_one, run);
+        each_step(w, false, gru_step_standard_1_many, gru_step_standard_1_two, gru_step_standard_1_one, run);
     else
-        each_step(w, false, gru_step_any_1_many, gru_step_any_1_one, run);
+        each_step(w, false, gru_step_any_1_many, gru_step_any_1_two, gru_step_any_1_one, run);
 }
 
 #define GATES_STANDARD(n, groups) gates_tile(w, true, n, groups, r, group, NULL)
