@@ -101,7 +101,7 @@ def _squares(array, weights, scale_axis):
 @pytest.mark.parametrize("shape", [(1, 1), (7, 50), (64, 192), (3, 40, 33), (2000, 60)])
 @pytest.mark.parametrize("kind", ["normal", "laplace", "uniform"])
 def test_the_errors_of_a_channel_sum_to_about_nothing(rng, monkeypatch, shape, kind):
-    """So that they do not add up with inputs that have a mean; which costs little accuracy with those that have none."""
+    """They do not add up with inputs that have a mean; that costs little accuracy with those that have none."""
     weights = getattr(rng, kind)(size=shape).astype(np.float32)
     depth = weights[..., 0].size
     balanced, table = (narrow_array(weights, "int8", axis) for axis in (-1, 0))
