@@ -22,9 +22,7 @@
 /* Rows of a product beside a step: their sums and those of the step fill 32 registers. */
 #if V_LANES == 16
 #define BESIDE_ROWS 4
-#ifndef BESIDE_SIDE
 #define BESIDE_SIDE 2
-#endif
 #define BESIDE_CANDIDATE_SIDE 3
 #else
 #define BESIDE_ROWS 0
