@@ -223,6 +223,25 @@ def test_a_state_taken_out_and_put_back(reset_after: bool) -> None:
         assert same(other.run(x[:, 4:]), whole[:, 4:])
 
 
+@both_variants
+@pytest.mark.parametrize("units", [5, 7, 16, 17, 33])
+@pytest.mark.parametrize("number", [np.inf, -np.inf, np.nan, 3.4e38])
+@pytest.mark.dtypes(sample=4)
+def test_a_step_that_is_no_number(number: float, units: int, reset_after: bool, isa: str) -> None:
+    """What an infinite input leaves in the padding of a state reaches none of the units."""
+    rng = np.random.default_rng(units)
+    model = fastgru.Model(chain(floats(5), gru(rng, 5, units, return_sequences=True, reset_after=reset_after)))
+    x = inputs()[:3]
+    x[1, 2, 1] = number
+    whole = model(x)
+    assert np.isfinite(whole).all() == (not np.isnan(number))
+    for row in range(3):
+        assert same(model(x[row : row + 1]), whole[row : row + 1])
+        with model.stream() as stream:
+            steps = [stream.step(x[row : row + 1, t]) for t in range(STEPS)]
+        assert same(np.stack(steps, axis=1), whole[row : row + 1])
+
+
 # ---- kernels -------------------------------------------------------------------------------------------------------
 
 

@@ -51,11 +51,13 @@ TILE void k_prepare(int64_t k, const float *x, void *row)
 
 #define k_prepare_state k_prepare
 
-/* A vector of a state, which needs to know nothing of the others. */
+/* A vector of a state of k numbers, which needs to know nothing of the others. Behind the last number may stand NaN,
+ * from an infinite input: zeros do, with which the weight beside an odd last one is multiplied. */
 #define TERMS_PREPARE_GROUP
-TILE void prepare_group(void *row, int64_t group, vec h)
+TILE void prepare_group(int64_t k, void *row, int64_t group, vec h)
 {
-    v_store_half_bfloat16((uint16_t *)row + group * L, h);
+    const int64_t left = k - group * L;
+    v_store_half_bfloat16((uint16_t *)row + group * L, h, left < L ? left : L);
 }
 
 #include "chains.h"

@@ -15,7 +15,7 @@
  *                         on, give for these prepared rows; accumulate_state does so for states
  *   TERMS_PREPARED        where rows are prepared: then also k_row_bytes, k_prepare, k_prepare_state, and term_limits,
  *                         which are fg_tiles.limits
- *   TERMS_PREPARE_GROUP   where a vector of a state can be prepared by itself: prepare_group(row, group, h)
+ *   TERMS_PREPARE_GROUP   where a vector of a state can be prepared by itself: prepare_group(k, row, group, h)
  *   TERMS_TOGETHER        1 where the input and the state of one row are multiplied in one loop: accumulate_together
  *                         does so, and add_later adds what the state gave */
 #include "../kernels.h"
@@ -113,7 +113,7 @@ TILE void new_state(const fg_gru_weights *w, const fg_gru_rows *r, int row, int6
     v_store(r->out[row] + group * L, next);
 #ifdef TERMS_PREPARE_GROUP
     if (r->prepared_out)
-        prepare_group(r->prepared_out, group, next);
+        prepare_group(w->units, r->prepared_out, group, next);
 #endif
     if (r->y[row]) {
         const int64_t left = w->units - group * L;

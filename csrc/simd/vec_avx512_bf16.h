@@ -26,10 +26,10 @@ static inline void v_store_bfloat16(void *p, vec low, vec high)
 {
     _mm512_store_si512(p, (__m512i)_mm512_cvtne2ps_pbh(high, low));
 }
-/* The same of `low` alone. */
-static inline void v_store_half_bfloat16(void *p, vec low)
+/* The same of the first n floats of `low` alone, 1 to 16, and zeros behind them. */
+static inline void v_store_half_bfloat16(void *p, vec low, int64_t n)
 {
-    _mm256_store_si256((__m256i *)p, (__m256i)_mm512_cvtneps_pbh(low));
+    _mm256_store_si256((__m256i *)p, (__m256i)_mm512_maskz_cvtneps_pbh(v_first(n), low));
 }
 
 #endif
