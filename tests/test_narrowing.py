@@ -129,6 +129,16 @@ def test_numbers_far_from_a_tie_stay_where_they_are():
     assert (array.data[:, 1] == 127).all()
 
 
+def test_of_numbers_equally_near_to_a_tie_the_first_ones_move(monkeypatch):
+    """On every machine: NumPy's partitions find others on other CPUs."""
+    monkeypatch.setattr("fastgru.narrowing.BEYOND", (0.0,))
+    weights = np.full((9, 2), 10.45 / 127, np.float32)
+    weights[:, 1] *= -1
+    weights[0] = 1
+    moved = [127] + [11] * 4 + [10] * 4
+    assert np.array_equal(narrow_array(weights, "int8").data.T, [moved, [127] + [-number for number in moved[1:]]])
+
+
 @pytest.mark.parametrize("scale_axis", [-1, 0])
 @pytest.mark.parametrize("shape", [(1, 1), (7, 5), (64, 192), (3, 40, 33), (2000, 60), (1, 70_000), (70_000, 1)])
 @pytest.mark.parametrize("kind", ["normal", "laplace", "uniform"])
