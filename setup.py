@@ -18,8 +18,8 @@ DEBUG = os.environ.get("FASTGRU_DEBUG", "0") not in ("", "0")
 SANITIZE = os.environ.get("FASTGRU_SANITIZE", "")
 X86_64 = platform.machine() in ("x86_64", "AMD64")
 
-# After the user's CFLAGS, so that neither -ffast-math nor -march=native of theirs changes a bit or reaches an object that
-# must run on every CPU. Without errno sqrt is an instruction, not a call.
+# After the user's CFLAGS, so that neither -ffast-math nor -march=native of theirs changes a bit or reaches an object
+# that must run on every CPU. Without errno sqrt is an instruction, not a call.
 COMMON = ["-std=c11", "-ffp-contract=off", "-fno-fast-math", "-fno-math-errno", "-fopenmp", "-fvisibility=hidden"]
 COMMON += ["-O0"] if DEBUG else ["-O3"]
 COMMON += ["-g"] if DEBUG or SANITIZE else ["-g0"]
