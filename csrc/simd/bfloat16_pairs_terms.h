@@ -11,6 +11,7 @@
 #define TERMS_DEPTH 2
 #define TERMS_BYTES 2
 #define TERMS_PREPARED
+#define TERMS_QUICK true
 
 typedef int32_t term_row; /* a pair of bfloat16, the first in the low half */
 typedef vec_pairs term_vec;

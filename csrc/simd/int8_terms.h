@@ -28,6 +28,7 @@
 #define TERMS_DEPTH 4
 #define TERMS_BYTES 1
 #define TERMS_PREPARED
+#define TERMS_QUICK true
 #define TERMS_STATE(r, field) ((r)->state)
 #define CANDIDATE_SIDE(rows) ((rows) <= 3 ? 4 : 3)
 
@@ -181,11 +182,6 @@ TILE void add_block(vec *acc, const int stride, const bool is_state, const int r
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++)
         add_scaled(acc + r * stride, total + r * count, count, x[r], weights, column + from * L);
-}
-
-TILE int at_most(const int a, const int b)
-{
-    return a < b ? a : b;
 }
 
 TILE void add_blocks(vec *acc, const bool is_state, const int rows, const int panels, const int vectors,

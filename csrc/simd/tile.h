@@ -8,4 +8,9 @@
 #define L V_LANES
 #define PANEL 3 /* vectors in a full panel */
 
+TILE int at_most(const int a, const int b)
+{
+    return a < b ? a : b;
+}
+
 #endif

@@ -16,13 +16,18 @@
  *   TERMS_PREPARED        where rows are prepared: then also k_row_bytes, k_prepare, k_prepare_state, and term_limits,
  *                         which are fg_tiles.limits
  *   TERMS_PREPARE_GROUP   where a vector of a state can be prepared by itself: prepare_group(k, row, group, h)
+ *   TERMS_QUICK           where the errors of quick_gates.h do not count beside those of the weights
  *   TERMS_TOGETHER        1 where the input and the state of one row are multiplied in one loop: accumulate_together
  *                         does so, and add_later adds what the state gave */
 #include "../kernels.h"
 #include "activate_body.h"
 #include "activations.h"
+#include "quick_gates.h"
 #include "tile.h"
 
+#ifndef TERMS_QUICK
+#define TERMS_QUICK false
+#endif
 #ifndef TERMS_TOGETHER
 #define TERMS_TOGETHER 0
 #define accumulate_together(acc, later, groups, w, r, column) (void)(later)
@@ -105,11 +110,22 @@ TILE vec gate(const fg_gru_weights *w, const fg_activation *f, const bool standa
     return standard_function == FG_SIGMOID ? v_sigmoid(x) : v_tanh(x);
 }
 
-/* h' = z·h + (1 − z)·n. With z in [0, 1] this form stays within the hull of h and n. */
-TILE void new_state(const fg_gru_weights *w, const fg_gru_rows *r, int row, int64_t group, vec z, vec n)
+/* x = f(x), `count` vectors. */
+TILE void gates(const fg_gru_weights *w, const fg_activation *f, const bool standard, const fg_function standard_function,
+                const int count, vec *x)
 {
-    const vec h = v_load(r->h[row] + group * L);
-    const vec next = v_fma(z, h, v_mul(v_sub(v_set(1.0f), z), n));
+    if (TERMS_QUICK && standard)
+#pragma GCC unroll 8
+        for (int i = 0; i < count; i += QUICK_SIDE)
+            (standard_function == FG_SIGMOID ? quick_sigmoids : quick_tanhs)(at_most(QUICK_SIDE, count - i), x + i);
+    else
+#pragma GCC unroll 32
+        for (int i = 0; i < count; i++)
+            x[i] = gate(w, f, standard, standard_function, x[i]);
+}
+
+TILE void put_state(const fg_gru_weights *w, const fg_gru_rows *r, int row, int64_t group, vec next)
+{
     v_store(r->out[row] + group * L, next);
 #ifdef TERMS_PREPARE_GROUP
     if (r->prepared_out)
@@ -121,6 +137,32 @@ TILE void new_state(const fg_gru_weights *w, const fg_gru_rows *r, int row, int6
             v_storeu(r->y[row] + group * L, next);
         else
             v_store_n(r->y[row] + group * L, next, (int)left);
+    }
+}
+
+/* h' = z·h + (1 − z)·n. With z in [0, 1] this form stays within the hull of h and n. */
+TILE void new_state(const fg_gru_weights *w, const fg_gru_rows *r, int row, int64_t group, vec z, vec n)
+{
+    const vec h = v_load(r->h[row] + group * L);
+    put_state(w, r, row, group, v_fma(z, h, v_mul(v_sub(v_set(1.0f), z), n)));
+}
+
+/* The new states of a tile from its sums, by quick gates. */
+TILE void quick_new_states(const fg_gru_weights *w, const int rows, const int groups, const fg_gru_rows *r,
+                           int64_t group, const vec *sums, const vec *input_n)
+{
+    const int count = rows * groups;
+#pragma GCC unroll 8
+    for (int first = 0; first < count; first += QUICK_SIDE) {
+        const int n = at_most(QUICK_SIDE, count - first);
+        vec h[QUICK_SIDE];
+#pragma GCC unroll 4
+        for (int i = 0; i < n; i++)
+            h[i] = v_load(r->h[(first + i) / groups] + (group + (first + i) % groups) * L);
+        quick_states(n, sums + first * PANEL, input_n + first, h);
+#pragma GCC unroll 4
+        for (int i = 0; i < n; i++)
+            put_state(w, r, (first + i) / groups, group + (first + i) % groups, h[i]);
     }
 }
 
@@ -153,6 +195,10 @@ TILE void step_tile(const fg_gru_weights *w, const bool direct, const bool stand
     else
         accumulate_state(acc, rows, groups, PANEL, TERMS_STATE(r, h), w->units, &w->recurrent, group * PANEL * L,
                          beside);
+    if (TERMS_QUICK && standard) {
+        quick_new_states(w, rows, groups, r, group, acc, input_n);
+        return;
+    }
 #pragma GCC unroll 8
     for (int row = 0; row < rows; row++)
 #pragma GCC unroll 4
@@ -176,14 +222,14 @@ TILE void gates_tile(const fg_gru_weights *w, const bool standard, const int row
         for (int i = 0; i < groups * 2; i++)
             acc[row * groups * 2 + i] = v_load((const float *)r->x[row] + ((group + i / 2) * PANEL + i % 2) * L);
     accumulate_state(acc, rows, groups, 2, TERMS_STATE(r, h), w->units, &w->recurrent, group * 2 * L, beside);
+    gates(w, &w->f, standard, FG_SIGMOID, rows * groups * 2, acc);
 #pragma GCC unroll 8
     for (int row = 0; row < rows; row++)
 #pragma GCC unroll 4
         for (int g = 0; g < groups; g++) {
             const vec *a = acc + (row * groups + g) * 2;
-            const vec reset = gate(w, &w->f, standard, FG_SIGMOID, a[1]);
-            v_store(r->z[row] + (group + g) * L, gate(w, &w->f, standard, FG_SIGMOID, a[0]));
-            v_store(r->rh[row] + (group + g) * L, v_mul(reset, v_load(r->h[row] + (group + g) * L)));
+            v_store(r->z[row] + (group + g) * L, a[0]);
+            v_store(r->rh[row] + (group + g) * L, v_mul(a[1], v_load(r->h[row] + (group + g) * L)));
         }
 }
 
@@ -198,12 +244,12 @@ TILE void candidate_tile(const fg_gru_weights *w, const bool standard, const int
         for (int g = 0; g < groups; g++)
             acc[row * groups + g] = v_load((const float *)r->x[row] + ((group + g) * PANEL + 2) * L);
     accumulate_state(acc, rows, groups, 1, TERMS_STATE(r, rh), w->units, &w->candidate, group * L, beside);
+    gates(w, &w->g, standard, FG_TANH, rows * groups, acc);
 #pragma GCC unroll 8
     for (int row = 0; row < rows; row++)
 #pragma GCC unroll 4
         for (int g = 0; g < groups; g++)
-            new_state(w, r, row, group + g, v_load(r->z[row] + (group + g) * L),
-                      gate(w, &w->g, standard, FG_TANH, acc[row * groups + g]));
+            new_state(w, r, row, group + g, v_load(r->z[row] + (group + g) * L), acc[row * groups + g]);
 }
 
 /* ---- one instance per number of rows ----------------------------------------------------------------------------- */
