@@ -18,8 +18,8 @@ TILE void load_beside(ivec *sums, const fg_beside *beside, int64_t column)
 #pragma GCC unroll 3
         for (int i = 0; i < PANEL; i++) {
             ivec *sum = sums + (r * PANEL + i) * 2;
-            sum[0] = iv_zero();
-            sum[1] = beside->k ? iv_load(beside->y[r] + column + i * L) : iv_times_256(iv_load(offset + i * L));
+            sum[0] = beside->k ? iv_zero() : iv_load(offset + i * L);
+            sum[1] = beside->k ? iv_load(beside->y[r] + column + i * L) : iv_zero();
         }
 }
 
@@ -72,7 +72,7 @@ TILE void accumulate_beside(vec *acc, const int panels, const int vectors, const
         int64_t four = 0;
 #pragma GCC unroll 3
         for (int i = 0; i < count; i++)
-            sums[i] = iv_zero();
+            sums[i] = first_sum(0, 0, weights->offset + column + i * L);
         for (; j < stop_j; j++, beside_w += PANEL * L * 4) {
             for (const int64_t stop = four + between; four < stop; four++, w += vectors * L * 4)
                 add_four(sums, true, 1, 0, count, vectors, &row, four, w, panel_stride);
@@ -82,7 +82,7 @@ TILE void accumulate_beside(vec *acc, const int panels, const int vectors, const
             add_four(sums, true, 1, 0, count, vectors, &row, four, w, panel_stride);
 #pragma GCC unroll 3
         for (int i = 0; i < count; i++)
-            total[i] = iv_float(whole_sum(sums + i, true, weights->offset + column + i * L));
+            total[i] = iv_float(whole_sum(sums + i, true));
         add_scaled(acc, total, count, state, weights, column);
     }
     for (; j < end; j++, beside_w += PANEL * L * 4)

@@ -16,6 +16,10 @@
 #define VECTORS_AT_ONCE(is_state, rows) (MOST_SUMS / SUMS(is_state))
 #define SUMS_FIRST false
 
+/* Whether weights fit beside the sums and a value of a row, and are worth it: GCC 12 would rather load them anew for
+ * every value, and waits for that. */
+#define WEIGHTS_STAY(values, count) (V_LANES == 16 && (values) > 1 && (values) * (count) + (count) < 30)
+
 /* Groups side by side in one pass: see chains.h. */
 #define SIDE(rows) ((rows) <= 2 ? 2 : 1)
 
@@ -44,10 +48,13 @@ TILE void add_four(ivec *sums, const bool is_state, const int rows, const int fr
                    const char *const *x, int64_t four, const int8_t *w, int64_t panel_stride)
 {
     const int sums_each = SUMS(is_state);
+    const bool stay = WEIGHTS_STAY(rows * sums_each, count);
     ivec weight[4 * PANEL];
 #pragma GCC unroll 12
-    for (int i = 0; i < count; i++)
-        weight[i] = iv_load(w + ((from + i) / vectors) * panel_stride + ((from + i) % vectors) * L * 4);
+    for (int i = 0; i < count; i++) {
+        const int8_t *at = w + ((from + i) / vectors) * panel_stride + ((from + i) % vectors) * L * 4;
+        weight[i] = stay ? iv_load_once(at) : iv_load(at);
+    }
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++)
 #pragma GCC unroll 2
@@ -66,10 +73,15 @@ TILE void add_four(ivec *sums, const bool is_state, const int rows, const int fr
 #define LIMIT_INPUT_TERMS (4 / SUMS(false))
 #define LIMIT_STATE_TERMS (4 / SUMS(true))
 
-TILE ivec whole_sum(const ivec *sums, const bool is_state, const int32_t *offset)
+TILE ivec first_sum(int part, int32_t begin, const int32_t *offset)
 {
-    const ivec first = iv_add(sums[0], iv_load(offset));
-    return is_state ? first : iv_add(iv_times_256(first), sums[1]);
+    (void)begin;
+    return part ? iv_zero() : iv_load(offset);
+}
+
+TILE ivec whole_sum(const ivec *sums, const bool is_state)
+{
+    return is_state ? sums[0] : iv_add(iv_times_256(sums[0]), sums[1]);
 }
 
 #endif

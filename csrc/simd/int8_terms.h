@@ -138,15 +138,15 @@ TILE void spill(vec *vectors, const int count)
         __asm__("" : "+m"(vectors[i]));
 }
 
-/* What the sums of a slice begin with, of one prepared row. */
-TILE ivec first_sum(const bool is_state, const void *row, int64_t depth, int64_t slice)
+/* What a state's sums of a slice begin with beside offsets. */
+TILE int32_t state_begin(const bool is_state, const void *row, int64_t depth, int64_t slice)
 {
 #ifdef STATES_BEGIN
     if (is_state)
-        return iv_set(begins(row, depth)[slice]);
+        return begins(row, depth)[slice];
 #endif
     (void)is_state, (void)row, (void)depth, (void)slice;
-    return iv_zero();
+    return 0;
 }
 
 /* As `accumulate`, for so many rows, and so many vectors of the panels from vector `from` on, that the sums stay in
@@ -171,13 +171,16 @@ TILE void add_block(vec *acc, const int stride, const bool is_state, const int r
         ivec sums[FG_MAX_ROWS * 4 * PANEL * 2];
 #pragma GCC unroll 64
         for (int i = 0; i < rows * count * sums_each; i++)
-            sums[i] = first_sum(is_state, x[i / sums_each / count], depth, slice);
+            sums[i] = first_sum(i % sums_each, state_begin(is_state, x[i / sums_each / count], depth, slice),
+                                offset + i / sums_each % count * L);
         spill(total, rows * count);
         for (; four < end; four++, w += vectors * L * 4)
             add_four(sums, is_state, rows, from, count, vectors, row, four, w, panel_stride);
 #pragma GCC unroll 64
-        for (int i = 0; i < rows * count; i++)
-            total[i] = v_add(total[i], iv_float(whole_sum(sums + i * sums_each, is_state, offset + i % count * L)));
+        for (int i = 0; i < rows * count; i++) {
+            const vec sum = iv_float(whole_sum(sums + i * sums_each, is_state));
+            total[i] = slice ? v_add(total[i], sum) : sum;
+        }
     }
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++)

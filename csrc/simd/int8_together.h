@@ -31,12 +31,20 @@ TILE void add_next(ivec *sums, const bool is_state, const int panels, factors *f
     f->w += PANEL * L * 4;
 }
 
-TILE void add_totals(vec *total, const ivec *sums, const bool is_state, const int count, factors *f, int64_t width)
+/* What the sums of the slice from this four on begin with: zeros behind the last one. */
+TILE void begin_sums(ivec *sums, const bool is_state, const int count, const factors *f, int64_t first)
+{
+    const int sums_each = SUMS(is_state);
+#pragma GCC unroll 24
+    for (int i = 0; i < count * sums_each; i++)
+        sums[i] = first < f->fours ? first_sum(i % sums_each, 0, f->offset + i / sums_each * L) : iv_zero();
+}
+
+TILE void add_totals(vec *total, const ivec *sums, const bool is_state, const int count)
 {
 #pragma GCC unroll 12
     for (int i = 0; i < count; i++)
-        total[i] = v_add(total[i], iv_float(whole_sum(sums + i * SUMS(is_state), is_state, f->offset + i * L)));
-    f->offset += width;
+        total[i] = v_add(total[i], iv_float(whole_sum(sums + i * SUMS(is_state), is_state)));
 }
 
 /* As `accumulate` for the input of one row; later[i] is what accumulate_state would add for its state, not scaled. */
@@ -55,9 +63,8 @@ TILE void accumulate_together(vec *acc, vec *later, const int panels, const fg_g
         const int64_t input_end = end < input.fours ? end : input.fours;
         const int64_t state_end = end < state.fours ? end : state.fours;
         ivec input_sums[4 * PANEL * 2], state_sums[4 * PANEL];
-#pragma GCC unroll 12
-        for (int i = 0; i < count; i++)
-            input_sums[2 * i] = input_sums[2 * i + 1] = state_sums[i] = iv_zero();
+        begin_sums(input_sums, false, count, &input, first);
+        begin_sums(state_sums, true, count, &state, first);
         int64_t four = first;
         for (; four < input_end && four < state_end; four++) {
             add_next(input_sums, false, panels, &input, four);
@@ -68,9 +75,11 @@ TILE void accumulate_together(vec *acc, vec *later, const int panels, const fg_g
         for (int64_t i = four; i < state_end; i++)
             add_next(state_sums, true, panels, &state, i);
         if (first < input.fours)
-            add_totals(total, input_sums, false, count, &input, w->input.weights.width);
+            add_totals(total, input_sums, false, count);
         if (first < state.fours)
-            add_totals(later, state_sums, true, count, &state, w->recurrent.width);
+            add_totals(later, state_sums, true, count);
+        input.offset += w->input.weights.width;
+        state.offset += w->recurrent.width;
     }
     add_scaled(acc, total, count, r->x[0], &w->input.weights, column);
 }

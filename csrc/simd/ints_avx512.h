@@ -15,6 +15,12 @@ static inline ivec iv_load(const void *p)
 {
     return _mm512_load_si512(p);
 }
+static inline ivec iv_load_once(const void *p)
+{
+    ivec a;
+    __asm__("vmovdqa64 %1, %0" : "=v"(a) : "m"(*(const __m512i *)p));
+    return a;
+}
 static inline void iv_store(void *p, ivec a)
 {
     _mm512_store_si512(p, a);
