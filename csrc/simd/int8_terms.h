@@ -149,37 +149,51 @@ TILE int32_t state_begin(const bool is_state, const void *row, int64_t depth, in
     return 0;
 }
 
-/* As `accumulate`, for so many rows, and so many vectors of the panels from vector `from` on, that the sums stay in
- * registers; acc[r] is `stride` vectors on. */
-TILE void add_block(vec *acc, const int stride, const bool is_state, const int rows, const int from, const int count,
-                    const int vectors, const void *const *x, int64_t depth, const fg_packed *weights, int64_t column)
+/* The sums of one slice. */
+TILE void sum_slice(ivec *sums, const bool is_state, const int rows, const int from, const int count, const int vectors,
+                    const void *const *x, int64_t depth, const fg_packed *weights, int64_t column, int64_t slice)
 {
     const int sums_each = SUMS(is_state);
-    const int64_t fours = (depth + 3) / 4, panel_stride = fours * 4 * vectors * L;
-    const int8_t *w = (const int8_t *)weights->w + column * fours * 4;
-    const int32_t *offset = weights->offset + column + from * L;
+    const int64_t fours = (depth + 3) / 4, panel_stride = fours * 4 * vectors * L, first = slice * (FG_SLICE / 4);
+    const int64_t end = fours - first < FG_SLICE / 4 ? fours : first + FG_SLICE / 4;
+    const int8_t *w = (const int8_t *)weights->w + (column * fours + first * vectors * L) * 4;
+    const int32_t *offset = weights->offset + slice * weights->width + column + from * L;
     const char *row[FG_MAX_ROWS];
-    vec total[FG_MAX_ROWS * 4 * PANEL];
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++)
         row[r] = (const char *)x[r] + FG_ALIGN;
 #pragma GCC unroll 64
-    for (int i = 0; i < rows * count; i++)
-        total[i] = v_zero();
-    for (int64_t four = 0, slice = 0; four < fours; slice++, offset += weights->width) {
-        const int64_t end = fours - four < FG_SLICE / 4 ? fours : four + FG_SLICE / 4;
-        ivec sums[FG_MAX_ROWS * 4 * PANEL * 2];
+    for (int i = 0; i < rows * count * sums_each; i++)
+        sums[i] = first_sum(i % sums_each, state_begin(is_state, x[i / sums_each / count], depth, slice),
+                            offset + i / sums_each % count * L);
+    for (int64_t four = first; four < end; four++, w += vectors * L * 4)
+        add_four(sums, is_state, rows, from, count, vectors, row, four, w, panel_stride);
+}
+
+/* As `accumulate`, for so many rows, and so many vectors of the panels from vector `from` on, that the sums stay in
+ * registers; acc[r] is `stride` vectors on. One slice is most often all: the loop over several costs a lone step a
+ * tenth. */
+TILE void add_block(vec *acc, const int stride, const bool is_state, const int rows, const int from, const int count,
+                    const int vectors, const void *const *x, int64_t depth, const fg_packed *weights, int64_t column)
+{
+    const int sums_each = SUMS(is_state);
+    ivec sums[FG_MAX_ROWS * 4 * PANEL * 2];
+    vec total[FG_MAX_ROWS * 4 * PANEL];
+    if (depth <= FG_SLICE) {
+        sum_slice(sums, is_state, rows, from, count, vectors, x, depth, weights, column, 0);
 #pragma GCC unroll 64
-        for (int i = 0; i < rows * count * sums_each; i++)
-            sums[i] = first_sum(i % sums_each, state_begin(is_state, x[i / sums_each / count], depth, slice),
-                                offset + i / sums_each % count * L);
-        spill(total, rows * count);
-        for (; four < end; four++, w += vectors * L * 4)
-            add_four(sums, is_state, rows, from, count, vectors, row, four, w, panel_stride);
+        for (int i = 0; i < rows * count; i++)
+            total[i] = iv_float(whole_sum(sums + i * sums_each, is_state));
+    } else {
 #pragma GCC unroll 64
-        for (int i = 0; i < rows * count; i++) {
-            const vec sum = iv_float(whole_sum(sums + i * sums_each, is_state));
-            total[i] = slice ? v_add(total[i], sum) : sum;
+        for (int i = 0; i < rows * count; i++)
+            total[i] = v_zero();
+        for (int64_t slice = 0; slice * FG_SLICE < depth; slice++) {
+            spill(total, rows * count);
+            sum_slice(sums, is_state, rows, from, count, vectors, x, depth, weights, column, slice);
+#pragma GCC unroll 64
+            for (int i = 0; i < rows * count; i++)
+                total[i] = v_add(total[i], iv_float(whole_sum(sums + i * sums_each, is_state)));
         }
     }
 #pragma GCC unroll 8
@@ -219,7 +233,7 @@ TILE void accumulate_state(vec *acc, const int rows, const int groups, const int
     if (rows == 1 && beside && beside->panel < beside->last) {
         /* a share for every vector: done after as many steps as the product has rows */
         const int64_t parts = BESIDE_ROWS * PANEL, fours = (beside->product->k + 3) / 4;
-        accumulate_beside(acc, groups, vectors, x[0], depth, weights, column,
+        (vectors == 3 ? (groups == 1 ? beside_1_3 : beside_2_3) : vectors == 2 ? (groups == 1 ? beside_1_2 : beside_2_2) : groups == 1 ? beside_1_1 : beside_3_1)(acc, x[0], depth, weights, column,
                           (groups * vectors * fours + parts - 1) / parts, beside);
         return;
     }

@@ -25,12 +25,6 @@ TILE factors factors_of(const void *row, int64_t depth, const fg_packed *weights
                      .panel_stride = fours * 4 * PANEL * L};
 }
 
-TILE void add_next(ivec *sums, const bool is_state, const int panels, factors *f, int64_t four)
-{
-    add_four(sums, is_state, 1, 0, panels * PANEL, PANEL, &f->row, four, f->w, f->panel_stride);
-    f->w += PANEL * L * 4;
-}
-
 /* What the sums of the slice from this four on begin with: zeros behind the last one. */
 TILE void begin_sums(ivec *sums, const bool is_state, const int count, const factors *f, int64_t first)
 {
@@ -40,11 +34,30 @@ TILE void begin_sums(ivec *sums, const bool is_state, const int count, const fac
         sums[i] = first < f->fours ? first_sum(i % sums_each, 0, f->offset + i / sums_each * L) : iv_zero();
 }
 
-TILE void add_totals(vec *total, const ivec *sums, const bool is_state, const int count)
+TILE void add_next(ivec *sums, const bool is_state, const int panels, factors *f, int64_t four)
 {
-#pragma GCC unroll 12
-    for (int i = 0; i < count; i++)
-        total[i] = v_add(total[i], iv_float(whole_sum(sums + i * SUMS(is_state), is_state)));
+    add_four(sums, is_state, 1, 0, panels * PANEL, PANEL, &f->row, four, f->w, f->panel_stride);
+    f->w += PANEL * L * 4;
+}
+
+/* The sums of the slice of both from this four on. */
+TILE void sum_together(ivec *input_sums, ivec *state_sums, const int panels, factors *input, factors *state,
+                       int64_t first)
+{
+    const int64_t end = first + FG_SLICE / 4;
+    const int64_t input_end = end < input->fours ? end : input->fours;
+    const int64_t state_end = end < state->fours ? end : state->fours;
+    begin_sums(input_sums, false, panels * PANEL, input, first);
+    begin_sums(state_sums, true, panels * PANEL, state, first);
+    int64_t four = first;
+    for (; four < input_end && four < state_end; four++) {
+        add_next(input_sums, false, panels, input, four);
+        add_next(state_sums, true, panels, state, four);
+    }
+    for (int64_t i = four; i < input_end; i++)
+        add_next(input_sums, false, panels, input, i);
+    for (int64_t i = four; i < state_end; i++)
+        add_next(state_sums, true, panels, state, i);
 }
 
 /* As `accumulate` for the input of one row; later[i] is what accumulate_state would add for its state, not scaled. */
@@ -54,32 +67,29 @@ TILE void accumulate_together(vec *acc, vec *later, const int panels, const fg_g
     const int count = panels * PANEL;
     factors input = factors_of(r->x[0], w->inputs, &w->input.weights, column);
     factors state = factors_of(r->state[0], w->units, &w->recurrent, column);
+    ivec input_sums[4 * PANEL * 2], state_sums[4 * PANEL];
     vec total[4 * PANEL];
+    if (w->inputs <= FG_SLICE && w->units <= FG_SLICE) { /* see add_block */
+        sum_together(input_sums, state_sums, panels, &input, &state, 0);
 #pragma GCC unroll 12
-    for (int i = 0; i < count; i++)
-        total[i] = later[i] = v_zero();
-    for (int64_t first = 0; first < input.fours || first < state.fours; first += FG_SLICE / 4) {
-        const int64_t end = first + FG_SLICE / 4;
-        const int64_t input_end = end < input.fours ? end : input.fours;
-        const int64_t state_end = end < state.fours ? end : state.fours;
-        ivec input_sums[4 * PANEL * 2], state_sums[4 * PANEL];
-        begin_sums(input_sums, false, count, &input, first);
-        begin_sums(state_sums, true, count, &state, first);
-        int64_t four = first;
-        for (; four < input_end && four < state_end; four++) {
-            add_next(input_sums, false, panels, &input, four);
-            add_next(state_sums, true, panels, &state, four);
+        for (int i = 0; i < count; i++) {
+            total[i] = iv_float(whole_sum(input_sums + i * SUMS(false), false));
+            later[i] = iv_float(whole_sum(state_sums + i * SUMS(true), true));
         }
-        for (int64_t i = four; i < input_end; i++)
-            add_next(input_sums, false, panels, &input, i);
-        for (int64_t i = four; i < state_end; i++)
-            add_next(state_sums, true, panels, &state, i);
-        if (first < input.fours)
-            add_totals(total, input_sums, false, count);
-        if (first < state.fours)
-            add_totals(later, state_sums, true, count);
-        input.offset += w->input.weights.width;
-        state.offset += w->recurrent.width;
+    } else {
+#pragma GCC unroll 12
+        for (int i = 0; i < count; i++)
+            total[i] = later[i] = v_zero();
+        for (int64_t first = 0; first < input.fours || first < state.fours; first += FG_SLICE / 4) {
+            sum_together(input_sums, state_sums, panels, &input, &state, first);
+#pragma GCC unroll 12
+            for (int i = 0; i < count; i++) {
+                total[i] = v_add(total[i], iv_float(whole_sum(input_sums + i * SUMS(false), false)));
+                later[i] = v_add(later[i], iv_float(whole_sum(state_sums + i * SUMS(true), true)));
+            }
+            input.offset += w->input.weights.width;
+            state.offset += w->recurrent.width;
+        }
     }
     add_scaled(acc, total, count, r->x[0], &w->input.weights, column);
 }
