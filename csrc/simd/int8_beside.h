@@ -95,7 +95,11 @@ TILE void accumulate_beside(vec *acc, const int panels, const int vectors, const
     }
 }
 
-/* Functions of their own: inlined, GCC 12 gives registers of the sums to what the gates need. */
+/* A function for each number of panels and vectors: inlined, GCC 12 gives registers of the sums to what the gates need.
+ */
+typedef void beside_fn(vec *acc, const void *state, int64_t depth, const fg_packed *weights, int64_t column,
+                       int64_t share, fg_beside *beside);
+
 #define BESIDE_FUNCTION(panels, vectors)                                                                               \
     static __attribute__((noinline)) void beside_##panels##_##vectors(vec *acc, const void *state, int64_t depth,      \
                                                                       const fg_packed *weights, int64_t column,        \
@@ -103,12 +107,23 @@ TILE void accumulate_beside(vec *acc, const int panels, const int vectors, const
     {                                                                                                                  \
         accumulate_beside(acc, panels, vectors, state, depth, weights, column, share, beside);                         \
     }
-BESIDE_FUNCTION(1, 1)
-BESIDE_FUNCTION(3, 1)
-BESIDE_FUNCTION(1, 2)
-BESIDE_FUNCTION(2, 2)
-BESIDE_FUNCTION(1, 3)
-BESIDE_FUNCTION(2, 3)
+#define BESIDE_FUNCTIONS(panels)                                                                                       \
+    BESIDE_FUNCTION(panels, 1)                                                                                         \
+    BESIDE_FUNCTION(panels, 2)                                                                                         \
+    BESIDE_FUNCTION(panels, 3)
+BESIDE_FUNCTIONS(1)
+BESIDE_FUNCTIONS(2)
+BESIDE_FUNCTIONS(3)
+BESIDE_FUNCTIONS(4)
+
+TILE beside_fn *beside_function(const int panels, const int vectors)
+{
+    static beside_fn *const functions[4][3] = {{beside_1_1, beside_1_2, beside_1_3},
+                                               {beside_2_1, beside_2_2, beside_2_3},
+                                               {beside_3_1, beside_3_2, beside_3_3},
+                                               {beside_4_1, beside_4_2, beside_4_3}};
+    return functions[panels - 1][vectors - 1];
+}
 
 static void k_finish(fg_beside *beside)
 {

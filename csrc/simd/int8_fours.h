@@ -26,7 +26,7 @@
 /* Rows of a product beside a step: their sums and those of the step fill 32 registers. */
 #if V_LANES == 16
 #define BESIDE_ROWS 4
-#define BESIDE_SIDE 2
+#define BESIDE_SIDE 4
 #define BESIDE_CANDIDATE_SIDE 3
 #else
 #define BESIDE_ROWS 0

@@ -233,8 +233,8 @@ TILE void accumulate_state(vec *acc, const int rows, const int groups, const int
     if (rows == 1 && beside && beside->panel < beside->last) {
         /* a share for every vector: done after as many steps as the product has rows */
         const int64_t parts = BESIDE_ROWS * PANEL, fours = (beside->product->k + 3) / 4;
-        (vectors == 3 ? (groups == 1 ? beside_1_3 : beside_2_3) : vectors == 2 ? (groups == 1 ? beside_1_2 : beside_2_2) : groups == 1 ? beside_1_1 : beside_3_1)(acc, x[0], depth, weights, column,
-                          (groups * vectors * fours + parts - 1) / parts, beside);
+        beside_function(groups, vectors)(acc, x[0], depth, weights, column,
+                                         (groups * vectors * fours + parts - 1) / parts, beside);
         return;
     }
 #endif
