@@ -160,7 +160,7 @@ typedef struct fg_tiles {
     /* reset_after=false takes two halves, since n needs every unit's r·h: gates fills z and rh, candidate the rest. */
     fg_step_kernel *gru_gates, *gru_candidate;
 
-    /* FG_LIMIT_INPUTS, _STATES and _STATES_CHAIN; `run` NULL: nothing waits. NULL: as of floats. */
+    /* From FG_LIMIT_INPUTS on; `run` NULL: nothing waits. NULL: as of floats. */
     const fg_limit_kernel *limits;
 } fg_tiles;
 
@@ -190,7 +190,7 @@ typedef struct fg_common {
      * w + bias, and of int8 one multiply-add w · row_scale · column_scale + bias. Any alignment. */
     void (*look_up[FG_DTYPES])(const fg_table *table, int64_t token, int64_t first, int64_t last, float *y);
 
-    const fg_limit_kernel *limits; /* by fg_limit */
+    const fg_limit_kernel *limits; /* by fg_limit, with weights of floats */
 } fg_common;
 
 /* A kernel set, as FASTGRU_ISA names it. */

@@ -17,12 +17,9 @@ static int64_t time_once(const fg_limit_kernel *kernel, float *memory, int64_t f
 /* NULL: it takes no time. */
 static const fg_limit_kernel *kernel_of(const fg_kernels *kernels, fg_limit limit, fg_dtype dtype)
 {
-    if (limit < FG_LIMIT_INPUTS)
-        return &kernels->common->limits[limit];
-    const fg_tiles *tiles = kernels->tiles[dtype];
-    if (!tiles->limits)
-        return &kernels->common->limits[limit == FG_LIMIT_STATES_CHAIN ? FG_LIMIT_FMA_CHAIN : FG_LIMIT_FMA];
-    const fg_limit_kernel *kernel = &tiles->limits[limit - FG_LIMIT_INPUTS];
+    const fg_limit_kernel *own = kernels->tiles[dtype]->limits;
+    const fg_limit_kernel *kernel =
+        own && limit >= FG_LIMIT_INPUTS ? &own[limit - FG_LIMIT_INPUTS] : &kernels->common->limits[limit];
     return kernel->run ? kernel : NULL;
 }
 

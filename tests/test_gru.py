@@ -147,8 +147,11 @@ def test_clip(functions: tuple[str, str], clip: float, reset_after: bool, isa: s
 def test_a_clip_that_never_bites_costs_no_bit(reset_after: bool, isa: str) -> None:
     layer = gru(np.random.default_rng(5), 5, 33, reset_after=reset_after, return_sequences=True, mask="x:mask")
     x, mask = normal(12, 9, 5), padded(12, 9)
-    far = fastgru.Model(chain(floats(5), dataclasses.replace(layer, clip=1e6)))
-    assert np.array_equal(far(x, mask=mask), fastgru.Model(chain(floats(5), layer))(x, mask=mask))
+    far, free = (fastgru.Model(chain(floats(5), dataclasses.replace(layer, clip=clip))) for clip in (1e6, None))
+    if tolerances.rounds(tolerances.weight_dtype):  # without a clip its gates are quick ones
+        tolerances.check(far(x, mask=mask), free(x, mask=mask), "oracle")
+    else:
+        assert np.array_equal(far(x, mask=mask), free(x, mask=mask))
 
 
 def test_nan_goes_through_a_clip(isa: str) -> None:

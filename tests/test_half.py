@@ -166,7 +166,7 @@ def test_native_steps_are_those_of_rounded_rows(rng, units, reset_after) -> None
         for t in range(7):
             error = np.abs(y[:, t] - step(layer, x[:, t], h))
             if reset_after:
-                assert error.max() < 1e-6
+                assert error.max() < 3e-6
             else:  # r · h, itself computed, may tip over
                 assert np.median(error) < 1e-6
                 assert error.max() < 2e-3

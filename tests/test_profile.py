@@ -240,6 +240,7 @@ def test_limits_of_dtypes_are_measured(kernels, dtype):
     assert 0 < states <= 1.5 * inputs
     assert inputs < 1.5 * fma or kernels == "scalar"
     assert chain == 0 if dtype == "int8" else chain > states
+    assert 0 < _core.limit_ns(kernels, "gates", dtype=dtype) < _core.limit_ns(kernels, "gates_chain", dtype=dtype)
     if kernels == "avx512_bf16":
         assert {"float32": 0.6, "float16": 0.6, "bfloat16": 0.35, "int8": 0.35}[dtype] * fma < inputs
         assert dtype != "int8" or states < 0.75 * inputs

@@ -1,4 +1,4 @@
-"""Fits the polynomials of csrc/simd/activations.h: prints their float32 coefficients and their relative errors.
+"""Fits the polynomials of csrc/simd/activations.h and quick_gates.h: prints float32 coefficients and relative errors.
 
 Each is a weighted minimax fit (Remez exchange on a dense grid). Coefficients are rounded to float32 one after the
 other, lowest power first, and what is left is fitted again: later ones make up for the rounding of earlier ones.
@@ -29,11 +29,18 @@ class Fit:
     low: float
     high: float
     degree: int
+    rounded_at_once: bool = False  # where what is left of a weight that vanishes within cannot be fitted again
 
 
 def exp_tail(r: mpmath.mpf) -> mpmath.mpf:
     """(e^r − 1 − r) / r², by its series near zero."""
     return mpmath.nsum(lambda k: r**k / mpmath.factorial(k + 2), [0, 30])
+
+
+def power_tail(f: mpmath.mpf) -> mpmath.mpf:
+    """(2^f − 1) / f, by its series near zero."""
+    step = mpmath.log(2)
+    return mpmath.nsum(lambda k: step * (step * f) ** k / mpmath.factorial(k + 1), [0, 30])
 
 
 def log_tail(f: mpmath.mpf) -> mpmath.mpf:
@@ -70,11 +77,16 @@ def relative_to(y: Callable[[mpmath.mpf], mpmath.mpf]) -> Callable[[mpmath.mpf],
     return lambda x: abs(x * x / y(x)) if x else mpmath.mpf(0)
 
 
+HALF = 0.5 * 1.001  # a little more, as n = round(x) is rounded itself
 HALF_LN2 = float(mpmath.log(2)) / 2 * 1.001  # a little more, as n = round(x / ln 2) is rounded itself
 ERF_NEAR, ERF_LAST = 0.9, 4.0
 GELU_LAST = 1 - 1 / (1 + GELU_STEP * GELU_RANGE)
 FITS = (
     Fit("EXP", "e^r = 1 + r + r²·P(r)", exp_tail, relative_to(mpmath.expm1), -HALF_LN2, HALF_LN2, 4),
+    Fit(
+        "POWER", "2^f = 1 + f·P(f)", power_tail, lambda f: abs(f) / mpmath.mpf(2) ** f, -HALF, HALF, 3,
+        rounded_at_once=True,
+    ),
     Fit("LOG", "log(1 + f) = f + f²·P(f)", log_tail, relative_to(mpmath.log1p), 0.5**0.5 - 1, 2**0.5 - 1, 8),
     Fit("NORMAL", "Φ(−a) = e^(−a²/2)·t·P(1 − t)", normal_ratio, lambda v: 1 / normal_ratio(v), 0, GELU_LAST, 9),
     Fit("ERF_NEAR", "erf(x) = x + x·P(x²)", erf_slope, lambda s: 1 / (1 + erf_slope(s)), 0, ERF_NEAR**2, 5),
@@ -110,6 +122,9 @@ def coefficients(fit: Fit) -> tuple[np.ndarray, float]:
     weight = np.array([float(fit.weight(mpmath.mpf(v))) for v in x])
     left = np.array([float(fit.target(mpmath.mpf(v))) for v in x]) * weight
     basis = np.vander(x, fit.degree + 1, increasing=True) * weight[:, None]
+    if fit.rounded_at_once:
+        done = exchange(basis, left).astype(np.float32)
+        return done, float(abs(left - basis @ done).max())
     done = np.zeros(fit.degree + 1, np.float32)
     for k in range(fit.degree + 1):
         done[k] = exchange(basis[:, k:], left)[0]

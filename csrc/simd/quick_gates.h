@@ -13,7 +13,7 @@
 #define QUICK_SIDE 4
 #define EACH_QUICK _Pragma("GCC unroll 4") for (int i = 0; i < n; i++)
 
-/* e^(sign · x) = power · part: 2^m · 2^f with m whole and |f| ≤ 1/2, which is 1 + f·P(f), relative error 2.9e-6. |x| up
+/* e^(sign · x) = power · part: 2^m · 2^f with m whole and |f| ≤ 1/2, which is 1 + f·P(f), relative error 2.8e-6. |x| up
  * to 87. */
 TILE void quick_exp(const int n, const vec *x, const float sign, vec *power, vec *part)
 {
@@ -22,9 +22,9 @@ TILE void quick_exp(const int n, const vec *x, const float sign, vec *power, vec
     EACH_QUICK power[i] = v_fma(x[i], slope, bias);
     EACH_QUICK f[i] = v_fnma(x[i], slope, v_sub(power[i], bias));
     EACH_QUICK power[i] = v_pow2(power[i]);
-    EACH_QUICK part[i] = v_fma(v_set(9.58293676e-3f), f[i], v_set(-5.59075922e-2f));
-    EACH_QUICK part[i] = v_fma(part[i], f[i], v_set(2.40241036e-1f));
-    EACH_QUICK part[i] = v_fma(part[i], f[i], v_set(-6.93124056e-1f));
+    EACH_QUICK part[i] = v_fma(v_set(9.58277658e-3f), f[i], v_set(-5.59072122e-2f));
+    EACH_QUICK part[i] = v_fma(part[i], f[i], v_set(2.40241051e-1f));
+    EACH_QUICK part[i] = v_fma(part[i], f[i], v_set(-6.93124115e-1f));
     EACH_QUICK part[i] = v_fma(part[i], f[i], v_set(1.0f));
 }
 

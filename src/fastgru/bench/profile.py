@@ -22,6 +22,7 @@ GROUP = 100e-6
 _STANDARD = (Activation.of("sigmoid"), Activation.of("tanh"))
 #: limits that dtypes have of their own
 _DOTS = ("inputs", "states")
+_GATES = {"gates": "gates_ns", "gates_chain": "gates_latency_ns"}
 
 
 class Limits:
@@ -49,14 +50,14 @@ class Limits:
 
     def to_dict(self) -> dict[str, Any]:
         sweeps = {size: size / ns for (limit, size, _), ns in sorted(self._found.items()) if limit == "sweep"}
-        dots = {(limit, dtype): ns for (limit, _, dtype), ns in sorted(self._found.items()) if limit in _DOTS}
+        narrow = [(limit, dtype, ns) for (limit, _, dtype), ns in sorted(self._found.items()) if dtype != "float32"]
         return {
             "gflops": 2 / self.ns("fma"),
             "fma_latency_ns": self.ns("fma_chain"),
-            "gates_ns": self.ns("gates"),
-            "gates_latency_ns": self.ns("gates_chain"),
+            **{name: self.ns(limit) for limit, name in _GATES.items()},
             "gigabytes_per_second": sweeps,
-            **{f"{dtype}_{limit}_gflops": 2 / ns for (limit, dtype), ns in dots.items() if dtype != "float32"},
+            **{f"{dtype}_{limit}_gflops": 2 / ns for limit, dtype, ns in narrow if limit in _DOTS},
+            **{f"{dtype}_{_GATES[limit]}": ns for limit, dtype, ns in narrow if limit in _GATES},
         }
 
 
@@ -88,8 +89,10 @@ def bound_ns(
     )
     moved = sum(limits.read_ns(work["bytes"], max(held, work["weights"])) for work in works if work["bytes"])
     chain = counts["chain"] * limits.ns("states_chain", dtype=dtype) if counts["chain"] else 0.0
-    gates = max(counts["units"] * limits.ns("gates"), counts["steps"] * limits.ns("gates_chain")) if standard else 0.0
-    return max(products, moved, chain) + gates
+    if not standard:
+        return max(products, moved, chain)
+    many, one = (limits.ns(limit, dtype=dtype) for limit in ("gates", "gates_chain"))
+    return max(products, moved, chain) + max(counts["units"] * many, counts["steps"] * one)
 
 
 def profile(

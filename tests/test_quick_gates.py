@@ -1,0 +1,82 @@
+"""The gates beside weights that are rounded themselves: where these are zeros, all sums of a step are its biases."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import fastgru
+from building import chain, floats, sets_of
+from fastgru.graph import GRU
+
+UNITS = 203  # vectors several at once and one alone, and some units more
+ERROR = 2e-6  # of h', where h and what r multiplies lie in [-1, 1]
+PAIRS = [(dtype, isa) for dtype in ("int8", "bfloat16") for isa in sets_of(dtype)]
+
+every_pair = pytest.mark.parametrize(("dtype", "kernels"), PAIRS)
+both_variants = pytest.mark.parametrize("reset_after", [True, False], ids=["reset_after", "reset_before"])
+
+
+@pytest.fixture(autouse=True)
+def forced(kernels: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FASTGRU_ISA", kernels)
+
+
+def step(
+    z: np.ndarray, r: np.ndarray, n: np.ndarray, times_r: np.ndarray, h: np.ndarray, dtype: str, reset_after: bool, rows: int
+) -> np.ndarray:  # fmt: skip
+    """h' of a few rows with the same input."""
+    units, zeros = len(h), np.zeros(2 * len(h), np.float32)
+    layer = GRU(
+        name="gru", inputs=("x",), units=units, reset_after=reset_after, bias=np.concatenate([z, r, n]),
+        recurrent_bias=np.concatenate([zeros, times_r]) if reset_after else None, initial_state=h,
+        kernel=np.zeros((1, 3 * units), np.float32), recurrent_kernel=np.zeros((units, 3 * units), np.float32),
+    )  # fmt: skip
+    y = fastgru.Model(chain(floats(1), layer), dtype=dtype)(np.ones((rows, 1, 1), np.float32))
+    assert (y == y[0]).all() or np.isnan(y).any()
+    return y[0]
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        return 1 / (1 + np.exp(-x.astype(np.float64)))
+
+
+@both_variants
+@every_pair
+@pytest.mark.parametrize("spread", [0.01, 2, 20, 1e4])
+def test_errors(spread: float, dtype: str, kernels: str, reset_after: bool) -> None:
+    rng = np.random.default_rng(int(spread * 100))
+    z, r, n = (rng.normal(0, spread, UNITS).astype(np.float32) for _ in range(3))
+    h, times_r = (rng.uniform(-1, 1, UNITS).astype(np.float32) for _ in range(2))
+    candidate = np.tanh(n + sigmoid(r) * times_r if reset_after else n.astype(np.float64))
+    expected = sigmoid(z) * h + (1 - sigmoid(z)) * candidate
+    for rows in (1, 3, 9):
+        error = np.abs(step(z, r, n, times_r, h, dtype, reset_after, rows) - expected).max()
+        assert error <= ERROR, f"{rows} rows: {error:.2g}"
+
+
+@both_variants
+@every_pair
+def test_limits(dtype: str, kernels: str, reset_after: bool) -> None:
+    """Gates that are closed keep a state, open ones forget it; a zero state with zero sums stays zero to the bit."""
+    most, zeros = np.float32(3e38), np.zeros(UNITS, np.float32)
+    h = np.linspace(-1, 1, UNITS, dtype=np.float32)
+    kept = step(zeros + most, zeros, zeros + most, zeros, h, dtype, reset_after, 1)
+    np.testing.assert_allclose(kept, h, rtol=2e-7, atol=1e-20)
+    for sign in (1, -1):
+        np.testing.assert_allclose(step(zeros - most, zeros, zeros + sign * most, zeros, h, dtype, reset_after, 1), sign)
+    assert not step(zeros, zeros, zeros, zeros, zeros, dtype, reset_after, 1).any()
+
+
+@both_variants
+@every_pair
+def test_nan(dtype: str, kernels: str, reset_after: bool) -> None:
+    """NaN, whichever it is, stays one and stays in its unit."""
+    for payload in (0x7FC00000, 0x7FC00001, 0xFFFFFFFF, 0x7FA00001):
+        nan = np.array([payload], np.uint32).view(np.float32)
+        for place in range(4 if reset_after else 1):
+            sums = np.zeros((4, UNITS), np.float32)
+            sums.view(np.uint32)[place, 17] = payload
+            y = step(*sums, np.full(UNITS, 0.5, np.float32), dtype, reset_after, 1)
+            assert np.flatnonzero(np.isnan(y)).tolist() == [17], f"{nan} at {place}"
