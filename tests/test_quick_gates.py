@@ -22,14 +22,12 @@ def forced(kernels: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FASTGRU_ISA", kernels)
 
 
-def step(
-    z: np.ndarray, r: np.ndarray, n: np.ndarray, times_r: np.ndarray, h: np.ndarray, dtype: str, reset_after: bool, rows: int
-) -> np.ndarray:  # fmt: skip
-    """h' of a few rows with the same input."""
+def step(sums: np.ndarray, h: np.ndarray, dtype: str, reset_after: bool, rows: int = 1) -> np.ndarray:
+    """h' of a few rows with the same sums: those of z, r and n, and what r multiplies."""
     units, zeros = len(h), np.zeros(2 * len(h), np.float32)
     layer = GRU(
-        name="gru", inputs=("x",), units=units, reset_after=reset_after, bias=np.concatenate([z, r, n]),
-        recurrent_bias=np.concatenate([zeros, times_r]) if reset_after else None, initial_state=h,
+        name="gru", inputs=("x",), units=units, reset_after=reset_after, bias=sums[:3].ravel(),
+        recurrent_bias=np.concatenate([zeros, sums[3]]) if reset_after else None, initial_state=h,
         kernel=np.zeros((1, 3 * units), np.float32), recurrent_kernel=np.zeros((units, 3 * units), np.float32),
     )  # fmt: skip
     y = fastgru.Model(chain(floats(1), layer), dtype=dtype)(np.ones((rows, 1, 1), np.float32))
@@ -47,12 +45,13 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("spread", [0.01, 2, 20, 1e4])
 def test_errors(spread: float, dtype: str, kernels: str, reset_after: bool) -> None:
     rng = np.random.default_rng(int(spread * 100))
-    z, r, n = (rng.normal(0, spread, UNITS).astype(np.float32) for _ in range(3))
     h, times_r = (rng.uniform(-1, 1, UNITS).astype(np.float32) for _ in range(2))
+    sums = np.vstack([rng.normal(0, spread, (3, UNITS)), times_r]).astype(np.float32)
+    z, r, n, _ = sums
     candidate = np.tanh(n + sigmoid(r) * times_r if reset_after else n.astype(np.float64))
     expected = sigmoid(z) * h + (1 - sigmoid(z)) * candidate
     for rows in (1, 3, 9):
-        error = np.abs(step(z, r, n, times_r, h, dtype, reset_after, rows) - expected).max()
+        error = np.abs(step(sums, h, dtype, reset_after, rows) - expected).max()
         assert error <= ERROR, f"{rows} rows: {error:.2g}"
 
 
@@ -60,13 +59,12 @@ def test_errors(spread: float, dtype: str, kernels: str, reset_after: bool) -> N
 @every_pair
 def test_limits(dtype: str, kernels: str, reset_after: bool) -> None:
     """Gates that are closed keep a state, open ones forget it; a zero state with zero sums stays zero to the bit."""
-    most, zeros = np.float32(3e38), np.zeros(UNITS, np.float32)
-    h = np.linspace(-1, 1, UNITS, dtype=np.float32)
-    kept = step(zeros + most, zeros, zeros + most, zeros, h, dtype, reset_after, 1)
-    np.testing.assert_allclose(kept, h, rtol=2e-7, atol=1e-20)
+    h, zeros = np.linspace(-1, 1, UNITS, dtype=np.float32), np.zeros(UNITS, np.float32)
+    most = np.full((4, UNITS), 3e38, np.float32) * np.float32([[1], [0], [1], [0]])
+    np.testing.assert_allclose(step(most, h, dtype, reset_after), h, rtol=2e-7, atol=1e-20)
     for sign in (1, -1):
-        np.testing.assert_allclose(step(zeros - most, zeros, zeros + sign * most, zeros, h, dtype, reset_after, 1), sign)
-    assert not step(zeros, zeros, zeros, zeros, zeros, dtype, reset_after, 1).any()
+        np.testing.assert_allclose(step(most * np.float32([[-1], [1], [sign], [1]]), h, dtype, reset_after), sign)
+    assert not step(np.zeros((4, UNITS), np.float32), zeros, dtype, reset_after).any()
 
 
 @both_variants
@@ -78,5 +76,5 @@ def test_nan(dtype: str, kernels: str, reset_after: bool) -> None:
         for place in range(4 if reset_after else 1):
             sums = np.zeros((4, UNITS), np.float32)
             sums.view(np.uint32)[place, 17] = payload
-            y = step(*sums, np.full(UNITS, 0.5, np.float32), dtype, reset_after, 1)
+            y = step(sums, np.full(UNITS, 0.5, np.float32), dtype, reset_after)
             assert np.flatnonzero(np.isnan(y)).tolist() == [17], f"{nan} at {place}"

@@ -1,6 +1,6 @@
-/* Gates beside weights that are rounded themselves: sigmoid and tanh with errors of 2e-6 at most, where those of
- * activations.h have 2e-7 and take half as long again. Several vectors stand side by side in every line: one alone
- * waits 100 cycles for itself.
+/* Gates beside products that round their rows: h' with an error of 2e-6 at most, where the functions of activations.h
+ * have some 1e-7 and take half as long again. Every line stands for several vectors side by side: one alone waits for
+ * itself, 100 cycles long.
  *
  * The coefficients come from tools/fit_activations.py. NaN gives NaN. */
 #ifndef FG_QUICK_GATES_H
@@ -13,11 +13,11 @@
 #define QUICK_SIDE 4
 #define EACH_QUICK _Pragma("GCC unroll 4") for (int i = 0; i < n; i++)
 
-/* e^(sign · x) = power · part: 2^m · 2^f with m whole and |f| ≤ 1/2, which is 1 + f·P(f), relative error 2.8e-6. |x| up
- * to 87. */
-TILE void quick_exp(const int n, const vec *x, const float sign, vec *power, vec *part)
+/* e^(factor · x) = power · part = 2^m · 2^f with m whole and |f| ≤ 1/2. 2^f = 1 + f·P(f), relative error 2.8e-6. For
+ * exponents of up to 87. */
+TILE void quick_exp(const int n, const vec *x, const float factor, vec *power, vec *part)
 {
-    const vec slope = v_set(sign * LOG2_E), bias = v_set(V_POW2_BIAS);
+    const vec slope = v_set(factor * LOG2_E), bias = v_set(V_POW2_BIAS);
     vec f[QUICK_SIDE]; /* -f */
     EACH_QUICK power[i] = v_fma(x[i], slope, bias);
     EACH_QUICK f[i] = v_fnma(x[i], slope, v_sub(power[i], bias));
@@ -61,8 +61,8 @@ TILE void quick_tanhs(const int n, vec *x)
     EACH_QUICK x[i] = v_div(over[i], under[i]);
 }
 
-/* h = z·h + (1 − z)·n, of sums[PANEL·i] for z, the next ones for r, and for what r multiplies. With a = e^-z's sum and
- * n = over / under, this is (h·under + a·over) / ((1 + a)·under): two divisions instead of three. */
+/* h = z·h + (1 − z)·n. sums[PANEL·i] are those of z, then come those of r and of what r multiplies. With z = 1 / (1 +
+ * a) and n = over / under, h' is (h·under + a·over) / ((1 + a)·under): two divisions instead of three. */
 TILE void quick_states(const int n, const vec *sums, const vec *input_n, vec *h)
 {
     vec r[QUICK_SIDE], z[QUICK_SIDE], power[QUICK_SIDE], part[QUICK_SIDE], over[QUICK_SIDE], under[QUICK_SIDE];
@@ -72,7 +72,8 @@ TILE void quick_states(const int n, const vec *sums, const vec *input_n, vec *h)
     quick_exp_of_sigmoid(n, z, power, part);
     EACH_QUICK r[i] = v_fma(r[i], sums[i * PANEL + 2], input_n[i]);
     quick_tanh_parts(n, r, over, under);
-    EACH_QUICK {
+    EACH_QUICK
+    {
         const vec a = v_mul(power[i], part[i]);
         const vec weighted = v_fma(a, over[i], v_mul(h[i], under[i]));
         h[i] = v_div(weighted, v_mul(v_fma(power[i], part[i], v_set(1.0f)), under[i]));

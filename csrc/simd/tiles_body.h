@@ -111,8 +111,8 @@ TILE vec gate(const fg_gru_weights *w, const fg_activation *f, const bool standa
 }
 
 /* x = f(x), `count` vectors. */
-TILE void gates(const fg_gru_weights *w, const fg_activation *f, const bool standard, const fg_function standard_function,
-                const int count, vec *x)
+TILE void gates(const fg_gru_weights *w, const fg_activation *f, const bool standard,
+                const fg_function standard_function, const int count, vec *x)
 {
     if (TERMS_QUICK && standard)
 #pragma GCC unroll 8
