@@ -129,12 +129,11 @@ TILE void add_scaled(vec *acc, const vec *total, const int count, const void *ro
         acc[i] = v_fma(v_mul(total[i], v_set(scale)), v_load(weights->scale + column + i * L), acc[i]);
 }
 
-/* Lets vectors wait in memory where SUMS_FIRST: GCC 12 would rather take registers from sums of the loop over depth. */
+/* Lets vectors wait in memory: GCC 12 would rather take registers from sums of the loop over depth. */
 TILE void spill(vec *vectors, const int count)
 {
-    (void)vectors;
 #pragma GCC unroll 64
-    for (int i = 0; i < (SUMS_FIRST ? count : 0); i++)
+    for (int i = 0; i < count; i++)
         __asm__("" : "+m"(vectors[i]));
 }
 
@@ -206,7 +205,8 @@ TILE void add_blocks(vec *acc, const bool is_state, const int rows, const int pa
 {
     const int all = panels * vectors, many = MOST_SUMS / SUMS(is_state);
     const int at_once = at_most(all, VECTORS_AT_ONCE(is_state, rows)), rows_at_once = at_most(rows, many / at_once);
-    spill(acc, rows * all);
+    if (SUMS_FIRST)
+        spill(acc, rows * all);
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r += rows_at_once)
 #pragma GCC unroll 12
