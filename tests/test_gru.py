@@ -144,7 +144,7 @@ def test_clip(functions: tuple[str, str], clip: float, reset_after: bool, isa: s
 
 
 @both_variants
-def test_a_clip_that_never_bites_costs_no_bit(reset_after: bool, isa: str) -> None:
+def test_a_clip_that_never_bites(reset_after: bool, isa: str) -> None:
     layer = gru(np.random.default_rng(5), 5, 33, reset_after=reset_after, return_sequences=True, mask="x:mask")
     x, mask = normal(12, 9, 5), padded(12, 9)
     far, free = (fastgru.Model(chain(floats(5), dataclasses.replace(layer, clip=clip))) for clip in (1e6, None))
@@ -185,7 +185,8 @@ def test_saturated_gates_stay_gates(reset_after: bool, isa: str) -> None:
     layer = gru(np.random.default_rng(6), 5, 19, reset_after=reset_after, return_sequences=True)
     x = normal(4, 12, 5) * np.float32([[[1e2]], [[1e4]], [[1e8]], [[1e30]]])
     y = fastgru.Model(chain(floats(5), layer))(x)
-    assert np.abs(y).max() <= 1  # NaN is not
+    beyond = 3e-7 if tolerances.rounds(tolerances.weight_dtype) else 0  # of quick gates
+    assert np.abs(y).max() <= 1 + beyond  # NaN is not
     check(y[:2], oracle.run(chain(floats(5), layer), {"x": x[:2]})[0], "keras")
 
 

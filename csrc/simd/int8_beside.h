@@ -7,6 +7,10 @@
 
 #include "int8_terms.h"
 
+#ifdef STATES_BEGIN
+#error "sums of states begin with offsets alone here and in int8_together.h"
+#endif
+
 /* One sum of high bytes and one of low bytes for each row and vector. */
 enum { BESIDE_SUMS = BESIDE_ROWS * PANEL * 2 };
 
@@ -107,22 +111,21 @@ typedef void beside_fn(vec *acc, const void *state, int64_t depth, const fg_pack
     {                                                                                                                  \
         accumulate_beside(acc, panels, vectors, state, depth, weights, column, share, beside);                         \
     }
-#define BESIDE_FUNCTIONS(panels)                                                                                       \
-    BESIDE_FUNCTION(panels, 1)                                                                                         \
-    BESIDE_FUNCTION(panels, 2)                                                                                         \
-    BESIDE_FUNCTION(panels, 3)
-BESIDE_FUNCTIONS(1)
-BESIDE_FUNCTIONS(2)
-BESIDE_FUNCTIONS(3)
-BESIDE_FUNCTIONS(4)
+BESIDE_FUNCTION(1, 1)
+BESIDE_FUNCTION(3, 1)
+BESIDE_FUNCTION(1, 2)
+BESIDE_FUNCTION(2, 2)
+BESIDE_FUNCTION(4, 2)
+BESIDE_FUNCTION(1, 3)
+BESIDE_FUNCTION(2, 3)
+BESIDE_FUNCTION(4, 3)
 
 TILE beside_fn *beside_function(const int panels, const int vectors)
 {
-    static beside_fn *const functions[4][3] = {{beside_1_1, beside_1_2, beside_1_3},
-                                               {beside_2_1, beside_2_2, beside_2_3},
-                                               {beside_3_1, beside_3_2, beside_3_3},
-                                               {beside_4_1, beside_4_2, beside_4_3}};
-    return functions[panels - 1][vectors - 1];
+    static beside_fn *const functions[3][4] = {{beside_1_1, NULL, beside_3_1, NULL},
+                                               {beside_1_2, beside_2_2, NULL, beside_4_2},
+                                               {beside_1_3, beside_2_3, NULL, beside_4_3}};
+    return functions[vectors - 1][panels - 1];
 }
 
 static void k_finish(fg_beside *beside)

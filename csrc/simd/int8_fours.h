@@ -16,9 +16,14 @@
 #define VECTORS_AT_ONCE(is_state, rows) (MOST_SUMS / SUMS(is_state))
 #define SUMS_FIRST false
 
-/* Whether weights fit beside the sums and a value of a row, and are worth it: GCC 12 would rather load them anew for
- * every value, and waits for that. */
-#define WEIGHTS_STAY(values, count) (V_LANES == 16 && (values) > 1 && (values) * (count) + (count) < 30)
+/* Weights that several values multiply stay in registers where there are 32 of these: beside a value, and a sum for
+ * each value and weight. */
+#if V_LANES == 16
+#define WEIGHTS_STAY(values, weights) ((values) > 1 && (values) * (weights) + (weights) < 30)
+#else
+#define WEIGHTS_STAY(values, weights) false
+#define iv_load_once iv_load
+#endif
 
 /* Groups side by side in one pass: see chains.h. */
 #define SIDE(rows) ((rows) <= 2 ? 2 : 1)

@@ -14,12 +14,6 @@ static inline ivec iv_load(const void *p)
 {
     return _mm256_load_si256((const __m256i *)p);
 }
-static inline ivec iv_load_once(const void *p)
-{
-    ivec a;
-    __asm__("vmovdqa %1, %0" : "=x"(a) : "m"(*(const __m256i *)p));
-    return a;
-}
 static inline void iv_store(void *p, ivec a)
 {
     _mm256_store_si256((__m256i *)p, a);

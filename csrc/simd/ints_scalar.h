@@ -18,8 +18,6 @@ static inline ivec iv_load(const void *p)
     memcpy(&a, p, sizeof a);
     return a;
 }
-/* The same in an instruction of its own: the compiler neither repeats it nor makes it part of another. */
-#define iv_load_once iv_load
 static inline void iv_store(void *p, ivec a)
 {
     memcpy(p, &a, sizeof a);

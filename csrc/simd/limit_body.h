@@ -15,7 +15,7 @@
 
 #define LIMIT_SUMS (V_LANES == 16 ? 24 : 12) /* enough to cover the latency, few enough to stay in registers */
 
-#define LIMIT_GATES 32 /* vectors of the gates: their six rows lie in L1 */
+#define LIMIT_VECTORS 32 /* of the gates: their six rows lie in L1 */
 
 /* As if it were another number, so that no product is kept for the next turn. */
 #if V_LANES == 1
@@ -63,48 +63,48 @@ static float limit_chain(float *p, int64_t floats, int64_t count)
 #define limit_chain NULL
 #endif
 
-/* Vectors of units, in steps whose last one all sums come from, or each its own. */
-TILE float limit_quick_gates(float *p, const bool waits, int64_t count)
+/* As their namesakes of limits_body.h. */
+static float limit_gates(float *p, int64_t floats, int64_t count)
 {
-    const int vectors = waits ? 1 : LIMIT_GATES;
+    (void)floats;
     for (int64_t n = 0; n < count; n++)
-        for (int first = 0; first < vectors; first += QUICK_SIDE) {
+        for (int first = 0; first < LIMIT_VECTORS; first += QUICK_SIDE) {
             vec sums[QUICK_SIDE * PANEL], input_n[QUICK_SIDE], h[QUICK_SIDE];
-            const int side = waits ? 1 : QUICK_SIDE;
 #pragma GCC unroll 4
-            for (int i = 0; i < side; i++) {
+            for (int i = 0; i < QUICK_SIDE; i++) {
                 const float *in = p + (first + i) * 5 * L;
                 h[i] = v_load(in);
                 input_n[i] = v_load(in + L);
 #pragma GCC unroll 3
                 for (int k = 0; k < PANEL; k++)
-                    sums[i * PANEL + k] = waits ? h[i] : v_load(in + (2 + k) * L);
+                    sums[i * PANEL + k] = v_load(in + (2 + k) * L);
             }
-            quick_states(side, sums, input_n, h);
+            quick_states(QUICK_SIDE, sums, input_n, h);
 #pragma GCC unroll 4
-            for (int i = 0; i < side; i++)
-                v_store(p + (waits ? 0 : LIMIT_GATES * 5 + first + i) * L, h[i]);
+            for (int i = 0; i < QUICK_SIDE; i++)
+                v_store(p + (LIMIT_VECTORS * 5 + first + i) * L, h[i]);
         }
-    return p[0];
-}
-
-static float limit_gates(float *p, int64_t floats, int64_t count)
-{
-    (void)floats;
-    return limit_quick_gates(p, false, count);
+    return p[LIMIT_VECTORS * 5 * L];
 }
 
 static float limit_gates_chain(float *p, int64_t floats, int64_t count)
 {
     (void)floats;
-    return limit_quick_gates(p, true, count);
+    vec h = v_load(p);
+    const vec n = v_load(p + L), x = v_load(p + 2 * L);
+    for (int64_t i = 0; i < count; i++) {
+        const vec sums[PANEL] = {h, h, n};
+        quick_states(1, sums, &x, &h);
+    }
+    v_store(p, h);
+    return p[0];
 }
 
 static const fg_limit_kernel term_limits[] = {
     {limit_many, LIMIT_SUMS *L *LIMIT_INPUT_TERMS},
     {limit_many, LIMIT_SUMS *L *LIMIT_STATE_TERMS},
     {limit_chain, LIMIT_STATE_TERMS},
-    {limit_gates, LIMIT_GATES *L},
+    {limit_gates, LIMIT_VECTORS *L},
     {limit_gates_chain, 1},
 };
 

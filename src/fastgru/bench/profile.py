@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 GROUP = 100e-6
 #: the only gates that are measured: a GRU layer with others has none in its bound
 _STANDARD = (Activation.of("sigmoid"), Activation.of("tanh"))
-#: limits that dtypes have of their own
+#: limits that dtypes have of their own, and what those of gates are called in a report
 _DOTS = ("inputs", "states")
 _GATES = {"gates": "gates_ns", "gates_chain": "gates_latency_ns"}
 
@@ -189,4 +189,6 @@ def _bound(counts: Mapping[str, Any], layer: Layer, held: int, limits: Limits) -
 
 
 def _is_standard(layer: Layer) -> bool:
-    return isinstance(layer, GRU) and (layer.recurrent_activation, layer.activation) == _STANDARD
+    return (
+        isinstance(layer, GRU) and layer.clip is None and (layer.recurrent_activation, layer.activation) == _STANDARD
+    )

@@ -346,9 +346,14 @@ def _print_profile(row: dict[str, Any]) -> None:
 
 def _limits_text(limits: dict[str, Any]) -> str:
     sweeps = limits["gigabytes_per_second"].items()
+    own = [key.removesuffix("gates_ns") for key in limits if key.endswith("_gates_ns")]
+    gates = [
+        f"{dtype.replace('_', ' ')}gates {limits[f'{dtype}gates_ns']:.2f} ns a unit, latency "
+        f"{limits[f'{dtype}gates_latency_ns']:.0f} ns; "
+        for dtype in ("", *own)
+    ]
     return (
-        f"{limits['gflops']:.0f} GFLOP/s; an FMA takes {limits['fma_latency_ns']:.2f} ns; gates "
-        f"{limits['gates_ns']:.2f} ns a unit, latency {limits['gates_latency_ns']:.0f} ns; "
+        f"{limits['gflops']:.0f} GFLOP/s; an FMA takes {limits['fma_latency_ns']:.2f} ns; {''.join(gates)}"
         f"reads {', '.join(f'{size / 1024:,.0f} KB {rate:.0f}' for size, rate in sweeps)} GB/s"
     )
 
