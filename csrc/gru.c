@@ -16,8 +16,9 @@ typedef struct walk {
     const int32_t *ids; /* folded: token ids instead of x, (b, t) at b·ids_row + t·ids_time */
     int64_t ids_row, ids_time;
     bool direct;      /* steps multiply the input themselves */
-    float *projected; /* x-projections: row (b, t) at (t·rows + b)·width */
+    float *projected; /* x-projections; of one step of one row `width` floats */
     int64_t width;
+    int64_t kept; /* overlapped: the steps whose projections are kept at a time */
     float *z, *rh;
     float *y; /* NULL: the sequence is not asked for */
     int64_t y_row, y_time;
@@ -35,6 +36,11 @@ typedef struct walk {
 static bool is_masked(const walk *w, int64_t b, int64_t t)
 {
     return w->mask && !w->mask[b * w->mask_row + t * w->mask_time];
+}
+
+static float *projected_row(const walk *w, int64_t b, int64_t t)
+{
+    return w->projected + (w->overlapped ? t % w->kept : t * w->c->rows + b) * w->width;
 }
 
 static float *state_row(const walk *w, int64_t b, int64_t t, int after)
@@ -107,7 +113,7 @@ static void set_row(const walk *w, fg_gru_rows *rows, int i, int64_t b, int64_t 
         if (w->c->rows > 1)
             fg_ask_for(w->own->weights.inputs, x + w->x.time_stride); /* of its next step */
     } else {
-        rows->x[i] = w->projected + (t * w->c->rows + b) * w->width;
+        rows->x[i] = projected_row(w, b, t);
     }
     rows->y[i] = w->y ? w->y + b * w->y_row + t * w->y_time : NULL;
     if (!w->own->weights.reset_after) {
@@ -189,7 +195,7 @@ static fg_beside later_projections(const walk *w)
     for (int i = 0; i < tile && from < steps; i++) {
         const int64_t t = from + i < steps ? from + i : steps - 1;
         x[i] = w->x.data + t * w->x.time_stride;
-        beside.y[i] = w->projected + t * w->width;
+        beside.y[i] = projected_row(w, 0, t);
     }
     if (from < steps)
         fg_prepare(w->own->tiles, w->own->weights.inputs, (int)tile, x, w->prepared + w->own->state_floats, beside.x);
@@ -325,19 +331,14 @@ static void reverse(walk *w)
     }
 }
 
-/* Recurrent weights, of a member, from which on a step of one row waits for them: what L1 does not hold. */
-enum { OVERLAP_BYTES = 64 << 10 };
-
 /* Inputs up to which a layer of one vector of units multiplies them while it waits for its gates. */
 enum { TINY_INPUTS = 32 };
 
-/* Whether later steps are projected beside the steps: where those wait, and the projection is worth the trouble. */
+/* Whether later steps are projected beside the steps. */
 static bool overlaps(const walk *w)
 {
-    const fg_gru_weights *weights = &w->own->weights;
-    const bool fits = !weights->recurrent.scale || (weights->inputs <= FG_SLICE && weights->units <= FG_SLICE);
-    return w->own->tiles->beside_rows && fits && w->c->rows == 1 && !w->direct && !w->ids && !w->own->input.plain &&
-           w->own->recurrent_bytes / w->c->members > OVERLAP_BYTES && 2 * weights->inputs >= weights->units;
+    return w->own->overlaps && w->c->rows == 1 && !w->direct && !w->ids &&
+           w->own->recurrent_bytes / w->c->members > OVERLAP_BYTES;
 }
 
 /* Whether a step of one row waits for its own gates, so that multiplying the input meanwhile costs nothing. */
@@ -381,6 +382,7 @@ static inline __attribute__((always_inline)) void start_walk(walk *w, const fg_s
         w->mask_row = c->state->slots[step->mask].view.batch_stride;
     }
     w->overlapped = overlaps(w);
+    w->kept = 2 * own->tiles->beside_rows; /* the tile of this step and the next one, in which that is projected */
     w->beside = NULL;
     if (own->go_backwards)
         reverse(w);
@@ -401,7 +403,7 @@ static void project_unmasked(const walk *w, int64_t first, int64_t last)
             x[count] = w->x.data + b * w->x.row_stride + t * w->x.time_stride;
             if (tiles->prepare)
                 fg_ask_for(w->own->weights.inputs, x[count] + w->x.time_stride);
-            projected[count++] = w->projected + (t * w->c->rows + b) * w->width;
+            projected[count++] = projected_row(w, b, t);
             if (count == tiles->rows) {
                 fg_multiply_tile(input, count, x, projected, first, last, w->prepared);
                 count = 0;

@@ -13,12 +13,16 @@ typedef struct fg_gru_layer {
     int64_t vocabulary;
     int64_t width;           /* floats of an x-projection */
     int64_t recurrent_bytes; /* packed */
+    bool overlaps;           /* one row's steps wait for their weights, long enough to project later steps meanwhile */
     float *candidate_bias, *initial;
     int64_t stride;       /* floats of one row of state */
     int64_t state_floats; /* a member's scratch: a tile of prepared states, 0 where rows are floats; behind them one of
                              inputs, or of rows of a narrow table */
     bool return_sequences, go_backwards, time_order, zero_output_for_mask, zero_state_without_steps;
 } fg_gru_layer;
+
+/* Recurrent weights, of a member, from which on a step of one row waits for them: what L1 does not hold. */
+enum { OVERLAP_BYTES = 64 << 10 };
 
 /* The `add` of the family. */
 fg_status fg_gru_add(fg_plan *plan, fg_step *step, const fg_layer *layer);

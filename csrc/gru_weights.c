@@ -82,6 +82,15 @@ static fg_status pack_recurrent(fg_packed *packed, fg_plan *plan, const fg_layer
     return status;
 }
 
+/* Where steps of one row wait, and the projection is worth the trouble. */
+static bool can_overlap(const fg_gru_layer *own)
+{
+    const fg_gru_weights *w = &own->weights;
+    const bool fits = !w->recurrent.scale || (w->inputs <= FG_SLICE && w->units <= FG_SLICE);
+    return own->tiles->beside_rows && fits && !own->input.plain && own->recurrent_bytes > OVERLAP_BYTES &&
+           2 * w->inputs >= w->units;
+}
+
 static fg_status pack(fg_gru_layer *own, fg_plan *plan, const fg_layer *layer, int64_t inputs)
 {
     static const int all[] = {0, 1, 2}, update_reset[] = {0, 1}, candidate[] = {2};
@@ -113,6 +122,7 @@ static fg_status pack(fg_gru_layer *own, fg_plan *plan, const fg_layer *layer, i
     own->tiles = plan->kernels->tiles[own->dtype];
     own->recurrent_bytes = fg_packed_bytes(own->tiles, units, own->width);
     own->state_floats = fg_prepared_floats(own->tiles, units);
+    own->overlaps = can_overlap(own);
     own->candidate_bias = fg_store_alloc(&plan->store, fg_size(1, own->stride, sizeof(float)));
     if (layer->gru.initial_state && (own->initial = fg_store_alloc(&plan->store, fg_size(1, units, sizeof(float)))))
         memcpy(own->initial, layer->gru.initial_state, (size_t)units * sizeof(float));
@@ -147,6 +157,7 @@ fg_status fg_gru_add(fg_plan *plan, fg_step *step, const fg_layer *layer)
     step->reads_whole = own->go_backwards;
     step->initial = own->initial;
     step->scratch_step = own->width;
+    step->rolls = own->overlaps;
     step->scratch_row = own->weights.reset_after ? 0 : 2 * own->stride;
     step->scratch_member = own->state_floats + fg_prepared_floats(own->tiles, x->features);
     step->memory = plan->n_memories++;

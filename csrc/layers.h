@@ -87,6 +87,7 @@ struct fg_step {
     const float *initial;              /* of its state, NULL: zeros */
     int64_t scratch_row, scratch_step; /* floats of scratch that a row takes, and a row per step of a block */
     int64_t scratch_member;            /* and a member, however many rows there are */
+    bool rolls;                        /* of that per step a row that stands alone touches but a few steps' */
     const fg_plan *inner;              /* a network that it runs, NULL: none */
     int64_t inner_steps;               /* of that network's input */
     int nested;                        /* its place among the layers that have one */
@@ -123,7 +124,7 @@ struct fg_plan {
     double cost;
     int64_t bytes;
     int64_t scratch_row, scratch_step, scratch_member; /* the most of any layer; the last a multiple of a line */
-    int64_t block_row_bytes;                           /* workspace that one row takes per step of a block */
+    int64_t block_row_bytes, lone_block_bytes; /* workspace that a row takes per step of a block; alone */
     int64_t row_elements; /* what a row holds at most per step: no product of it may overflow */
 };
 

@@ -566,20 +566,25 @@ fg_status fg_plan_finish(fg_plan *plan, const fg_value *outputs, int32_t n_outpu
             plan->changes_steps = true;
     }
     choose_parts(plan);
+    int64_t lone_scratch = 0;
     for (int i = 0; i < plan->n_steps; i++) {
+        if (!plan->steps[i].rolls)
+            lone_scratch = at_least64(lone_scratch, plan->steps[i].scratch_step);
         plan->scratch_row = at_least64(plan->scratch_row, plan->steps[i].scratch_row);
         plan->scratch_step = at_least64(plan->scratch_step, plan->steps[i].scratch_step);
         plan->scratch_member = at_least64(plan->scratch_member, plan->steps[i].scratch_member);
     }
     plan->scratch_member = fg_round_up(plan->scratch_member, FG_MAX_LANES);
-    plan->block_row_bytes = plan->scratch_step * (int64_t)sizeof(float);
+    int64_t value_bytes = 0;
     plan->row_elements = plan->scratch_row + plan->scratch_step + FG_MAX_LANES;
     for (int32_t v = 0; v < plan->n_values; v++) {
         const fg_value_info *info = &plan->values[v];
         plan->row_elements += info->features + FG_ALIGN;
         if (info->defined && info->sequence && !info->whole && info->part_of == FG_NONE)
-            plan->block_row_bytes += info->features * (info->type == FG_BYTES ? 1 : 4);
+            value_bytes += info->features * (info->type == FG_BYTES ? 1 : 4);
     }
+    plan->block_row_bytes = value_bytes + plan->scratch_step * (int64_t)sizeof(float);
+    plan->lone_block_bytes = value_bytes + lone_scratch * (int64_t)sizeof(float);
     plan->finished = true;
     return FG_OK;
 }

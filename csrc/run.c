@@ -35,7 +35,8 @@ static int64_t block_steps(const fg_plan *plan, int64_t batch, int64_t steps)
 {
     const int64_t weights = (int64_t)(plan->cost * sizeof(float)); /* that a row and step is multiplied by */
     const int64_t bytes = weights / 8 > BLOCK_BYTES ? weights / 8 : BLOCK_BYTES;
-    int64_t block = batch && plan->block_row_bytes ? bytes / (batch * plan->block_row_bytes) : BLOCK_STEPS;
+    const int64_t step_bytes = batch == 1 ? plan->lone_block_bytes : batch * plan->block_row_bytes;
+    int64_t block = step_bytes ? bytes / step_bytes : BLOCK_STEPS;
     block = block > BLOCK_STEPS ? BLOCK_STEPS : block < 1 ? 1 : block;
     return block > steps ? (steps > 0 ? steps : 1) : block;
 }
