@@ -124,7 +124,7 @@ struct fg_plan {
     double cost;
     int64_t bytes;
     int64_t scratch_row, scratch_step, scratch_member; /* the most of any layer; the last a multiple of a line */
-    int64_t block_row_bytes, lone_block_bytes; /* workspace that a row takes per step of a block; alone */
+    int64_t block_row_bytes, lone_block_bytes;         /* workspace that a row takes per step of a block; alone */
     int64_t row_elements; /* what a row holds at most per step: no product of it may overflow */
 };
 

@@ -48,6 +48,20 @@ TILE void store_beside(const ivec *sums, const fg_beside *beside, int64_t column
         }
 }
 
+/* Fours of a state before each four of the product beside it where both are equally deep: a constant spares a loop in
+ * the loop. */
+#define OFTEN_BETWEEN BESIDE_ROWS
+
+/* `between` fours of one state from `four` on, and four j of the product beside it. */
+TILE void take_turn(ivec *sums, const int count, const int vectors, const char *row, int64_t four, int64_t between,
+                    const int8_t *w, int64_t panel_stride, ivec *beside_sums, const char *const *rows, int64_t j,
+                    const int8_t *beside_w)
+{
+    for (const int64_t stop = four + between; four < stop; four++)
+        add_four(sums, true, 1, 0, count, vectors, &row, four, w + four * vectors * L * 4, panel_stride);
+    add_four(beside_sums, false, BESIDE_ROWS, 0, PANEL, PANEL, rows, j, beside_w + j * PANEL * L * 4, 0);
+}
+
 /* As `accumulate` for one state, and the next `share` fours of the product beside it. Both are one slice deep. The
  * state takes as many panels at once as registers hold, a part of the share each. */
 TILE void accumulate_beside(vec *acc, const int panels, const int vectors, const void *state, int64_t depth,
@@ -57,8 +71,7 @@ TILE void accumulate_beside(vec *acc, const int panels, const int vectors, const
     const int64_t fours = (depth + 3) / 4, panel_stride = fours * 4 * vectors * L;
     const int64_t beside_fours = (beside->product->k + 3) / 4, beside_column = beside->panel * PANEL * L;
     const int64_t begin = beside->k, end = begin + share < beside_fours ? begin + share : beside_fours;
-    const int8_t *beside_w =
-        (const int8_t *)beside->product->weights.w + beside_column * beside_fours * 4 + begin * PANEL * L * 4;
+    const int8_t *beside_w = (const int8_t *)beside->product->weights.w + beside_column * beside_fours * 4;
     const char *row = (const char *)state + FG_ALIGN, *rows[BESIDE_ROWS];
     ivec beside_sums[BESIDE_SUMS];
 #pragma GCC unroll 8
@@ -69,7 +82,7 @@ TILE void accumulate_beside(vec *acc, const int panels, const int vectors, const
 #pragma GCC unroll 4
     for (int panel = 0; panel < panels; panel += at_once, acc += count, column += count * L) {
         const int64_t stop_j = panel + at_once < panels ? begin + (end - begin) * (panel + at_once) / panels : end;
-        const int64_t between = fours / (stop_j > j ? stop_j - j : 1);
+        const int64_t turns = stop_j - j;
         const int8_t *w = (const int8_t *)weights->w + column * fours * 4;
         ivec sums[PANEL];
         vec total[PANEL];
@@ -77,20 +90,24 @@ TILE void accumulate_beside(vec *acc, const int panels, const int vectors, const
 #pragma GCC unroll 3
         for (int i = 0; i < count; i++)
             sums[i] = first_sum(0, 0, weights->offset + column + i * L);
-        for (; j < stop_j; j++, beside_w += PANEL * L * 4) {
-            for (const int64_t stop = four + between; four < stop; four++, w += vectors * L * 4)
-                add_four(sums, true, 1, 0, count, vectors, &row, four, w, panel_stride);
-            add_four(beside_sums, false, BESIDE_ROWS, 0, PANEL, PANEL, rows, j, beside_w, 0);
+        if (turns * OFTEN_BETWEEN <= fours && turns * (OFTEN_BETWEEN + 1) > fours) {
+            for (; j < stop_j; j++, four += OFTEN_BETWEEN)
+                take_turn(sums, count, vectors, row, four, OFTEN_BETWEEN, w, panel_stride, beside_sums, rows, j,
+                          beside_w);
+        } else if (turns > 0) {
+            const int64_t between = fours / turns;
+            for (; j < stop_j; j++, four += between)
+                take_turn(sums, count, vectors, row, four, between, w, panel_stride, beside_sums, rows, j, beside_w);
         }
-        for (; four < fours; four++, w += vectors * L * 4)
-            add_four(sums, true, 1, 0, count, vectors, &row, four, w, panel_stride);
+        for (; four < fours; four++)
+            add_four(sums, true, 1, 0, count, vectors, &row, four, w + four * vectors * L * 4, panel_stride);
 #pragma GCC unroll 3
         for (int i = 0; i < count; i++)
             total[i] = iv_float(whole_sum(sums + i, true));
         add_scaled(acc, total, count, state, weights, column);
     }
-    for (; j < end; j++, beside_w += PANEL * L * 4)
-        add_four(beside_sums, false, BESIDE_ROWS, 0, PANEL, PANEL, rows, j, beside_w, 0);
+    for (; j < end; j++)
+        add_four(beside_sums, false, BESIDE_ROWS, 0, PANEL, PANEL, rows, j, beside_w + j * PANEL * L * 4, 0);
     store_beside(beside_sums, beside, beside_column, end == beside_fours);
     beside->k = end;
     if (end == beside_fours) {
