@@ -186,19 +186,28 @@ static void each_panel(const walk *w)
                   (fg_sweep){first, first + at_once < w->last ? first + at_once : w->last, backwards});
 }
 
-/* The x-projections of the tile of steps behind that of step t, as work beside these; none where they are the last. */
-static fg_beside later_projections(const walk *w)
+/* Overlapped, steps fall into tiles, of which all but the first are full. */
+static int64_t first_tile(const walk *w)
 {
+    return w->c->steps > 0 ? (w->c->steps - 1) % w->own->tiles->beside_rows + 1 : 0;
+}
+
+/* The x-projections of the tile behind that of step t, the first of `tile` ones, as work beside these; none where they
+ * are the last. */
+static fg_beside later_projections(const walk *w, int64_t tile)
+{
+    const fg_gru_layer *own = w->own;
     const float *x[FG_MAX_ROWS];
-    const int64_t tile = w->own->tiles->beside_rows, from = w->t + tile, steps = w->c->steps;
-    fg_beside beside = {.product = &w->own->input.product, .panel = w->first, .last = from < steps ? w->last : 0};
-    for (int i = 0; i < tile && from < steps; i++) {
-        const int64_t t = from + i < steps ? from + i : steps - 1;
-        x[i] = w->x.data + t * w->x.time_stride;
-        beside.y[i] = projected_row(w, 0, t);
+    const int64_t from = w->t + tile;
+    fg_beside beside = {.product = &own->input.product, .steps = tile, .panel = w->first};
+    if (from == w->c->steps)
+        return beside;
+    beside.last = w->last;
+    for (int i = 0; i < own->tiles->beside_rows; i++) {
+        x[i] = w->x.data + (from + i) * w->x.time_stride;
+        beside.y[i] = projected_row(w, 0, from + i);
     }
-    if (from < steps)
-        fg_prepare(w->own->tiles, w->own->weights.inputs, (int)tile, x, w->prepared + w->own->state_floats, beside.x);
+    fg_prepare(own->tiles, own->weights.inputs, own->tiles->beside_rows, x, w->prepared + own->state_floats, beside.x);
     return beside;
 }
 
@@ -220,12 +229,13 @@ static void step_share(void *argument, int member)
         each_panel(w);
         return;
     }
-    const int64_t in_tile = w->t % w->own->tiles->beside_rows;
+    const int64_t first = first_tile(w), full = w->own->tiles->beside_rows;
+    const int64_t tile = w->t < first ? first : full, in_tile = w->t < first ? w->t : (w->t - first) % full;
     w->beside = &w->c->beside[member];
     if (in_tile == 0 && w->is_first)
-        *w->beside = later_projections(w);
+        *w->beside = later_projections(w, tile);
     each_panel(w);
-    if (in_tile == w->own->tiles->beside_rows - 1 && w->is_last)
+    if (in_tile == tile - 1 && w->is_last)
         w->own->tiles->finish(w->beside);
 }
 
@@ -416,7 +426,6 @@ static void project_unmasked(const walk *w, int64_t first, int64_t last)
 /* A member projects the columns of its own groups: a group is a panel. Overlapped, only the first tile of steps. */
 static void project_share(walk *w, int member)
 {
-    const int64_t tile = w->own->tiles->beside_rows;
     w->prepared = fg_member_scratch(w->c, member);
     int64_t first, last;
     fg_share(w->c, member, w->own->weights.groups, &first, &last);
@@ -431,7 +440,7 @@ static void project_share(walk *w, int member)
                              .inner = 1,
                              .row_stride = w->width,
                              .time_stride = w->c->rows * w->width};
-    x.steps = out.steps = w->overlapped && tile < w->c->steps ? tile : w->c->steps;
+    x.steps = out.steps = w->overlapped ? first_tile(w) : w->c->steps;
     fg_multiply(w->c->kernels, &w->own->input, &x, &out, 0, fg_grid_size(&out), first, last, w->prepared);
 }
 

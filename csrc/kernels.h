@@ -61,13 +61,14 @@ typedef struct fg_gru_weights {
 } fg_gru_weights;
 
 /* A product that a step of one row works on between the loads of its own weights: such a step waits for bytes while its
- * FMA units idle. Of each panel, `beside_rows` rows (they may repeat) are summed slice after slice of the
- * depth, the partial sums standing in y: the chains of the whole product. Linear, its columns a multiple of a panel. Of
- * int8 weights neither this product nor that of the step is deeper than FG_SLICE. */
+ * FMA units idle. Of each panel, `beside_rows` rows are summed slice after slice of the depth, the partial sums
+ * standing in y: the chains of the whole product. Linear, its columns a multiple of a panel. Of int8 weights neither
+ * this product nor that of the step is deeper than FG_SLICE. */
 typedef struct fg_beside {
     const fg_product *product;
     const void *x[FG_MAX_ROWS]; /* prepared rows */
     float *y[FG_MAX_ROWS];
+    int64_t steps;       /* over which it is spread */
     int64_t panel, last; /* the panel at work, and where there is nothing left to do */
     int64_t k;           /* rows of packed weights done of it */
 } fg_beside;

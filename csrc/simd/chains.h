@@ -199,8 +199,8 @@ TILE void accumulate_state(vec *acc, const int rows, const int groups, const int
 {
 #if BESIDE_ROWS
     if (rows == 1 && beside && beside->panel < beside->last) {
-        /* a share for every vector: done after as many steps as the product has rows */
-        const int64_t parts = BESIDE_ROWS * PANEL, terms = terms_of(beside->product->k);
+        /* a share for every vector; what a short tile leaves is done behind its last step */
+        const int64_t parts = beside->steps * PANEL, terms = terms_of(beside->product->k);
         accumulate_beside(acc, groups, vectors, x[0], depth,
                           (const char *)weights->w + column / L * terms_of(depth) * TERM_BYTES,
                           (groups * vectors * terms + parts - 1) / parts, beside);

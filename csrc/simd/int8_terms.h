@@ -231,8 +231,8 @@ TILE void accumulate_state(vec *acc, const int rows, const int groups, const int
 {
 #if BESIDE_ROWS
     if (rows == 1 && beside && beside->panel < beside->last) {
-        /* a share for every vector: done after as many steps as the product has rows */
-        const int64_t parts = BESIDE_ROWS * PANEL, fours = (beside->product->k + 3) / 4;
+        /* a share for every vector; what a short tile leaves is done behind its last step */
+        const int64_t parts = beside->steps * PANEL, fours = (beside->product->k + 3) / 4;
         beside_function(groups, vectors)(acc, x[0], depth, weights, column,
                                          (groups * vectors * fours + parts - 1) / parts, beside);
         return;
