@@ -125,6 +125,7 @@ static bool project_narrow(fg_gru_layer *own, fg_plan *plan, const fg_table *vec
     float *no_bias = fg_alloc(fg_size(1, width, sizeof(float)));
     fg_matrix input = own->input;
     input.product.bias = no_bias;
+    input.product.gates = false; /* computed once */
     bool done = y && no_bias && project(plan->kernels, &input, vectors, dtype, vocabulary, y);
     if (done && own->dtype != FG_INT8) {
         done = round_table(w, y, vocabulary * width, own->dtype);

@@ -60,6 +60,7 @@ static fg_status pack_input(fg_gru_layer *own, fg_plan *plan, const fg_layer *la
         fg_group_columns(grouped, bias, sizeof(float), 1, units, kernels->lanes, gates, 3);
         status = fg_matrix_init(&own->input, &plan->store, kernels, plan->matmul, &kernel.weights, grouped, inputs,
                                 width, (fg_activation){.function = FG_LINEAR});
+        own->input.product.gates = true;
         own->weights.input = own->input.product;
     }
     release(&kernel);

@@ -34,7 +34,7 @@ typedef struct fg_packed {
     const void *w;         /* panels, see above */
     const float *scale;    /* int8: of each column, packed like a row of w; else NULL */
     const int32_t *offset; /* int8: of each slice of FG_SLICE rows and each column -128 times the sum of its weights;
-                            * read by the sets whose dot products take unsigned bytes (int8_fours.h) alone */
+                            * see int8_fours.h and int8_pairs.h */
     int64_t width;         /* columns, padded to vectors */
 } fg_packed;
 
@@ -45,6 +45,7 @@ typedef struct fg_product {
     int64_t k;         /* depth */
     int64_t columns;   /* true number of columns */
     fg_activation f;   /* elementwise; applied to the sum */
+    bool gates;        /* int8: a GRU's input, panels of z, r and n, see int8_rows.h */
 } fg_product;
 
 /* One GRU layer's weights, packed for the recurrent part. A *group* is the `lanes` units of one vector; the

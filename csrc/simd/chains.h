@@ -193,6 +193,9 @@ static void k_finish(fg_beside *beside)
 }
 #endif
 
+#define accumulate_gates(acc, rows, panels, x, depth, weights, column)                                                 \
+    accumulate(acc, rows, panels, PANEL, x, depth, weights, column)
+
 /* The recurrent sums of a tile. */
 TILE void accumulate_state(vec *acc, const int rows, const int groups, const int vectors, const void *const *x,
                            int64_t depth, const fg_packed *weights, int64_t column, fg_beside *beside)

@@ -22,8 +22,10 @@ TILE void load_beside(ivec *sums, const fg_beside *beside, int64_t column)
 #pragma GCC unroll 3
         for (int i = 0; i < PANEL; i++) {
             ivec *sum = sums + (r * PANEL + i) * 2;
-            sum[0] = beside->k ? iv_zero() : iv_load(offset + i * L);
-            sum[1] = beside->k ? iv_load(beside->y[r] + column + i * L) : iv_zero();
+            const ivec begun = beside->k ? iv_load(beside->y[r] + column + i * L) : iv_load(offset + i * L);
+            const bool lower = beside->k && !is_upper(GATES_ROW, i); /* what has begun is the whole sum */
+            sum[0] = lower ? iv_zero() : begun;
+            sum[1] = begun;
         }
 }
 
@@ -35,7 +37,7 @@ TILE void store_beside(const ivec *sums, const fg_beside *beside, int64_t column
 #pragma GCC unroll 3
         for (int i = 0; i < PANEL; i++) {
             const ivec *parts = sums + (r * PANEL + i) * 2;
-            const ivec sum = iv_add(iv_times_256(parts[0]), parts[1]);
+            const ivec sum = whole_sum(parts, GATES_ROW, i);
             float *y = beside->y[r] + column + i * L;
             if (is_done) {
                 const vec total = iv_float(sum);
@@ -43,7 +45,7 @@ TILE void store_beside(const ivec *sums, const fg_beside *beside, int64_t column
                 add_scaled(&result, &total, 1, beside->x[r], &p->weights, column + i * L);
                 v_store(y, result);
             } else {
-                iv_store(y, sum);
+                iv_store(y, is_upper(GATES_ROW, i) ? parts[0] : sum);
             }
         }
 }
@@ -58,8 +60,8 @@ TILE void take_turn(ivec *sums, const int count, const int vectors, const char *
                     const int8_t *beside_w)
 {
     for (const int64_t stop = four + between; four < stop; four++)
-        add_four(sums, true, 1, 0, count, vectors, &row, four, w + four * vectors * L * 4, panel_stride);
-    add_four(beside_sums, false, BESIDE_ROWS, 0, PANEL, PANEL, rows, j, beside_w + j * PANEL * L * 4, 0);
+        add_four(sums, STATE_ROW, 1, 0, count, vectors, &row, four, w + four * vectors * L * 4, panel_stride);
+    add_four(beside_sums, GATES_ROW, BESIDE_ROWS, 0, PANEL, PANEL, rows, j, beside_w + j * PANEL * L * 4, 0);
 }
 
 /* As `accumulate` for one state, and the next `share` fours of the product beside it. Both are one slice deep. The
@@ -89,7 +91,7 @@ TILE void accumulate_beside(vec *acc, const int panels, const int vectors, const
         int64_t four = 0;
 #pragma GCC unroll 3
         for (int i = 0; i < count; i++)
-            sums[i] = first_sum(0, 0, weights->offset + column + i * L);
+            sums[i] = first_sum(STATE_ROW, i, 0, weights->offset + column + i * L);
         if (turns * OFTEN_BETWEEN <= fours && turns * (OFTEN_BETWEEN + 1) > fours) {
             for (; j < stop_j; j++, four += OFTEN_BETWEEN)
                 take_turn(sums, count, vectors, row, four, OFTEN_BETWEEN, w, panel_stride, beside_sums, rows, j,
@@ -100,14 +102,14 @@ TILE void accumulate_beside(vec *acc, const int panels, const int vectors, const
                 take_turn(sums, count, vectors, row, four, between, w, panel_stride, beside_sums, rows, j, beside_w);
         }
         for (; four < fours; four++)
-            add_four(sums, true, 1, 0, count, vectors, &row, four, w + four * vectors * L * 4, panel_stride);
+            add_four(sums, STATE_ROW, 1, 0, count, vectors, &row, four, w + four * vectors * L * 4, panel_stride);
 #pragma GCC unroll 3
         for (int i = 0; i < count; i++)
-            total[i] = iv_float(whole_sum(sums + i, true));
+            total[i] = iv_float(whole_sum(sums + i, STATE_ROW, i));
         add_scaled(acc, total, count, state, weights, column);
     }
     for (; j < end; j++)
-        add_four(beside_sums, false, BESIDE_ROWS, 0, PANEL, PANEL, rows, j, beside_w + j * PANEL * L * 4, 0);
+        add_four(beside_sums, GATES_ROW, BESIDE_ROWS, 0, PANEL, PANEL, rows, j, beside_w + j * PANEL * L * 4, 0);
     store_beside(beside_sums, beside, beside_column, end == beside_fours);
     beside->k = end;
     if (end == beside_fours) {

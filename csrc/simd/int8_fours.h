@@ -1,6 +1,6 @@
 /* Sums of int8 products by dot products of four bytes (VNNI): unsigned activations, signed weights. An input's 16 bits
- * are u = q + 32768, its high and its low byte, summed apart with the same weights; a state is the byte q + 128. What
- * that adds to the high byte, or to the state, is 128 for every row: fg_packed.offset takes it away. */
+ * are q + 32768 + 128, its upper and its lower byte, summed apart with the same weights; a state is the byte q + 128.
+ * What that adds to each byte is 128 for every row: fg_packed.offset takes it away. */
 #ifndef FG_INT8_SUMS_H
 #define FG_INT8_SUMS_H
 
@@ -8,12 +8,12 @@
 #include <string.h>
 
 #include "../kernels.h"
-#include "tile.h"
+#include "int8_rows.h"
 
 /* Sums that stay in registers; vectors of sums for each vector of columns. */
 #define MOST_SUMS (V_LANES == 16 ? 24 : 12)
-#define SUMS(is_state) ((is_state) ? 1 : 2)
-#define VECTORS_AT_ONCE(is_state, rows) (MOST_SUMS / SUMS(is_state))
+#define SUMS(kind) ((kind) == STATE_ROW ? 1 : 2)
+#define VECTORS_AT_ONCE(kind, rows) (MOST_SUMS / SUMS(kind))
 #define SUMS_FIRST false
 
 /* Weights that several values multiply stay in registers where there are 32 of these: beside a value, and a sum for
@@ -39,7 +39,7 @@
 
 TILE void store_input(char *row, int64_t k, ivec q)
 {
-    iv_store_halves(row, k, iv_add(q, iv_set(32768)));
+    iv_store_halves(row, k, iv_add(q, iv_set(32768 + 128)));
 }
 
 TILE void store_state(char *row, int64_t k, ivec q)
@@ -49,10 +49,10 @@ TILE void store_state(char *row, int64_t k, ivec q)
 
 /* The products of the four-th four numbers of each row with `count` vectors, from vector `from` on, of panels of
  * `vectors` vectors. */
-TILE void add_four(ivec *sums, const bool is_state, const int rows, const int from, const int count, const int vectors,
+TILE void add_four(ivec *sums, const row_kind kind, const int rows, const int from, const int count, const int vectors,
                    const char *const *x, int64_t four, const int8_t *w, int64_t panel_stride)
 {
-    const int sums_each = SUMS(is_state);
+    const int sums_each = SUMS(kind);
     const bool stay = WEIGHTS_STAY(rows * sums_each, count);
     ivec weight[4 * PANEL];
 #pragma GCC unroll 12
@@ -70,23 +70,27 @@ TILE void add_four(ivec *sums, const bool is_state, const int rows, const int fr
             ivec *sum = sums + r * count * sums_each + half;
 #pragma GCC unroll 12
             for (int i = 0; i < count; i++)
-                sum[i * sums_each] = iv_add_fours(sum[i * sums_each], value, weight[i]);
+                if (half == 0 || !is_upper(kind, from + i))
+                    sum[i * sums_each] = iv_add_fours(sum[i * sums_each], value, weight[i]);
         }
 }
 
 #define limit_add iv_add_fours
-#define LIMIT_INPUT_TERMS (4 / SUMS(false))
-#define LIMIT_STATE_TERMS (4 / SUMS(true))
+#define LIMIT_INPUT_TERMS (4 / SUMS(INPUT_ROW))
+#define LIMIT_STATE_TERMS (4 / SUMS(STATE_ROW))
 
-TILE ivec first_sum(int part, int32_t begin, const int32_t *offset)
+TILE ivec first_sum(const row_kind kind, const int i, int32_t begin, const int32_t *offset)
 {
-    (void)begin;
-    return part ? iv_zero() : iv_load(offset);
+    (void)kind, (void)i, (void)begin;
+    return iv_load(offset);
 }
 
-TILE ivec whole_sum(const ivec *sums, const bool is_state)
+TILE ivec whole_sum(const ivec *sums, const row_kind kind, const int i)
 {
-    return is_state ? sums[0] : iv_add(iv_times_256(sums[0]), sums[1]);
+    if (kind == STATE_ROW)
+        return sums[0];
+    const ivec upper = iv_times_256(sums[0]);
+    return is_upper(kind, i) ? upper : iv_add(upper, sums[1]);
 }
 
 #endif

@@ -9,28 +9,33 @@
 #include <string.h>
 
 #include "../kernels.h"
-#include "tile.h"
+#include "int8_rows.h"
 
-#define SUMS(is_state) 1
+#define SUMS(kind) 1
 #define BESIDE_ROWS 0
-#define store_input iv_store_pairs
 
 /* Sums that stay in registers beside weights and the activations of their rows; of a tile's vectors of columns those
  * that are summed at once. */
 #ifdef IV_SIGNED_FOURS
 #define SIDE(rows) ((rows) == 1 ? 4 : 1)
 #define MOST_SUMS 12
-#define VECTORS_AT_ONCE(is_state, rows) ((is_state) ? 12 : (rows) == 1 ? 6 : (rows) == 2 ? 3 : 2)
+#define VECTORS_AT_ONCE(kind, rows) ((kind) == STATE_ROW ? 12 : (rows) == 1 ? 6 : (rows) == 2 ? 3 : 2)
 #define SUMS_FIRST true
 #define STATES_BEGIN
 #define store_state iv_store_signed
 #else
 #define SIDE(rows) ((rows) == 1 ? 2 : 1)
 #define MOST_SUMS (V_LANES == 16 ? 12 : 6)
-#define VECTORS_AT_ONCE(is_state, rows) MOST_SUMS
+#define VECTORS_AT_ONCE(kind, rows) MOST_SUMS
 #define SUMS_FIRST false
 #define store_state iv_store_pairs
 #endif
+
+/* An input is q + 128, so that without its lower byte it is rounded: fg_packed.offset takes that away. */
+TILE void store_input(char *row, int64_t k, ivec q)
+{
+    iv_store_pairs(row, k, iv_add(q, iv_set(128)));
+}
 
 TILE const void *weights_of(const int8_t *w, const int i, const int vectors, int64_t panel_stride)
 {
@@ -45,6 +50,13 @@ TILE void load_values(ivec *value, const char *x)
     memcpy(&second, x + 4, sizeof second);
     value[0] = iv_set(first);
     value[1] = iv_set(second);
+}
+
+/* The same without lower bytes. */
+TILE void take_upper(ivec *upper, const ivec *value)
+{
+    upper[0] = iv_upper(value[0]);
+    upper[1] = iv_upper(value[1]);
 }
 
 #ifdef IV_SIGNED_FOURS
@@ -67,11 +79,11 @@ TILE void add_state_four(ivec *sums, const int rows, const int from, const int c
 
 /* The products of the four-th four numbers of each row with `count` vectors, from vector `from` on, of panels of
  * `vectors` vectors. */
-TILE void add_four(ivec *sums, const bool is_state, const int rows, const int from, const int count, const int vectors,
+TILE void add_four(ivec *sums, const row_kind kind, const int rows, const int from, const int count, const int vectors,
                    const char *const *x, int64_t four, const int8_t *w, int64_t panel_stride)
 {
 #ifdef IV_SIGNED_FOURS
-    if (is_state) {
+    if (kind == STATE_ROW) {
         add_state_four(sums, rows, from, count, vectors, x, four, w, panel_stride);
         return;
     }
@@ -85,40 +97,44 @@ TILE void add_four(ivec *sums, const bool is_state, const int rows, const int fr
         }
 #pragma GCC unroll 8
         for (int r = 0; r < rows; r++) {
-            ivec value[2];
+            ivec value[2], upper[2];
             load_values(value, x[r] + four * 8);
+            take_upper(upper, value);
 #pragma GCC unroll 12
             for (int i = 0; i < count; i++)
-                sums[r * count + i] = iv_add_pairs(sums[r * count + i], pairs[i], value);
+                sums[r * count + i] =
+                    iv_add_pairs(sums[r * count + i], pairs[i], is_upper(kind, from + i) ? upper : value);
         }
         return;
     }
-#else
-    (void)is_state;
 #endif
-    ivec value[FG_MAX_ROWS][2];
+    ivec value[FG_MAX_ROWS][2], upper[FG_MAX_ROWS][2];
 #pragma GCC unroll 8
-    for (int r = 0; r < rows; r++)
+    for (int r = 0; r < rows; r++) {
         load_values(value[r], x[r] + four * 8);
+        take_upper(upper[r], value[r]);
+    }
 #pragma GCC unroll 12
     for (int i = 0; i < count; i++) {
         const ivec weight = iv_load(weights_of(w, from + i, vectors, panel_stride));
         const ivec pairs[2] = {iv_even(weight), iv_odd(weight)};
 #pragma GCC unroll 8
         for (int r = 0; r < rows; r++)
-            sums[r * count + i] = iv_add_pairs(sums[r * count + i], pairs, value[r]);
+            sums[r * count + i] =
+                iv_add_pairs(sums[r * count + i], pairs, is_upper(kind, from + i) ? upper[r] : value[r]);
     }
 }
 
-TILE ivec first_sum(int part, int32_t begin, const int32_t *offset)
+TILE ivec first_sum(const row_kind kind, const int i, int32_t begin, const int32_t *offset)
 {
-    (void)part, (void)offset;
-    return iv_set(begin);
+    if (kind == STATE_ROW)
+        return iv_set(begin);
+    return is_upper(kind, i) ? iv_zero() : iv_load(offset);
 }
 
-TILE ivec whole_sum(const ivec *sums, const bool is_state)
+TILE ivec whole_sum(const ivec *sums, const row_kind kind, const int i)
 {
-    (void)is_state;
+    (void)kind, (void)i;
     return sums[0];
 }
 

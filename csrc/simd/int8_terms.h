@@ -3,7 +3,7 @@
  *
  * A prepared row is a header of FG_ALIGN bytes, of which the first four are the row's scale, and its numbers
  *
- *     q[k] = round(x[k] · (most / peak))    peak = max |x|, most = 32767 for inputs and 127 for states
+ *     q[k] = round(x[k] · (most / peak))    peak = max |x|, most = 32512 for inputs and 127 for states
  *     scale = peak / most                   peak below LEAST_PEAK: zeros, and the scale 0
  *
  * and of a state, where the header of its sums says STATES_BEGIN, behind its numbers what the sums of each slice begin
@@ -29,6 +29,7 @@
 #define TERMS_BYTES 1
 #define TERMS_PREPARED
 #define TERMS_QUICK true
+#define TERMS_GATES true
 #define TERMS_STATE(r, field) ((r)->state)
 #define CANDIDATE_SIDE(rows) ((rows) <= 3 ? 4 : 3)
 
@@ -102,7 +103,7 @@ TILE void prepare(int64_t k, const float *x, char *row, const float most, void (
 
 static void k_prepare(int64_t k, const float *x, void *row)
 {
-    prepare(k, x, row, 32767.0f, store_input);
+    prepare(k, x, row, 32512.0f, store_input);
 }
 
 static void k_prepare_state(int64_t k, const float *h, void *row)
@@ -138,21 +139,21 @@ TILE void spill(vec *vectors, const int count)
 }
 
 /* What a state's sums of a slice begin with beside offsets. */
-TILE int32_t state_begin(const bool is_state, const void *row, int64_t depth, int64_t slice)
+TILE int32_t state_begin(const row_kind kind, const void *row, int64_t depth, int64_t slice)
 {
 #ifdef STATES_BEGIN
-    if (is_state)
+    if (kind == STATE_ROW)
         return begins(row, depth)[slice];
 #endif
-    (void)is_state, (void)row, (void)depth, (void)slice;
+    (void)kind, (void)row, (void)depth, (void)slice;
     return 0;
 }
 
 /* The sums of one slice. */
-TILE void sum_slice(ivec *sums, const bool is_state, const int rows, const int from, const int count, const int vectors,
+TILE void sum_slice(ivec *sums, const row_kind kind, const int rows, const int from, const int count, const int vectors,
                     const void *const *x, int64_t depth, const fg_packed *weights, int64_t column, int64_t slice)
 {
-    const int sums_each = SUMS(is_state);
+    const int sums_each = SUMS(kind);
     const int64_t fours = (depth + 3) / 4, panel_stride = fours * 4 * vectors * L, first = slice * (FG_SLICE / 4);
     const int64_t end = fours - first < FG_SLICE / 4 ? fours : first + FG_SLICE / 4;
     const int8_t *w = (const int8_t *)weights->w + (column * fours + first * vectors * L) * 4;
@@ -163,36 +164,37 @@ TILE void sum_slice(ivec *sums, const bool is_state, const int rows, const int f
         row[r] = (const char *)x[r] + FG_ALIGN;
 #pragma GCC unroll 64
     for (int i = 0; i < rows * count * sums_each; i++)
-        sums[i] = first_sum(i % sums_each, state_begin(is_state, x[i / sums_each / count], depth, slice),
-                            offset + i / sums_each % count * L);
+        sums[i] =
+            first_sum(kind, from + i / sums_each % count, state_begin(kind, x[i / sums_each / count], depth, slice),
+                      offset + i / sums_each % count * L);
     for (int64_t four = first; four < end; four++, w += vectors * L * 4)
-        add_four(sums, is_state, rows, from, count, vectors, row, four, w, panel_stride);
+        add_four(sums, kind, rows, from, count, vectors, row, four, w, panel_stride);
 }
 
 /* As `accumulate`, for so many rows, and so many vectors of the panels from vector `from` on, that the sums stay in
  * registers; acc[r] is `stride` vectors on. One slice is most often all: the loop over several costs a lone step a
  * tenth. */
-TILE void add_block(vec *acc, const int stride, const bool is_state, const int rows, const int from, const int count,
+TILE void add_block(vec *acc, const int stride, const row_kind kind, const int rows, const int from, const int count,
                     const int vectors, const void *const *x, int64_t depth, const fg_packed *weights, int64_t column)
 {
-    const int sums_each = SUMS(is_state);
+    const int sums_each = SUMS(kind);
     ivec sums[FG_MAX_ROWS * 4 * PANEL * 2];
     vec total[FG_MAX_ROWS * 4 * PANEL];
     if (depth <= FG_SLICE) {
-        sum_slice(sums, is_state, rows, from, count, vectors, x, depth, weights, column, 0);
+        sum_slice(sums, kind, rows, from, count, vectors, x, depth, weights, column, 0);
 #pragma GCC unroll 64
         for (int i = 0; i < rows * count; i++)
-            total[i] = iv_float(whole_sum(sums + i * sums_each, is_state));
+            total[i] = iv_float(whole_sum(sums + i * sums_each, kind, from + i % count));
     } else {
 #pragma GCC unroll 64
         for (int i = 0; i < rows * count; i++)
             total[i] = v_zero();
         for (int64_t slice = 0; slice * FG_SLICE < depth; slice++) {
             spill(total, rows * count);
-            sum_slice(sums, is_state, rows, from, count, vectors, x, depth, weights, column, slice);
+            sum_slice(sums, kind, rows, from, count, vectors, x, depth, weights, column, slice);
 #pragma GCC unroll 64
             for (int i = 0; i < rows * count; i++)
-                total[i] = v_add(total[i], iv_float(whole_sum(sums + i * sums_each, is_state)));
+                total[i] = v_add(total[i], iv_float(whole_sum(sums + i * sums_each, kind, from + i % count)));
         }
     }
 #pragma GCC unroll 8
@@ -200,25 +202,32 @@ TILE void add_block(vec *acc, const int stride, const bool is_state, const int r
         add_scaled(acc + r * stride, total + r * count, count, x[r], weights, column + from * L);
 }
 
-TILE void add_blocks(vec *acc, const bool is_state, const int rows, const int panels, const int vectors,
+TILE void add_blocks(vec *acc, const row_kind kind, const int rows, const int panels, const int vectors,
                      const void *const *x, int64_t depth, const fg_packed *weights, int64_t column)
 {
-    const int all = panels * vectors, many = MOST_SUMS / SUMS(is_state);
-    const int at_once = at_most(all, VECTORS_AT_ONCE(is_state, rows)), rows_at_once = at_most(rows, many / at_once);
+    const int all = panels * vectors, many = MOST_SUMS / SUMS(kind);
+    const int at_once = at_most(all, VECTORS_AT_ONCE(kind, rows)), rows_at_once = at_most(rows, many / at_once);
     if (SUMS_FIRST)
         spill(acc, rows * all);
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r += rows_at_once)
 #pragma GCC unroll 12
         for (int from = 0; from < all; from += at_once)
-            add_block(acc + r * all + from, all, is_state, at_most(rows_at_once, rows - r), from,
+            add_block(acc + r * all + from, all, kind, at_most(rows_at_once, rows - r), from,
                       at_most(at_once, all - from), vectors, x + r, depth, weights, column);
 }
 
 TILE void accumulate(vec *acc, const int rows, const int panels, const int vectors, const void *const *x, int64_t depth,
                      const fg_packed *weights, int64_t column)
 {
-    add_blocks(acc, false, rows, panels, vectors, x, depth, weights, column);
+    add_blocks(acc, INPUT_ROW, rows, panels, vectors, x, depth, weights, column);
+}
+
+/* The same for the input of a GRU. */
+TILE void accumulate_gates(vec *acc, const int rows, const int panels, const void *const *x, int64_t depth,
+                           const fg_packed *weights, int64_t column)
+{
+    add_blocks(acc, GATES_ROW, rows, panels, PANEL, x, depth, weights, column);
 }
 
 #if BESIDE_ROWS
@@ -239,7 +248,7 @@ TILE void accumulate_state(vec *acc, const int rows, const int groups, const int
     }
 #endif
     (void)beside;
-    add_blocks(acc, true, rows, groups, vectors, x, depth, weights, column);
+    add_blocks(acc, STATE_ROW, rows, groups, vectors, x, depth, weights, column);
 }
 
 /* ---- limits ------------------------------------------------------------------------------------------------------ */

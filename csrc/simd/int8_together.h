@@ -26,17 +26,17 @@ TILE factors factors_of(const void *row, int64_t depth, const fg_packed *weights
 }
 
 /* What the sums of the slice from this four on begin with: zeros behind the last one. */
-TILE void begin_sums(ivec *sums, const bool is_state, const int count, const factors *f, int64_t first)
+TILE void begin_sums(ivec *sums, const row_kind kind, const int count, const factors *f, int64_t first)
 {
-    const int sums_each = SUMS(is_state);
+    const int sums_each = SUMS(kind);
 #pragma GCC unroll 24
     for (int i = 0; i < count * sums_each; i++)
-        sums[i] = first < f->fours ? first_sum(i % sums_each, 0, f->offset + i / sums_each * L) : iv_zero();
+        sums[i] = first < f->fours ? first_sum(kind, i / sums_each, 0, f->offset + i / sums_each * L) : iv_zero();
 }
 
-TILE void add_next(ivec *sums, const bool is_state, const int panels, factors *f, int64_t four)
+TILE void add_next(ivec *sums, const row_kind kind, const int panels, factors *f, int64_t four)
 {
-    add_four(sums, is_state, 1, 0, panels * PANEL, PANEL, &f->row, four, f->w, f->panel_stride);
+    add_four(sums, kind, 1, 0, panels * PANEL, PANEL, &f->row, four, f->w, f->panel_stride);
     f->w += PANEL * L * 4;
 }
 
@@ -47,17 +47,17 @@ TILE void sum_together(ivec *input_sums, ivec *state_sums, const int panels, fac
     const int64_t end = first + FG_SLICE / 4;
     const int64_t input_end = end < input->fours ? end : input->fours;
     const int64_t state_end = end < state->fours ? end : state->fours;
-    begin_sums(input_sums, false, panels * PANEL, input, first);
-    begin_sums(state_sums, true, panels * PANEL, state, first);
+    begin_sums(input_sums, GATES_ROW, panels * PANEL, input, first);
+    begin_sums(state_sums, STATE_ROW, panels * PANEL, state, first);
     int64_t four = first;
     for (; four < input_end && four < state_end; four++) {
-        add_next(input_sums, false, panels, input, four);
-        add_next(state_sums, true, panels, state, four);
+        add_next(input_sums, GATES_ROW, panels, input, four);
+        add_next(state_sums, STATE_ROW, panels, state, four);
     }
     for (int64_t i = four; i < input_end; i++)
-        add_next(input_sums, false, panels, input, i);
+        add_next(input_sums, GATES_ROW, panels, input, i);
     for (int64_t i = four; i < state_end; i++)
-        add_next(state_sums, true, panels, state, i);
+        add_next(state_sums, STATE_ROW, panels, state, i);
 }
 
 /* As `accumulate` for the input of one row; later[i] is what accumulate_state would add for its state, not scaled. */
@@ -73,8 +73,8 @@ TILE void accumulate_together(vec *acc, vec *later, const int panels, const fg_g
         sum_together(input_sums, state_sums, panels, &input, &state, 0);
 #pragma GCC unroll 12
         for (int i = 0; i < count; i++) {
-            total[i] = iv_float(whole_sum(input_sums + i * SUMS(false), false));
-            later[i] = iv_float(whole_sum(state_sums + i * SUMS(true), true));
+            total[i] = iv_float(whole_sum(input_sums + i * SUMS(GATES_ROW), GATES_ROW, i));
+            later[i] = iv_float(whole_sum(state_sums + i, STATE_ROW, i));
         }
     } else {
 #pragma GCC unroll 12
@@ -84,8 +84,8 @@ TILE void accumulate_together(vec *acc, vec *later, const int panels, const fg_g
             sum_together(input_sums, state_sums, panels, &input, &state, first);
 #pragma GCC unroll 12
             for (int i = 0; i < count; i++) {
-                total[i] = v_add(total[i], iv_float(whole_sum(input_sums + i * SUMS(false), false)));
-                later[i] = v_add(later[i], iv_float(whole_sum(state_sums + i * SUMS(true), true)));
+                total[i] = v_add(total[i], iv_float(whole_sum(input_sums + i * SUMS(GATES_ROW), GATES_ROW, i)));
+                later[i] = v_add(later[i], iv_float(whole_sum(state_sums + i, STATE_ROW, i)));
             }
             input.offset += w->input.weights.width;
             state.offset += w->recurrent.width;

@@ -39,6 +39,10 @@ static inline ivec iv_odd(ivec w)
 {
     return _mm256_srai_epi16(w, 8);
 }
+static inline ivec iv_upper(ivec a)
+{
+    return _mm256_and_si256(a, _mm256_set1_epi32((int32_t)0xff00ff00));
+}
 static inline ivec iv_pairs(ivec a, ivec b)
 {
     return _mm256_madd_epi16(a, b);

@@ -47,6 +47,10 @@ static inline ivec iv_odd(ivec w)
 {
     return _mm512_srai_epi16(w, 8);
 }
+static inline ivec iv_upper(ivec a)
+{
+    return _mm512_and_si512(a, _mm512_set1_epi32((int32_t)0xff00ff00));
+}
 static inline ivec iv_pairs(ivec a, ivec b)
 {
     return _mm512_madd_epi16(a, b);

@@ -51,6 +51,11 @@ static inline ivec iv_odd(ivec w)
     const int16_t chosen[2] = {bytes[1], bytes[3]};
     return iv_load(chosen);
 }
+/* Each 16 bits without their lower byte. */
+static inline ivec iv_upper(ivec a)
+{
+    return (ivec)((uint32_t)a & 0xff00ff00);
+}
 /* a · b of a pair of 16 bits: the sum of two products. */
 static inline ivec iv_pairs(ivec a, ivec b)
 {

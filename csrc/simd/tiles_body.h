@@ -13,6 +13,8 @@
  *   accumulate(acc, rows, panels, vectors, x, k, weights, column)
  *                         adds to acc[row][panel][vector] what `panels` panels of `vectors` vectors each, from `column`
  *                         on, give for these prepared rows; accumulate_state does so for states
+ *   accumulate_gates(acc, rows, panels, x, k, weights, column)
+ *                         the same for the input of a GRU; TERMS_GATES where it is not `accumulate`
  *   TERMS_PREPARED        where rows are prepared: then also k_row_bytes, k_prepare, k_prepare_state, and term_limits,
  *                         which are fg_tiles.limits
  *   TERMS_PREPARE_GROUP   where a vector of a state can be prepared by itself: prepare_group(k, row, group, h)
@@ -28,6 +30,9 @@
 #ifndef TERMS_QUICK
 #define TERMS_QUICK false
 #endif
+#ifndef TERMS_GATES
+#define TERMS_GATES false
+#endif
 #ifndef TERMS_TOGETHER
 #define TERMS_TOGETHER 0
 #define accumulate_together(acc, later, groups, w, r, column) (void)(later)
@@ -36,8 +41,8 @@
 
 /* ---- products ---------------------------------------------------------------------------------------------------- */
 
-TILE void product_tile(const fg_product *p, const int rows, const int panels, const int vectors, const void *const *x,
-                       float *const *y, int64_t panel)
+TILE void product_tile(const fg_product *p, const bool gates, const int rows, const int panels, const int vectors,
+                       const void *const *x, float *const *y, int64_t panel)
 {
     vec acc[FG_MAX_ROWS * 4 * PANEL];
     const int64_t column = panel * PANEL * L;
@@ -46,7 +51,10 @@ TILE void product_tile(const fg_product *p, const int rows, const int panels, co
 #pragma GCC unroll 12
         for (int i = 0; i < panels * vectors; i++)
             acc[r * panels * vectors + i] = v_load(p->bias + column + i * L);
-    accumulate(acc, rows, panels, vectors, x, p->k, &p->weights, column);
+    if (gates)
+        accumulate_gates(acc, rows, panels, x, p->k, &p->weights, column);
+    else
+        accumulate(acc, rows, panels, vectors, x, p->k, &p->weights, column);
     if (p->f.function == FG_RELU) /* cheap enough for registers */
 #pragma GCC unroll 8
         for (int r = 0; r < rows; r++)
@@ -77,21 +85,21 @@ TILE void product_tile(const fg_product *p, const int rows, const int panels, co
     }
 }
 
-TILE void product_rows(const fg_product *p, const int rows, const void *const *x, float *const *y, int64_t first,
-                       int64_t last)
+TILE void product_rows(const fg_product *p, const bool gates, const int rows, const void *const *x, float *const *y,
+                       int64_t first, int64_t last)
 {
     const int64_t vectors = (p->columns + L - 1) / L;
     const int64_t full = vectors / PANEL < last ? vectors / PANEL : last;
     int64_t panel = first;
     for (; panel + SIDE(rows) <= full; panel += SIDE(rows))
-        product_tile(p, rows, SIDE(rows), PANEL, x, y, panel);
+        product_tile(p, gates, rows, SIDE(rows), PANEL, x, y, panel);
     for (; panel < full; panel++)
-        product_tile(p, rows, 1, PANEL, x, y, panel);
-    if (panel < last) { /* the last panel may be narrower */
+        product_tile(p, gates, rows, 1, PANEL, x, y, panel);
+    if (!gates && panel < last) { /* the last panel may be narrower */
         if (vectors % PANEL == 1)
-            product_tile(p, rows, 1, 1, x, y, panel);
+            product_tile(p, false, rows, 1, 1, x, y, panel);
         else
-            product_tile(p, rows, 1, 2, x, y, panel);
+            product_tile(p, false, rows, 1, 2, x, y, panel);
     }
 }
 
@@ -182,7 +190,7 @@ TILE void step_tile(const fg_gru_weights *w, const bool direct, const bool stand
     if (together)
         accumulate_together(acc, later, groups, w, r, group * PANEL * L);
     else if (direct)
-        accumulate(acc, rows, groups, PANEL, r->x, w->inputs, &w->input.weights, group * PANEL * L);
+        accumulate_gates(acc, rows, groups, r->x, w->inputs, &w->input.weights, group * PANEL * L);
 #pragma GCC unroll 8
     for (int row = 0; row < rows; row++)
 #pragma GCC unroll 4
@@ -254,22 +262,31 @@ TILE void candidate_tile(const fg_gru_weights *w, const bool standard, const int
 
 /* ---- one instance per number of rows ----------------------------------------------------------------------------- */
 
-static void k_product(const fg_product *p, int rows, const void *const *x, float *const *y, int64_t first, int64_t last)
+TILE void product(const fg_product *p, const bool gates, int rows, const void *const *x, float *const *y, int64_t first,
+                  int64_t last)
 {
     switch (rows) {
-    case 1: product_rows(p, 1, x, y, first, last); break;
-    case 2: product_rows(p, 2, x, y, first, last); break;
-    case 3: product_rows(p, 3, x, y, first, last); break;
+    case 1: product_rows(p, gates, 1, x, y, first, last); break;
+    case 2: product_rows(p, gates, 2, x, y, first, last); break;
+    case 3: product_rows(p, gates, 3, x, y, first, last); break;
 #if TERMS_ROWS == 4
-    default: product_rows(p, 4, x, y, first, last); break;
+    default: product_rows(p, gates, 4, x, y, first, last); break;
 #else
-    case 4: product_rows(p, 4, x, y, first, last); break;
-    case 5: product_rows(p, 5, x, y, first, last); break;
-    case 6: product_rows(p, 6, x, y, first, last); break;
-    case 7: product_rows(p, 7, x, y, first, last); break;
-    default: product_rows(p, 8, x, y, first, last); break;
+    case 4: product_rows(p, gates, 4, x, y, first, last); break;
+    case 5: product_rows(p, gates, 5, x, y, first, last); break;
+    case 6: product_rows(p, gates, 6, x, y, first, last); break;
+    case 7: product_rows(p, gates, 7, x, y, first, last); break;
+    default: product_rows(p, gates, 8, x, y, first, last); break;
 #endif
     }
+}
+
+static void k_product(const fg_product *p, int rows, const void *const *x, float *const *y, int64_t first, int64_t last)
+{
+    if (TERMS_GATES && p->gates)
+        product(p, true, rows, x, y, first, last);
+    else
+        product(p, false, rows, x, y, first, last);
 }
 
 typedef void tile_fn(const fg_gru_weights *w, const fg_gru_rows *r, int64_t group);

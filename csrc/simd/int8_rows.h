@@ -1,0 +1,19 @@
+/* What a prepared row of int8 products is. */
+#ifndef FG_INT8_ROWS_H
+#define FG_INT8_ROWS_H
+
+#include <stdbool.h>
+
+#include "tile.h"
+
+/* An input has 16 bits and a state 8. Of the panels that a GRU multiplies its input with, those of z, r and n, r takes
+ * the input's upper byte alone: what r multiplies is small, and so are the errors that it makes there. */
+typedef enum row_kind { INPUT_ROW, GATES_ROW, STATE_ROW } row_kind;
+
+/* Whether the i-th vector of such panels takes the upper byte alone. */
+TILE bool is_upper(const row_kind kind, const int i)
+{
+    return kind == GATES_ROW && i % PANEL == 1;
+}
+
+#endif
