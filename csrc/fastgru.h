@@ -375,13 +375,14 @@ const char *fg_isa_name(int i);
 bool fg_isa_available(const char *name);
 /* What one thread can do at most, in nanoseconds: a multiply-add of floats among many; one that waits for the last;
  * reading memory of so many bytes again and again. And with weights of a dtype, as its kernels do it: a multiply-add of
- * an input among many; of a state; one of a state that waits for the last, 0 where sums need not wait; the gates of a
+ * an input among many; of a GRU's input; of a state; one of a state that waits for the last, 0 where sums need not wait; the gates of a
  * GRU unit among many; those of a unit that waits for the last. */
 typedef enum fg_limit {
     FG_LIMIT_FMA,
     FG_LIMIT_FMA_CHAIN,
     FG_LIMIT_SWEEP,
     FG_LIMIT_INPUTS,
+    FG_LIMIT_GRU_INPUTS,
     FG_LIMIT_STATES,
     FG_LIMIT_STATES_CHAIN,
     FG_LIMIT_GATES,
@@ -389,7 +390,7 @@ typedef enum fg_limit {
     FG_LIMITS
 } fg_limit;
 /* Measures one in some ten milliseconds. `bytes` is the size of the sweep, rounded up to 1 KB; `dtype` that of weights,
- * read by the last five. FG_NO_ISA, FG_NO_MEMORY, FG_BAD_CALL. */
+ * read by the last six. FG_NO_ISA, FG_NO_MEMORY, FG_BAD_CALL. */
 fg_status fg_limit_ns(const char *isa, fg_limit limit, fg_dtype dtype, int64_t bytes, double *ns);
 /* Gives pages that nobody holds any more back to the system, where the C library would keep them for later. */
 void fg_release_pages(void);

@@ -172,7 +172,7 @@ def test_threads_measure_their_own(rng, batch):
 class Flat(Limits):
     """A multiply-add takes 1 ns, one in a chain 10, gates 2, in a chain 100; a byte 0.5 ns and in much memory 5.
 
-    Of int8 an input takes 0.5, a state 0.25, a chain nothing; of bfloat16 0.5, 0.5 and 6.
+    Of int8 an input takes 0.5, a GRU's 0.4, a state 0.25, a chain nothing; of bfloat16 0.5, 0.5, 0.5 and 6.
     """
 
     def __init__(self) -> None:
@@ -180,8 +180,8 @@ class Flat(Limits):
 
     def ns(self, limit: str, nbytes: int = 0, dtype: str = "float32") -> float:
         sweep = nbytes * (0.5 if nbytes < 1 << 20 else 5)
-        dots = {"float32": (1, 1, 10), "bfloat16": (0.5, 0.5, 6), "int8": (0.5, 0.25, 0)}[dtype]
-        dots = dict(zip(("inputs", "states", "states_chain"), dots, strict=True))
+        dots = {"float32": (1, 1, 1, 10), "bfloat16": (0.5, 0.5, 0.5, 6), "int8": (0.5, 0.4, 0.25, 0)}[dtype]
+        dots = dict(zip(("inputs", "gru_inputs", "states", "states_chain"), dots, strict=True))
         return (dots | {"gates": 2, "gates_chain": 100, "sweep": sweep})[limit]
 
 
@@ -224,6 +224,9 @@ def test_bound(given, standard, held, expected):
 def test_bound_of_a_dtype(dtype, nested, expected):
     given = counts(input=work(1000, 4, 4), recurrent=work(500, 4, 4))
     assert bound_ns(given, False, 0, Flat(), dtype, nested) == pytest.approx(expected)
+    if not nested:  # of a GRU
+        less = {"float32": 0, "bfloat16": 0, "int8": 100}[dtype]
+        assert bound_ns(given | {"units": 1}, False, 0, Flat(), dtype) == pytest.approx(expected - less)
     given = counts(recurrent=work(500, 4, 4), chain=400)
     chain = {"float32": 4000, "bfloat16": 2400, "int8": 125}[dtype]
     assert bound_ns(given, False, 0, Flat(), dtype) == pytest.approx(chain)
@@ -233,17 +236,20 @@ def test_bound_of_a_dtype(dtype, nested, expected):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_limits_of_dtypes_are_measured(kernels, dtype):
     """Narrow weights never multiply more slowly than floats on the vector sets, and only their chains take no time."""
-    inputs, states, chain = (
-        _core.limit_ns(kernels, limit, dtype=dtype) for limit in ("inputs", "states", "states_chain")
+    inputs, gru_inputs, states, chain = (
+        _core.limit_ns(kernels, limit, dtype=dtype) for limit in ("inputs", "gru_inputs", "states", "states_chain")
     )
     fma = _core.limit_ns(kernels, "fma")
     assert 0 < states <= 1.5 * inputs
     assert inputs < 1.5 * fma or kernels == "scalar"
+    assert states < 1.5 * gru_inputs
+    assert gru_inputs < 1.5 * inputs
     assert chain == 0 if dtype == "int8" else chain > states
     assert 0 < _core.limit_ns(kernels, "gates", dtype=dtype) < _core.limit_ns(kernels, "gates_chain", dtype=dtype)
     if kernels == "avx512_bf16":
         assert {"float32": 0.6, "float16": 0.6, "bfloat16": 0.35, "int8": 0.35}[dtype] * fma < inputs
         assert dtype != "int8" or states < 0.75 * inputs
+        assert dtype != "int8" or gru_inputs < inputs
 
 
 @pytest.mark.parametrize("kernels", ISAS)

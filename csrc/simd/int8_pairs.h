@@ -144,6 +144,7 @@ TILE ivec limit_add(ivec sum, ivec a, ivec b)
     return iv_add(sum, iv_pairs(a, b));
 }
 #define LIMIT_INPUT_TERMS 2
+#define LIMIT_GRU_INPUT_TERMS 2
 #define LIMIT_STATE_TERMS 2
 
 #endif

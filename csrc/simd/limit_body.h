@@ -2,7 +2,8 @@
  *
  *   limit_sum, limit_value   what is summed up, and what is multiplied; limit_zero, limit_load
  *   limit_add(sum, a, b)     one instruction's sums, or few ones' that always go together
- *   LIMIT_INPUT_TERMS, LIMIT_STATE_TERMS   multiply-adds of a lane that one limit_add does of inputs and of states
+ *   LIMIT_INPUT_TERMS, LIMIT_GRU_INPUT_TERMS, LIMIT_STATE_TERMS   multiply-adds of a lane that one limit_add does of
+ *                            inputs, of those of a GRU, and of states
  *   LIMIT_WAITS              whether the sums of one output wait for each other */
 #ifndef FG_LIMIT_BODY_H
 #define FG_LIMIT_BODY_H
@@ -102,6 +103,7 @@ static float limit_gates_chain(float *p, int64_t floats, int64_t count)
 
 static const fg_limit_kernel term_limits[] = {
     {limit_many, LIMIT_SUMS *L *LIMIT_INPUT_TERMS},
+    {limit_many, LIMIT_SUMS *L *LIMIT_GRU_INPUT_TERMS},
     {limit_many, LIMIT_SUMS *L *LIMIT_STATE_TERMS},
     {limit_chain, LIMIT_STATE_TERMS},
     {limit_gates, LIMIT_VECTORS *L},

@@ -100,6 +100,7 @@ static const fg_limit_kernel limit_kernels[] = {
     [FG_LIMIT_FMA_CHAIN] = {limit_fma_chain, 1},
     [FG_LIMIT_SWEEP] = {limit_sweep, 1},
     [FG_LIMIT_INPUTS] = {limit_fma, V_LANES *LIMIT_CHAINS},
+    [FG_LIMIT_GRU_INPUTS] = {limit_fma, V_LANES *LIMIT_CHAINS},
     [FG_LIMIT_STATES] = {limit_fma, V_LANES *LIMIT_CHAINS},
     [FG_LIMIT_STATES_CHAIN] = {limit_fma_chain, 1},
     [FG_LIMIT_GATES] = {limit_gates, LIMIT_UNITS},

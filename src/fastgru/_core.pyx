@@ -54,7 +54,7 @@ def isa_available(name):
 
 #: a limit's number is its place in fg_limit
 cdef dict LIMITS = {name: i for i, name in enumerate((
-    "fma", "fma_chain", "sweep", "inputs", "states", "states_chain", "gates", "gates_chain",
+    "fma", "fma_chain", "sweep", "inputs", "gru_inputs", "states", "states_chain", "gates", "gates_chain",
 ))}
 assert len(LIMITS) == FG_LIMITS
 

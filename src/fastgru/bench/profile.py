@@ -21,7 +21,7 @@ GROUP = 100e-6
 #: the only gates that are measured: a GRU layer with others has none in its bound
 _STANDARD = (Activation.of("sigmoid"), Activation.of("tanh"))
 #: limits that dtypes have of their own, and what those of gates are called in a report
-_DOTS = ("inputs", "states")
+_DOTS = ("inputs", "gru_inputs", "states")
 _GATES = {"gates": "gates_ns", "gates_chain": "gates_latency_ns"}
 
 
@@ -81,10 +81,10 @@ def bound_ns(
         It runs a network, whose states count among its inputs.
     """
     works = counts["input"], counts["recurrent"]
-    kinds = "states" if nested else "inputs", "states"
+    inputs = "states" if nested else "gru_inputs" if counts["units"] else "inputs"
     products = sum(
         work["multiply_adds"] * limits.ns(kind, dtype=dtype)
-        for work, kind in zip(works, kinds, strict=True)
+        for work, kind in zip(works, (inputs, "states"), strict=True)
         if work["multiply_adds"]
     )
     moved = sum(limits.read_ns(work["bytes"], max(held, work["weights"])) for work in works if work["bytes"])
