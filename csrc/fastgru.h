@@ -375,8 +375,8 @@ const char *fg_isa_name(int i);
 bool fg_isa_available(const char *name);
 /* What one thread can do at most, in nanoseconds: a multiply-add of floats among many; one that waits for the last;
  * reading memory of so many bytes again and again. And with weights of a dtype, as its kernels do it: a multiply-add of
- * an input among many; of a GRU's input; of a state; one of a state that waits for the last, 0 where sums need not wait; the gates of a
- * GRU unit among many; those of a unit that waits for the last. */
+ * an input among many; of a GRU's input; of a state; one of a state that waits for the last, 0 where sums need not
+ * wait; the gates of a GRU unit among many; those of a unit that waits for the last. */
 typedef enum fg_limit {
     FG_LIMIT_FMA,
     FG_LIMIT_FMA_CHAIN,

@@ -70,7 +70,8 @@ typedef struct fg_beside {
     const void *x[FG_MAX_ROWS]; /* prepared rows */
     float *y[FG_MAX_ROWS];
     int64_t steps;       /* over which it is spread */
-    int64_t panel, last; /* the panel at work, and where there is nothing left to do */
+    int64_t panel, left; /* the panel at work, and how many are not done */
+    int64_t way;         /* to the next one, 1 or -1 */
     int64_t k;           /* rows of packed weights done of it */
 } fg_beside;
 

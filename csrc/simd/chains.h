@@ -182,13 +182,14 @@ TILE void accumulate_beside(vec *acc, const int panels, const int vectors, const
     beside->k = end;
     if (end == terms) {
         beside->k = 0;
-        beside->panel++;
+        beside->panel += beside->way;
+        beside->left--;
     }
 }
 
 static void k_finish(fg_beside *beside)
 {
-    while (beside->panel < beside->last)
+    while (beside->left)
         accumulate_beside(NULL, 0, 0, NULL, 0, NULL, terms_of(beside->product->k), beside);
 }
 #endif
@@ -201,7 +202,7 @@ TILE void accumulate_state(vec *acc, const int rows, const int groups, const int
                            int64_t depth, const fg_packed *weights, int64_t column, fg_beside *beside)
 {
 #if BESIDE_ROWS
-    if (rows == 1 && beside && beside->panel < beside->last) {
+    if (rows == 1 && beside && beside->left) {
         /* a share for every vector; what a short tile leaves is done behind its last step */
         const int64_t parts = beside->steps * PANEL, terms = terms_of(beside->product->k);
         accumulate_beside(acc, groups, vectors, x[0], depth,

@@ -114,7 +114,8 @@ TILE void accumulate_beside(vec *acc, const int panels, const int vectors, const
     beside->k = end;
     if (end == beside_fours) {
         beside->k = 0;
-        beside->panel++;
+        beside->panel += beside->way;
+        beside->left--;
     }
 }
 
@@ -150,7 +151,7 @@ TILE beside_fn *beside_function(const int panels, const int vectors)
 static void k_finish(fg_beside *beside)
 {
     const fg_product *p = beside->product;
-    while (beside->panel < beside->last)
+    while (beside->left)
         accumulate_beside(NULL, 0, 0, beside->x[0], 0, &p->weights, 0, (p->k + 3) / 4, beside);
 }
 

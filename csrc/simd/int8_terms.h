@@ -239,7 +239,7 @@ TILE void accumulate_state(vec *acc, const int rows, const int groups, const int
                            int64_t depth, const fg_packed *weights, int64_t column, fg_beside *beside)
 {
 #if BESIDE_ROWS
-    if (rows == 1 && beside && beside->panel < beside->last) {
+    if (rows == 1 && beside && beside->left) {
         /* a share for every vector; what a short tile leaves is done behind its last step */
         const int64_t parts = beside->steps * PANEL, fours = (beside->product->k + 3) / 4;
         beside_function(groups, vectors)(acc, x[0], depth, weights, column,
