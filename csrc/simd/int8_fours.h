@@ -37,13 +37,15 @@
 #define BESIDE_ROWS 0
 #endif
 
-TILE void store_input(char *row, int64_t k, ivec q)
+TILE void store_input(char *row, int64_t k, int64_t numbers, ivec q)
 {
+    (void)numbers;
     iv_store_halves(row, k, iv_add(q, iv_set(32768 + 128)));
 }
 
-TILE void store_state(char *row, int64_t k, ivec q)
+TILE void store_state(char *row, int64_t k, int64_t numbers, ivec q)
 {
+    (void)numbers;
     iv_store_bytes(row, k, iv_add(q, iv_set(128)));
 }
 

@@ -1,7 +1,7 @@
 /* Sums of int8 products by multiplying pairs of 16 bits: weights are widened, activations are prepared so. AVX2 also
  * multiplies bytes and adds pairs of the products in 16 bits, which saturate where one factor has 8 bits without a
- * sign. Magnitudes of states, at most 127, do not: they multiply w, or ~w = -w - 1 where the state is negative, and the
- * magnitudes of the negative ones are what their sums begin with. */
+ * sign. Magnitudes of states and of the upper bytes of inputs, at most 127, do not: they multiply w, or ~w = -w - 1
+ * where the state is negative, and the magnitudes of the negative ones are what their sums begin with. */
 #ifndef FG_INT8_SUMS_H
 #define FG_INT8_SUMS_H
 
@@ -19,22 +19,42 @@
 #ifdef IV_SIGNED_FOURS
 #define SIDE(rows) ((rows) == 1 ? 4 : 1)
 #define MOST_SUMS 12
-#define VECTORS_AT_ONCE(kind, rows) ((kind) == STATE_ROW ? 12 : (rows) == 1 ? 6 : (rows) == 2 ? 3 : 2)
+#define VECTORS_AT_ONCE(kind, rows)                                                                                    \
+    ((kind) == STATE_ROW || (kind) == R_ROW ? 12                                                                       \
+     : (rows) > 2 || (kind) == Z_N_ROW      ? ((rows) == 1 ? 4 : 2)                                                    \
+     : (rows) == 1                          ? 6                                                                        \
+                                            : 3)
 #define SUMS_FIRST true
 #define STATES_BEGIN
-#define store_state iv_store_signed
+#define R_APART
 #else
 #define SIDE(rows) ((rows) == 1 ? 2 : 1)
 #define MOST_SUMS (V_LANES == 16 ? 12 : 6)
 #define VECTORS_AT_ONCE(kind, rows) MOST_SUMS
 #define SUMS_FIRST false
-#define store_state iv_store_pairs
 #endif
 
-/* An input is q + 128, so that without its lower byte it is rounded: fg_packed.offset takes that away. */
-TILE void store_input(char *row, int64_t k, ivec q)
+/* An input is q + 128, so that without its lower byte it is rounded: fg_packed.offset takes that away. Where bytes are
+ * multiplied, its upper byte stands behind all `numbers` once more, as a state does. */
+TILE void store_input(char *row, int64_t k, int64_t numbers, ivec q)
 {
-    iv_store_pairs(row, k, iv_add(q, iv_set(128)));
+    const ivec input = iv_add(q, iv_set(128));
+    iv_store_pairs(row, k, input);
+#ifdef R_APART
+    iv_store_signed(row + numbers, k, iv_over_256(input));
+#else
+    (void)numbers;
+#endif
+}
+
+TILE void store_state(char *row, int64_t k, int64_t numbers, ivec q)
+{
+    (void)numbers;
+#ifdef IV_SIGNED_FOURS
+    iv_store_signed(row, k, q);
+#else
+    iv_store_pairs(row, k, q);
+#endif
 }
 
 TILE const void *weights_of(const int8_t *w, const int i, const int vectors, int64_t panel_stride)
@@ -60,9 +80,9 @@ TILE void take_upper(ivec *upper, const ivec *value)
 }
 
 #ifdef IV_SIGNED_FOURS
-/* As `add_four`, of states. */
-TILE void add_state_four(ivec *sums, const int rows, const int from, const int count, const int vectors,
-                         const char *const *x, int64_t four, const int8_t *w, int64_t panel_stride)
+/* As `add_four`, of bytes. */
+TILE void add_signed_four(ivec *sums, const row_kind kind, const int rows, const int from, const int count,
+                          const int vectors, const char *const *x, int64_t four, const int8_t *w, int64_t panel_stride)
 {
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++) {
@@ -70,7 +90,7 @@ TILE void add_state_four(ivec *sums, const int rows, const int from, const int c
         load_values(value, x[r] + four * 8);
 #pragma GCC unroll 12
         for (int i = 0; i < count; i++) {
-            const void *weight = weights_of(w, from + i, vectors, panel_stride);
+            const void *weight = weights_of(w, place(kind, from + i), vectors, panel_stride);
             iv_add_signed_fours(sums + r * count + i, value, weight);
         }
     }
@@ -83,27 +103,25 @@ TILE void add_four(ivec *sums, const row_kind kind, const int rows, const int fr
                    const char *const *x, int64_t four, const int8_t *w, int64_t panel_stride)
 {
 #ifdef IV_SIGNED_FOURS
-    if (kind == STATE_ROW) {
-        add_state_four(sums, rows, from, count, vectors, x, four, w, panel_stride);
+    if (kind == STATE_ROW || kind == R_ROW) {
+        add_signed_four(sums, kind, rows, from, count, vectors, x, four, w, panel_stride);
         return;
     }
     if (rows > 2) { /* weights wait in registers for one row after the other */
         ivec pairs[4 * PANEL][2];
 #pragma GCC unroll 12
         for (int i = 0; i < count; i++) {
-            const ivec weight = iv_load(weights_of(w, from + i, vectors, panel_stride));
+            const ivec weight = iv_load(weights_of(w, place(kind, from + i), vectors, panel_stride));
             pairs[i][0] = iv_even(weight);
             pairs[i][1] = iv_odd(weight);
         }
 #pragma GCC unroll 8
         for (int r = 0; r < rows; r++) {
-            ivec value[2], upper[2];
+            ivec value[2];
             load_values(value, x[r] + four * 8);
-            take_upper(upper, value);
 #pragma GCC unroll 12
             for (int i = 0; i < count; i++)
-                sums[r * count + i] =
-                    iv_add_pairs(sums[r * count + i], pairs[i], is_upper(kind, from + i) ? upper : value);
+                sums[r * count + i] = iv_add_pairs(sums[r * count + i], pairs[i], value);
         }
         return;
     }
@@ -116,7 +134,7 @@ TILE void add_four(ivec *sums, const row_kind kind, const int rows, const int fr
     }
 #pragma GCC unroll 12
     for (int i = 0; i < count; i++) {
-        const ivec weight = iv_load(weights_of(w, from + i, vectors, panel_stride));
+        const ivec weight = iv_load(weights_of(w, place(kind, from + i), vectors, panel_stride));
         const ivec pairs[2] = {iv_even(weight), iv_odd(weight)};
 #pragma GCC unroll 8
         for (int r = 0; r < rows; r++)
@@ -127,15 +145,15 @@ TILE void add_four(ivec *sums, const row_kind kind, const int rows, const int fr
 
 TILE ivec first_sum(const row_kind kind, const int i, int32_t begin, const int32_t *offset)
 {
-    if (kind == STATE_ROW)
+    if (kind == STATE_ROW || kind == R_ROW)
         return iv_set(begin);
     return is_upper(kind, i) ? iv_zero() : iv_load(offset);
 }
 
 TILE ivec whole_sum(const ivec *sums, const row_kind kind, const int i)
 {
-    (void)kind, (void)i;
-    return sums[0];
+    (void)i;
+    return kind == R_ROW ? iv_times_256(sums[0]) : sums[0];
 }
 
 /* of limits: widening weights aside, which the rows of a tile share */

@@ -6,10 +6,10 @@
  *     q[k] = round(x[k] · (most / peak))    peak = max |x|, most = 32512 for inputs and 127 for states
  *     scale = peak / most                   peak below LEAST_PEAK: zeros, and the scale 0
  *
- * and of a state, where the header of its sums says STATES_BEGIN, behind its numbers what the sums of each slice begin
- * with, 32 bits each. Rounding is to nearest, to even. NaN anywhere in a row makes all its results NaN; infinity counts
- * as the largest float. The products of q and weights are summed exactly, slice by slice; what is float is the same on
- * every vector set:
+ * and, where the header of its sums says STATES_BEGIN, behind these an input's upper bytes, and what the sums of each
+ * slice of those or of a state begin with, 32 bits each. Rounding is to nearest, to even. NaN anywhere in a row makes
+ * all its results NaN; infinity counts as the largest float. The products of q and weights are summed exactly, slice by
+ * slice; what is float is the same on every vector set:
  *
  *     y = fma(Σ float(sum of a slice) · scale, column's scale, y) */
 #ifndef FG_TERMS_H
@@ -43,43 +43,61 @@ TILE int64_t whole_lines(int64_t bytes)
     return (bytes + FG_ALIGN - 1) / FG_ALIGN * FG_ALIGN;
 }
 
+/* Bytes that k numbers take. */
+TILE int64_t numbers_bytes(int64_t k)
+{
+    return whole_lines(2 * k);
+}
+
 #ifdef STATES_BEGIN
 TILE int64_t slices(int64_t k)
 {
     return (k + FG_SLICE - 1) / FG_SLICE;
 }
 
-/* What a prepared state's sums begin with, slice by slice. */
+/* Numbers as bytes, of a state or an input's upper ones, and what their sums begin with, slice by slice. */
+TILE const char *bytes_of(const void *row, const row_kind kind, int64_t k)
+{
+    return (const char *)row + FG_ALIGN + (kind == STATE_ROW ? 0 : numbers_bytes(k));
+}
 TILE int32_t *begins(const void *row, int64_t k)
 {
-    return (int32_t *)((char *)row + FG_ALIGN + whole_lines(2 * k));
+    return (int32_t *)((char *)row + FG_ALIGN + 2 * numbers_bytes(k));
+}
+TILE void set_begins(void *row, const row_kind kind, int64_t k)
+{
+    for (int64_t slice = 0; slice < slices(k); slice++) {
+        const int64_t from = slice * FG_SLICE, left = k - from;
+        begins(row, k)[slice] = iv_negative_total(bytes_of(row, kind, k), from, left < FG_SLICE ? left : FG_SLICE);
+    }
 }
 #endif
 
 static int64_t k_row_bytes(int64_t k)
 {
 #ifdef STATES_BEGIN
-    return FG_ALIGN + whole_lines(2 * k) + whole_lines(slices(k) * (int64_t)sizeof(int32_t));
+    return FG_ALIGN + 2 * numbers_bytes(k) + whole_lines(slices(k) * (int64_t)sizeof(int32_t));
 #else
-    return FG_ALIGN + whole_lines(2 * k);
+    return FG_ALIGN + numbers_bytes(k);
 #endif
 }
 
 TILE void round_row(int64_t k, const float *x, char *row, const vec factor, const bool clamped,
-                    void (*const store)(char *, int64_t, ivec))
+                    void (*const store)(char *, int64_t, int64_t, ivec))
 {
     int64_t i = 0;
     for (; i + L <= k; i += L) {
         const vec value = v_loadu(x + i);
-        store(row, i, iv_round(v_mul(clamped ? v_clamp(value, -FLT_MAX, FLT_MAX) : value, factor)));
+        store(row, i, numbers_bytes(k), iv_round(v_mul(clamped ? v_clamp(value, -FLT_MAX, FLT_MAX) : value, factor)));
     }
     if (i < k) {
         const vec value = v_load_or(x + i, k - i, v_zero());
-        store(row, i, iv_round(v_mul(clamped ? v_clamp(value, -FLT_MAX, FLT_MAX) : value, factor)));
+        store(row, i, numbers_bytes(k), iv_round(v_mul(clamped ? v_clamp(value, -FLT_MAX, FLT_MAX) : value, factor)));
     }
 }
 
-TILE void prepare(int64_t k, const float *x, char *row, const float most, void (*const store)(char *, int64_t, ivec))
+TILE void prepare(int64_t k, const float *x, char *row, const float most,
+                  void (*const store)(char *, int64_t, int64_t, ivec))
 {
     ivec magnitudes = iv_zero();
     int64_t i = 0;
@@ -104,16 +122,16 @@ TILE void prepare(int64_t k, const float *x, char *row, const float most, void (
 static void k_prepare(int64_t k, const float *x, void *row)
 {
     prepare(k, x, row, 32512.0f, store_input);
+#ifdef STATES_BEGIN
+    set_begins(row, R_ROW, k);
+#endif
 }
 
 static void k_prepare_state(int64_t k, const float *h, void *row)
 {
     prepare(k, h, row, 127.0f, store_state);
 #ifdef STATES_BEGIN
-    for (int64_t slice = 0; slice < slices(k); slice++) {
-        const int64_t from = slice * FG_SLICE, left = k - from;
-        begins(row, k)[slice] = iv_negative_total((char *)row + FG_ALIGN, from, left < FG_SLICE ? left : FG_SLICE);
-    }
+    set_begins(row, STATE_ROW, k);
 #endif
 }
 
@@ -142,7 +160,7 @@ TILE void spill(vec *vectors, const int count)
 TILE int32_t state_begin(const row_kind kind, const void *row, int64_t depth, int64_t slice)
 {
 #ifdef STATES_BEGIN
-    if (kind == STATE_ROW)
+    if (kind == STATE_ROW || kind == R_ROW)
         return begins(row, depth)[slice];
 #endif
     (void)kind, (void)row, (void)depth, (void)slice;
@@ -157,22 +175,22 @@ TILE void sum_slice(ivec *sums, const row_kind kind, const int rows, const int f
     const int64_t fours = (depth + 3) / 4, panel_stride = fours * 4 * vectors * L, first = slice * (FG_SLICE / 4);
     const int64_t end = fours - first < FG_SLICE / 4 ? fours : first + FG_SLICE / 4;
     const int8_t *w = (const int8_t *)weights->w + (column * fours + first * vectors * L) * 4;
-    const int32_t *offset = weights->offset + slice * weights->width + column + from * L;
+    const int32_t *offset = weights->offset + slice * weights->width + column;
     const char *row[FG_MAX_ROWS];
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++)
-        row[r] = (const char *)x[r] + FG_ALIGN;
+        row[r] = (const char *)x[r] + FG_ALIGN + (kind == R_ROW ? numbers_bytes(depth) : 0);
 #pragma GCC unroll 64
     for (int i = 0; i < rows * count * sums_each; i++)
         sums[i] =
             first_sum(kind, from + i / sums_each % count, state_begin(kind, x[i / sums_each / count], depth, slice),
-                      offset + i / sums_each % count * L);
+                      offset + place(kind, from + i / sums_each % count) * L);
     for (int64_t four = first; four < end; four++, w += vectors * L * 4)
         add_four(sums, kind, rows, from, count, vectors, row, four, w, panel_stride);
 }
 
 /* As `accumulate`, for so many rows, and so many vectors of the panels from vector `from` on, that the sums stay in
- * registers; acc[r] is `stride` vectors on. One slice is most often all: the loop over several costs a lone step a
+ * registers; acc[r] begins `stride` vectors on. One slice is most often all: the loop over several costs a lone step a
  * tenth. */
 TILE void add_block(vec *acc, const int stride, const row_kind kind, const int rows, const int from, const int count,
                     const int vectors, const void *const *x, int64_t depth, const fg_packed *weights, int64_t column)
@@ -199,21 +217,26 @@ TILE void add_block(vec *acc, const int stride, const row_kind kind, const int r
     }
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++)
-        add_scaled(acc + r * stride, total + r * count, count, x[r], weights, column + from * L);
+#pragma GCC unroll 12
+        for (int i = 0; i < count; i++) {
+            const int at = place(kind, from + i);
+            add_scaled(acc + r * stride + at, total + r * count + i, 1, x[r], weights, column + at * L);
+        }
 }
 
 TILE void add_blocks(vec *acc, const row_kind kind, const int rows, const int panels, const int vectors,
                      const void *const *x, int64_t depth, const fg_packed *weights, int64_t column)
 {
-    const int all = panels * vectors, many = MOST_SUMS / SUMS(kind);
+    const int stride = panels * vectors, many = MOST_SUMS / SUMS(kind);
+    const int all = kind == R_ROW ? panels : kind == Z_N_ROW ? panels * 2 : stride;
     const int at_once = at_most(all, VECTORS_AT_ONCE(kind, rows)), rows_at_once = at_most(rows, many / at_once);
     if (SUMS_FIRST)
-        spill(acc, rows * all);
+        spill(acc, rows * stride);
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r += rows_at_once)
 #pragma GCC unroll 12
         for (int from = 0; from < all; from += at_once)
-            add_block(acc + r * all + from, all, kind, at_most(rows_at_once, rows - r), from,
+            add_block(acc + r * stride, stride, kind, at_most(rows_at_once, rows - r), from,
                       at_most(at_once, all - from), vectors, x + r, depth, weights, column);
 }
 
@@ -227,7 +250,12 @@ TILE void accumulate(vec *acc, const int rows, const int panels, const int vecto
 TILE void accumulate_gates(vec *acc, const int rows, const int panels, const void *const *x, int64_t depth,
                            const fg_packed *weights, int64_t column)
 {
+#ifdef R_APART
+    add_blocks(acc, Z_N_ROW, rows, panels, PANEL, x, depth, weights, column);
+    add_blocks(acc, R_ROW, rows, panels, PANEL, x, depth, weights, column);
+#else
     add_blocks(acc, GATES_ROW, rows, panels, PANEL, x, depth, weights, column);
+#endif
 }
 
 #if BESIDE_ROWS

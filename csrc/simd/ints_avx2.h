@@ -54,6 +54,10 @@ static inline ivec iv_add_pairs(ivec sum, const ivec *a, const ivec *b)
     return sum;
 }
 #define IV_SIGNED_FOURS
+static inline ivec iv_over_256(ivec a)
+{
+    return _mm256_srai_epi32(a, 8);
+}
 static inline void iv_add_signed_fours(ivec *sum, const ivec *x, const void *w)
 {
     ivec products;

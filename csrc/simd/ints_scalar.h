@@ -66,7 +66,7 @@ static inline ivec iv_pairs(ivec a, ivec b)
 }
 /* sum + a · b of two of them. Some sets also have, of one four of bytes, iv_add_fours, where those of a have no sign,
  * and iv_add_signed_fours, where all have one: a[0] holds magnitudes and a[1] signs, 0 or -1, and of each negative one
- * its magnitude is missing from the sum. */
+ * its magnitude is missing from the sum; with these iv_over_256, which rounds downwards. */
 static inline ivec iv_add_pairs(ivec sum, const ivec *a, const ivec *b)
 {
     return sum + iv_pairs(a[0], b[0]) + iv_pairs(a[1], b[1]);
