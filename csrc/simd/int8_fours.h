@@ -15,6 +15,7 @@
 #define SUMS(kind) ((kind) == STATE_ROW ? 1 : 2)
 #define VECTORS_AT_ONCE(kind, rows) (MOST_SUMS / SUMS(kind))
 #define SUMS_FIRST false
+#define R_APART false
 
 /* Weights that several values multiply stay in registers where there are 32 of these: beside a value, and a sum for
  * each value and weight. */

@@ -26,12 +26,13 @@
                                             : 3)
 #define SUMS_FIRST true
 #define STATES_BEGIN
-#define R_APART
+#define R_APART true
 #else
 #define SIDE(rows) ((rows) == 1 ? 2 : 1)
 #define MOST_SUMS (V_LANES == 16 ? 12 : 6)
 #define VECTORS_AT_ONCE(kind, rows) MOST_SUMS
 #define SUMS_FIRST false
+#define R_APART false
 #endif
 
 /* An input is q + 128, so that without its lower byte it is rounded: fg_packed.offset takes that away. Where bytes are
@@ -40,7 +41,7 @@ TILE void store_input(char *row, int64_t k, int64_t numbers, ivec q)
 {
     const ivec input = iv_add(q, iv_set(128));
     iv_store_pairs(row, k, input);
-#ifdef R_APART
+#ifdef IV_SIGNED_FOURS
     iv_store_signed(row + numbers, k, iv_over_256(input));
 #else
     (void)numbers;
@@ -95,6 +96,25 @@ TILE void add_signed_four(ivec *sums, const row_kind kind, const int rows, const
         }
     }
 }
+
+/* As `add_four`, of one row for the gates; x[1] are its bytes. */
+TILE void add_gates_four(ivec *sums, const int from, const int count, const char *const *x, int64_t four,
+                         const int8_t *w, int64_t panel_stride)
+{
+    ivec value[2], bytes[2];
+    load_values(value, x[0] + four * 8);
+    load_values(bytes, x[1] + four * 8);
+#pragma GCC unroll 12
+    for (int i = 0; i < count; i++) {
+        const void *at = weights_of(w, from + i, PANEL, panel_stride);
+        if (is_upper(GATES_ROW, from + i)) {
+            iv_add_signed_fours(sums + i, bytes, at);
+        } else {
+            const ivec weight = iv_load(at), pairs[2] = {iv_even(weight), iv_odd(weight)};
+            sums[i] = iv_add_pairs(sums[i], pairs, value);
+        }
+    }
+}
 #endif
 
 /* The products of the four-th four numbers of each row with `count` vectors, from vector `from` on, of panels of
@@ -105,6 +125,10 @@ TILE void add_four(ivec *sums, const row_kind kind, const int rows, const int fr
 #ifdef IV_SIGNED_FOURS
     if (kind == STATE_ROW || kind == R_ROW) {
         add_signed_four(sums, kind, rows, from, count, vectors, x, four, w, panel_stride);
+        return;
+    }
+    if (kind == GATES_ROW) {
+        add_gates_four(sums, from, count, x, four, w, panel_stride);
         return;
     }
     if (rows > 2) { /* weights wait in registers for one row after the other */
@@ -145,15 +169,12 @@ TILE void add_four(ivec *sums, const row_kind kind, const int rows, const int fr
 
 TILE ivec first_sum(const row_kind kind, const int i, int32_t begin, const int32_t *offset)
 {
-    if (kind == STATE_ROW || kind == R_ROW)
-        return iv_set(begin);
-    return is_upper(kind, i) ? iv_zero() : iv_load(offset);
+    return kind == STATE_ROW || kind == R_ROW || is_upper(kind, i) ? iv_set(begin) : iv_load(offset);
 }
 
 TILE ivec whole_sum(const ivec *sums, const row_kind kind, const int i)
 {
-    (void)i;
-    return kind == R_ROW ? iv_times_256(sums[0]) : sums[0];
+    return kind == R_ROW || (R_APART && is_upper(kind, i)) ? iv_times_256(sums[0]) : sums[0];
 }
 
 /* of limits: widening weights aside, which the rows of a tile share */

@@ -160,7 +160,7 @@ TILE void spill(vec *vectors, const int count)
 TILE int32_t state_begin(const row_kind kind, const void *row, int64_t depth, int64_t slice)
 {
 #ifdef STATES_BEGIN
-    if (kind == STATE_ROW || kind == R_ROW)
+    if (kind != INPUT_ROW)
         return begins(row, depth)[slice];
 #endif
     (void)kind, (void)row, (void)depth, (void)slice;
@@ -176,10 +176,11 @@ TILE void sum_slice(ivec *sums, const row_kind kind, const int rows, const int f
     const int64_t end = fours - first < FG_SLICE / 4 ? fours : first + FG_SLICE / 4;
     const int8_t *w = (const int8_t *)weights->w + (column * fours + first * vectors * L) * 4;
     const int32_t *offset = weights->offset + slice * weights->width + column;
-    const char *row[FG_MAX_ROWS];
+    const char *row[FG_MAX_ROWS + 1];
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++)
         row[r] = (const char *)x[r] + FG_ALIGN + (kind == R_ROW ? numbers_bytes(depth) : 0);
+    row[rows] = row[0] + numbers_bytes(depth); /* of a lone input its bytes, where r is apart */
 #pragma GCC unroll 64
     for (int i = 0; i < rows * count * sums_each; i++)
         sums[i] =
@@ -250,12 +251,12 @@ TILE void accumulate(vec *acc, const int rows, const int panels, const int vecto
 TILE void accumulate_gates(vec *acc, const int rows, const int panels, const void *const *x, int64_t depth,
                            const fg_packed *weights, int64_t column)
 {
-#ifdef R_APART
-    add_blocks(acc, Z_N_ROW, rows, panels, PANEL, x, depth, weights, column);
-    add_blocks(acc, R_ROW, rows, panels, PANEL, x, depth, weights, column);
-#else
-    add_blocks(acc, GATES_ROW, rows, panels, PANEL, x, depth, weights, column);
-#endif
+    if (R_APART && rows > 1) {
+        add_blocks(acc, Z_N_ROW, rows, panels, PANEL, x, depth, weights, column);
+        add_blocks(acc, R_ROW, rows, panels, PANEL, x, depth, weights, column);
+    } else {
+        add_blocks(acc, GATES_ROW, rows, panels, PANEL, x, depth, weights, column);
+    }
 }
 
 #if BESIDE_ROWS
