@@ -20,7 +20,7 @@ TOLERANCES = {
 ROUNDED = {
     "bfloat16": 2e-2,  # kernel sets that multiply pairs of bfloat16 round inputs and states to it
     "float16": 1e-3,  # tables of projections that a GRU looks up
-    "int8": 2e-2,  # states are rounded to 8 bits, inputs to 16
+    "int8": 2e-2,  # states and the inputs of r are rounded to 8 bits, other inputs to 16
 }
 NARROW = {"bfloat16": 5e-2, "float16": 5e-3, "int8": 2e-1}
 #: what weights are held in while a test runs (`dtypes.py`)

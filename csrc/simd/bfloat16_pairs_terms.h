@@ -68,9 +68,9 @@ TILE void prepare_group(int64_t k, void *row, int64_t group, vec h)
 #define limit_zero v_zero
 #define limit_load v_load_pairs
 #define limit_add(sum, a, b) v_dot_pairs(a, b, sum)
-#define LIMIT_INPUT_TERMS 2
-#define LIMIT_GRU_INPUT_TERMS 2
-#define LIMIT_STATE_TERMS 2
+#define LIMIT_INPUTS(adds) ((adds)*2)
+#define LIMIT_GRU_INPUTS LIMIT_INPUTS
+#define LIMIT_STATES LIMIT_INPUTS
 #define LIMIT_WAITS 1
 #include "limit_body.h"
 

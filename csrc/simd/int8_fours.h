@@ -79,9 +79,9 @@ TILE void add_four(ivec *sums, const row_kind kind, const int rows, const int fr
 }
 
 #define limit_add iv_add_fours
-#define LIMIT_INPUT_TERMS (4 / SUMS(INPUT_ROW))
-#define LIMIT_GRU_INPUT_TERMS 12 / 5 /* without r's lower byte */
-#define LIMIT_STATE_TERMS (4 / SUMS(STATE_ROW))
+#define LIMIT_INPUTS(adds) ((adds)*2)
+#define LIMIT_GRU_INPUTS(adds) ((adds)*12 / 5) /* without r's lower byte */
+#define LIMIT_STATES(adds) ((adds)*4)
 
 TILE ivec first_sum(const row_kind kind, const int i, int32_t begin, const int32_t *offset)
 {

@@ -1,7 +1,7 @@
 /* Sums of int8 products by multiplying pairs of 16 bits: weights are widened, activations are prepared so. AVX2 also
  * multiplies bytes and adds pairs of the products in 16 bits, which saturate where one factor has 8 bits without a
  * sign. Magnitudes of states and of the upper bytes of inputs, at most 127, do not: they multiply w, or ~w = -w - 1
- * where the state is negative, and the magnitudes of the negative ones are what their sums begin with. */
+ * where the number is negative, and the magnitudes of the negative ones are what their sums begin with. */
 #ifndef FG_INT8_SUMS_H
 #define FG_INT8_SUMS_H
 
@@ -20,10 +20,7 @@
 #define SIDE(rows) ((rows) == 1 ? 4 : 1)
 #define MOST_SUMS 12
 #define VECTORS_AT_ONCE(kind, rows)                                                                                    \
-    ((kind) == STATE_ROW || (kind) == R_ROW ? 12                                                                       \
-     : (rows) > 2 || (kind) == Z_N_ROW      ? ((rows) == 1 ? 4 : 2)                                                    \
-     : (rows) == 1                          ? 6                                                                        \
-                                            : 3)
+    ((kind) == STATE_ROW || (kind) == R_ROW ? 12 : (rows) > 2 || (kind) == Z_N_ROW ? 2 : (rows) == 1 ? 6 : 3)
 #define SUMS_FIRST true
 #define STATES_BEGIN
 #define R_APART true
@@ -182,8 +179,8 @@ TILE ivec limit_add(ivec sum, ivec a, ivec b)
 {
     return iv_add(sum, iv_pairs(a, b));
 }
-#define LIMIT_INPUT_TERMS 2
-#define LIMIT_GRU_INPUT_TERMS 2
-#define LIMIT_STATE_TERMS 2
+#define LIMIT_INPUTS(adds) ((adds)*2)
+#define LIMIT_GRU_INPUTS LIMIT_INPUTS
+#define LIMIT_STATES LIMIT_INPUTS
 
 #endif

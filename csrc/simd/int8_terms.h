@@ -49,17 +49,19 @@ TILE int64_t numbers_bytes(int64_t k)
     return whole_lines(2 * k);
 }
 
+/* The numbers of a row; of an input's upper bytes alone those that stand behind. */
+TILE const char *numbers_of(const void *row, const row_kind kind, int64_t k)
+{
+    return (const char *)row + FG_ALIGN + (kind == R_ROW ? numbers_bytes(k) : 0);
+}
+
 #ifdef STATES_BEGIN
 TILE int64_t slices(int64_t k)
 {
     return (k + FG_SLICE - 1) / FG_SLICE;
 }
 
-/* Numbers as bytes, of a state or an input's upper ones, and what their sums begin with, slice by slice. */
-TILE const char *bytes_of(const void *row, const row_kind kind, int64_t k)
-{
-    return (const char *)row + FG_ALIGN + (kind == STATE_ROW ? 0 : numbers_bytes(k));
-}
+/* What the sums of a row's bytes begin with, slice by slice. */
 TILE int32_t *begins(const void *row, int64_t k)
 {
     return (int32_t *)((char *)row + FG_ALIGN + 2 * numbers_bytes(k));
@@ -68,7 +70,7 @@ TILE void set_begins(void *row, const row_kind kind, int64_t k)
 {
     for (int64_t slice = 0; slice < slices(k); slice++) {
         const int64_t from = slice * FG_SLICE, left = k - from;
-        begins(row, k)[slice] = iv_negative_total(bytes_of(row, kind, k), from, left < FG_SLICE ? left : FG_SLICE);
+        begins(row, k)[slice] = iv_negative_total(numbers_of(row, kind, k), from, left < FG_SLICE ? left : FG_SLICE);
     }
 }
 #endif
@@ -156,8 +158,8 @@ TILE void spill(vec *vectors, const int count)
         __asm__("" : "+m"(vectors[i]));
 }
 
-/* What a state's sums of a slice begin with beside offsets. */
-TILE int32_t state_begin(const row_kind kind, const void *row, int64_t depth, int64_t slice)
+/* What sums of a slice of bytes begin with beside offsets. */
+TILE int32_t byte_sums_begin(const row_kind kind, const void *row, int64_t depth, int64_t slice)
 {
 #ifdef STATES_BEGIN
     if (kind != INPUT_ROW)
@@ -179,12 +181,12 @@ TILE void sum_slice(ivec *sums, const row_kind kind, const int rows, const int f
     const char *row[FG_MAX_ROWS + 1];
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++)
-        row[r] = (const char *)x[r] + FG_ALIGN + (kind == R_ROW ? numbers_bytes(depth) : 0);
-    row[rows] = row[0] + numbers_bytes(depth); /* of a lone input its bytes, where r is apart */
+        row[r] = numbers_of(x[r], kind, depth);
+    row[rows] = numbers_of(x[0], R_ROW, depth); /* of a lone input its bytes, where r is apart */
 #pragma GCC unroll 64
     for (int i = 0; i < rows * count * sums_each; i++)
         sums[i] =
-            first_sum(kind, from + i / sums_each % count, state_begin(kind, x[i / sums_each / count], depth, slice),
+            first_sum(kind, from + i / sums_each % count, byte_sums_begin(kind, x[i / sums_each / count], depth, slice),
                       offset + place(kind, from + i / sums_each % count) * L);
     for (int64_t four = first; four < end; four++, w += vectors * L * 4)
         add_four(sums, kind, rows, from, count, vectors, row, four, w, panel_stride);

@@ -2,8 +2,8 @@
  *
  *   limit_sum, limit_value   what is summed up, and what is multiplied; limit_zero, limit_load
  *   limit_add(sum, a, b)     one instruction's sums, or few ones' that always go together
- *   LIMIT_INPUT_TERMS, LIMIT_GRU_INPUT_TERMS, LIMIT_STATE_TERMS   multiply-adds of a lane that one limit_add does of
- *                            inputs, of those of a GRU, and of states
+ *   LIMIT_INPUTS(adds), LIMIT_GRU_INPUTS(adds), LIMIT_STATES(adds)
+ *                            multiply-adds that so many lanes of limit_add do of inputs, of a GRU's, and of states
  *   LIMIT_WAITS              whether the sums of one output wait for each other */
 #ifndef FG_LIMIT_BODY_H
 #define FG_LIMIT_BODY_H
@@ -102,12 +102,9 @@ static float limit_gates_chain(float *p, int64_t floats, int64_t count)
 }
 
 static const fg_limit_kernel term_limits[] = {
-    {limit_many, LIMIT_SUMS *L *LIMIT_INPUT_TERMS},
-    {limit_many, LIMIT_SUMS *L *LIMIT_GRU_INPUT_TERMS},
-    {limit_many, LIMIT_SUMS *L *LIMIT_STATE_TERMS},
-    {limit_chain, LIMIT_STATE_TERMS},
-    {limit_gates, LIMIT_VECTORS *L},
-    {limit_gates_chain, 1},
+    {limit_many, LIMIT_INPUTS(LIMIT_SUMS *L)}, {limit_many, LIMIT_GRU_INPUTS(LIMIT_SUMS *L)},
+    {limit_many, LIMIT_STATES(LIMIT_SUMS *L)}, {limit_chain, LIMIT_STATES(1)},
+    {limit_gates, LIMIT_VECTORS *L},           {limit_gates_chain, 1},
 };
 
 #endif
