@@ -50,73 +50,122 @@ TILE void store_beside(const ivec *sums, const fg_beside *beside, int64_t column
         }
 }
 
-/* Fours of a state before each four of the product beside it where both are equally deep: a constant spares a loop in
- * the loop. */
-#define OFTEN_BETWEEN BESIDE_ROWS
+/* The panel of the product beside that is at work. */
+typedef struct beside_panel {
+    const char *rows[BESIDE_ROWS];
+    const int8_t *w;
+    int64_t column, fours;
+} beside_panel;
 
-/* `between` fours of one state from `four` on, and four j of the product beside it. */
-TILE void take_turn(ivec *sums, const int count, const int vectors, const char *row, int64_t four, int64_t between,
-                    const int8_t *w, int64_t panel_stride, ivec *beside_sums, const char *const *rows, int64_t j,
-                    const int8_t *beside_w)
+TILE void begin_panel(ivec *sums, beside_panel *panel, const fg_beside *beside)
 {
-    for (const int64_t stop = four + between; four < stop; four++)
-        add_four(sums, STATE_ROW, 1, 0, count, vectors, &row, four, w + four * vectors * L * 4, panel_stride);
-    add_four(beside_sums, GATES_ROW, BESIDE_ROWS, 0, PANEL, PANEL, rows, j, beside_w + j * PANEL * L * 4, 0);
-}
-
-/* As `accumulate` for one state, and the next `share` fours of the product beside it. Both are one slice deep. The
- * state takes as many panels at once as registers hold, a part of the share each. */
-TILE void accumulate_beside(vec *acc, const int panels, const int vectors, const void *state, int64_t depth,
-                            const fg_packed *weights, int64_t column, int64_t share, fg_beside *beside)
-{
-    const int at_once = vectors ? at_most(panels, PANEL / vectors) : 1, count = at_once * vectors;
-    const int64_t fours = (depth + 3) / 4, panel_stride = fours * 4 * vectors * L;
-    const int64_t beside_fours = (beside->product->k + 3) / 4, beside_column = beside->panel * PANEL * L;
-    const int64_t begin = beside->k, end = begin + share < beside_fours ? begin + share : beside_fours;
-    const int8_t *beside_w = (const int8_t *)beside->product->weights.w + beside_column * beside_fours * 4;
-    const char *row = (const char *)state + FG_ALIGN, *rows[BESIDE_ROWS];
-    ivec beside_sums[BESIDE_SUMS];
+    const fg_product *p = beside->product;
+    panel->fours = (p->k + 3) / 4;
+    panel->column = beside->panel * PANEL * L;
+    panel->w = (const int8_t *)p->weights.w + panel->column * panel->fours * 4;
 #pragma GCC unroll 8
     for (int r = 0; r < BESIDE_ROWS; r++)
-        rows[r] = (const char *)beside->x[r] + FG_ALIGN;
-    load_beside(beside_sums, beside, beside_column);
-    int64_t j = begin;
+        panel->rows[r] = (const char *)beside->x[r] + FG_ALIGN;
+    load_beside(sums, beside, panel->column);
+}
+
+TILE void end_panel(const ivec *sums, const beside_panel *panel, fg_beside *beside)
+{
+    store_beside(sums, beside, panel->column, true);
+    beside->k = 0;
+    beside->panel += beside->way;
+    beside->left--;
+}
+
+/* The products of the fours [from, to) of the panel. */
+TILE void add_beside(ivec *sums, const beside_panel *panel, int64_t from, int64_t to)
+{
+    for (int64_t four = from; four < to; four++)
+        add_four(sums, GATES_ROW, BESIDE_ROWS, 0, PANEL, PANEL, panel->rows, four, panel->w + four * PANEL * L * 4, 0);
+}
+
+/* Panels of a step's weights, and how far they are multiplied. */
+typedef struct state_panels {
+    ivec sums[PANEL];
+    const char *row;
+    const int8_t *w;
+    int64_t panel_stride, four;
+} state_panels;
+
+TILE void add_state(state_panels *state, const int count, const int vectors, int64_t to)
+{
+    for (int64_t four = state->four; four < to; four++)
+        add_four(state->sums, STATE_ROW, 1, 0, count, vectors, &state->row, four, state->w + four * vectors * L * 4,
+                 state->panel_stride);
+    state->four = to;
+}
+
+/* `between` fours of the state before each of the fours [from, to) of the panel beside it. */
+TILE void take_turns(state_panels *state, const int count, const int vectors, int64_t between, ivec *sums,
+                     const beside_panel *panel, int64_t from, int64_t to)
+{
+    for (int64_t four = from; four < to; four++) {
+        add_state(state, count, vectors, state->four + between);
+        add_beside(sums, panel, four, four + 1);
+    }
+}
+
+TILE int64_t lesser(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Fours of a state before each four of the product beside it where both are equally deep and a tile is full: a constant
+ * spares a loop in the loop, and a division. */
+#define OFTEN_BETWEEN BESIDE_ROWS
+
+/* As `accumulate` for one state, whose panels pass as many at once as registers hold, and beside each such pass the
+ * next `share` fours of the product beside it, if there are. Both are one slice deep. */
+TILE void accumulate_beside(vec *acc, const int panels, const int vectors, const void *state_row, int64_t depth,
+                            const fg_packed *weights, int64_t column, int64_t share, fg_beside *beside)
+{
+    const int at_once = at_most(panels, PANEL / vectors), count = at_once * vectors;
+    const int64_t fours = (depth + 3) / 4;
+    ivec sums[BESIDE_SUMS];
+    beside_panel panel;
+    begin_panel(sums, &panel, beside);
 #pragma GCC unroll 4
-    for (int panel = 0; panel < panels; panel += at_once, acc += count, column += count * L) {
-        const int64_t stop_j = panel + at_once < panels ? begin + (end - begin) * (panel + at_once) / panels : end;
-        const int64_t turns = stop_j - j;
-        const int8_t *w = (const int8_t *)weights->w + column * fours * 4;
-        ivec sums[PANEL];
+    for (int done = 0; done < panels; done += at_once, acc += count, column += count * L) {
+        state_panels state = {.row = (const char *)state_row + FG_ALIGN,
+                              .w = (const int8_t *)weights->w + column * fours * 4,
+                              .panel_stride = fours * 4 * vectors * L};
         vec total[PANEL];
-        int64_t four = 0;
 #pragma GCC unroll 3
         for (int i = 0; i < count; i++)
-            sums[i] = first_sum(STATE_ROW, i, 0, weights->offset + column + i * L);
-        if (turns * OFTEN_BETWEEN <= fours && turns * (OFTEN_BETWEEN + 1) > fours) {
-            for (; j < stop_j; j++, four += OFTEN_BETWEEN)
-                take_turn(sums, count, vectors, row, four, OFTEN_BETWEEN, w, panel_stride, beside_sums, rows, j,
-                          beside_w);
-        } else if (turns > 0) {
-            const int64_t between = fours / turns;
-            for (; j < stop_j; j++, four += between)
-                take_turn(sums, count, vectors, row, four, between, w, panel_stride, beside_sums, rows, j, beside_w);
+            state.sums[i] = first_sum(STATE_ROW, i, 0, weights->offset + column + i * L);
+        for (int64_t left = share; left > 0 && beside->left > 0;) {
+            const int64_t from = beside->k, to = lesser(from + left, panel.fours), ahead = fours - state.four;
+            int64_t paired;
+            if ((left - 1) * OFTEN_BETWEEN < ahead && (left + 1) * OFTEN_BETWEEN > ahead) {
+                paired = lesser(to, from + ahead / OFTEN_BETWEEN);
+                take_turns(&state, count, vectors, OFTEN_BETWEEN, sums, &panel, from, paired);
+            } else {
+                const int64_t between = (ahead + left / 2) / left;
+                paired = between ? lesser(to, from + ahead / between) : to;
+                take_turns(&state, count, vectors, between, sums, &panel, from, paired);
+            }
+            add_beside(sums, &panel, paired, to);
+            left -= to - from;
+            beside->k = to;
+            if (to == panel.fours) {
+                end_panel(sums, &panel, beside);
+                if (beside->left > 0)
+                    begin_panel(sums, &panel, beside);
+            }
         }
-        for (; four < fours; four++)
-            add_four(sums, STATE_ROW, 1, 0, count, vectors, &row, four, w + four * vectors * L * 4, panel_stride);
+        add_state(&state, count, vectors, fours);
 #pragma GCC unroll 3
         for (int i = 0; i < count; i++)
-            total[i] = iv_float(whole_sum(sums + i, STATE_ROW, i));
-        add_scaled(acc, total, count, state, weights, column);
+            total[i] = iv_float(whole_sum(state.sums + i, STATE_ROW, i));
+        add_scaled(acc, total, count, state_row, weights, column);
     }
-    for (; j < end; j++)
-        add_four(beside_sums, GATES_ROW, BESIDE_ROWS, 0, PANEL, PANEL, rows, j, beside_w + j * PANEL * L * 4, 0);
-    store_beside(beside_sums, beside, beside_column, end == beside_fours);
-    beside->k = end;
-    if (end == beside_fours) {
-        beside->k = 0;
-        beside->panel += beside->way;
-        beside->left--;
-    }
+    if (beside->k > 0)
+        store_beside(sums, beside, panel.column, false);
 }
 
 /* A function for each number of panels and vectors: inlined, GCC 12 gives registers of the sums to what the gates need.
@@ -150,9 +199,13 @@ TILE beside_fn *beside_function(const int panels, const int vectors)
 
 static void k_finish(fg_beside *beside)
 {
-    const fg_product *p = beside->product;
-    while (beside->left)
-        accumulate_beside(NULL, 0, 0, beside->x[0], 0, &p->weights, 0, (p->k + 3) / 4, beside);
+    ivec sums[BESIDE_SUMS];
+    beside_panel panel;
+    while (beside->left > 0) {
+        begin_panel(sums, &panel, beside);
+        add_beside(sums, &panel, beside->k, panel.fours);
+        end_panel(sums, &panel, beside);
+    }
 }
 
 #endif

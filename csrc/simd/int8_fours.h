@@ -17,21 +17,24 @@
 #define SUMS_FIRST false
 #define R_APART false
 
-/* Weights that several values multiply stay in registers where there are 32 of these: beside a value, and a sum for
- * each value and weight. */
-#if V_LANES == 16
-#define WEIGHTS_STAY(values, weights) ((values) > 1 && (values) * (weights) + (weights) < 30)
-#else
-#define WEIGHTS_STAY(values, weights) false
+#if V_LANES < 16
 #define iv_load_once iv_load
 #endif
+
+/* Whether weights that several values multiply stay in registers: with the sums they may take 29 of 32. r's panels have
+ * no sums of lower bytes. */
+TILE bool weights_stay(const row_kind kind, const int rows, const int count)
+{
+    const int uppers = kind == GATES_ROW ? count / PANEL : 0;
+    return V_LANES == 16 && rows * SUMS(kind) > 1 && rows * (count * SUMS(kind) - uppers) + count < 30;
+}
 
 /* Groups side by side in one pass: see chains.h. */
 #define SIDE(rows) ((rows) <= 2 ? 2 : 1)
 
 /* Rows of a product beside a step: their sums and those of the step fill 32 registers. */
 #if V_LANES == 16
-#define BESIDE_ROWS 4
+#define BESIDE_ROWS 5
 #define BESIDE_SIDE 4
 #define BESIDE_CANDIDATE_SIDE 3
 #else
@@ -56,7 +59,7 @@ TILE void add_four(ivec *sums, const row_kind kind, const int rows, const int fr
                    const char *const *x, int64_t four, const int8_t *w, int64_t panel_stride)
 {
     const int sums_each = SUMS(kind);
-    const bool stay = WEIGHTS_STAY(rows * sums_each, count);
+    const bool stay = weights_stay(kind, rows, count);
     ivec weight[4 * PANEL];
 #pragma GCC unroll 12
     for (int i = 0; i < count; i++) {
