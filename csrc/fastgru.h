@@ -392,6 +392,9 @@ typedef enum fg_limit {
 /* Measures one in some ten milliseconds. `bytes` is the size of the sweep, rounded up to 1 KB; `dtype` that of weights,
  * read by the last six. FG_NO_ISA, FG_NO_MEMORY, FG_BAD_CALL. */
 fg_status fg_limit_ns(const char *isa, fg_limit limit, fg_dtype dtype, int64_t bytes, double *ns);
+/* Additions, one after the other, in a nanosecond of the calling thread, measured in some 300 microseconds: about its
+ * CPU's clock in GHz, and half of that or so while another thread computes on the same core. */
+double fg_core_rate(void);
 /* Gives pages that nobody holds any more back to the system, where the C library would keep them for later. */
 void fg_release_pages(void);
 /* CPUs that affinity and the cgroup quota allow, at least 1. */

@@ -1,5 +1,6 @@
 /* Measuring what one core can do, for the bound that a profile is held against. */
 #include <stdlib.h>
+#include <time.h>
 
 #include "cpu.h"
 #include "pack.h"
@@ -55,4 +56,23 @@ fg_status fg_limit_ns(const char *isa, fg_limit limit, fg_dtype dtype, int64_t b
     fg_store_free(store);
     *ns = (double)least / (double)count / (double)kernel->each;
     return FG_OK;
+}
+
+static int64_t thread_now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return now.tv_sec * 1000000000LL + now.tv_nsec;
+}
+
+double fg_core_rate(void)
+{
+    enum { ADDITIONS = 1000000 };
+    int64_t sum = 0;
+    const int64_t start = thread_now();
+    for (int i = 0; i < ADDITIONS; i++) {
+        sum++;
+        __asm__ volatile("" : "+r"(sum)); /* each by itself */
+    }
+    return (double)ADDITIONS / (double)(thread_now() - start);
 }

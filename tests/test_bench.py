@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ import pytest
 import oracle
 from fastgru import BadInput, FastGRUError, UnsupportedModel, file, narrowing
 from fastgru.bench import against, compare, peers, worker
+from fastgru.bench import alone as alone_module
 from fastgru.bench.cases import CHECKED_STEPS, Case, Row, random_case, reference
 from fastgru.graph import GRU, Activation, Concatenate, Graph, Layer, tensor_spec
 
@@ -312,6 +314,69 @@ def test_a_row_in_its_own_processes(comparison, row, monkeypatch):
     seconds = {name: run["seconds"] for name, run in found["runs"].items()}
     assert found["ratio"] == seconds["numpy"] / seconds["fastgru"]
     assert found["ratios"] == {name: seconds["numpy"] / seconds[name] for name in ("fastgru", *NARROW_ONES)}
+
+
+def rates_of(*first, then):
+    """In place of `CoreWatch.rate`."""
+    rates = itertools.chain(first, itertools.repeat(then))
+
+    def rate(self):
+        found = next(rates)
+        self.best = max(self.best, found)
+        return found
+
+    return rate
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "turns", "alone"),
+    [
+        ([], 1.0, 2, [2, 2]),
+        ([0.95, 1.0], 0.91, 2, [2, 2]),
+        ([1.0] * 2 + [0.5] * 5, 1.0, 4, [3, 2]),  # not in numpy's first two turns, and fastgru's second one
+        ([0.5] * 4, 1.0, 3, [2, 2]),  # the best rate comes late
+        ([1.0] * 4, 0.5, 10, [1, 1]),  # half as many as asked for: they count
+        ([1.0] * 2, 0.5, 10, [1, 0]),  # too few
+    ],
+)
+def test_turns_count_that_have_the_cores_alone(monkeypatch, first, then, turns, alone):
+    monkeypatch.setattr(compare, "TURN", 1e-4)
+    monkeypatch.setattr(alone_module.CoreWatch, "rate", rates_of(*first, then=then))
+    with compare.Comparison(compare.contenders(["numpy"]), 1) as comparison:
+        found = comparison.measure(random_case(TINY[2]), 2)
+    runs = found["runs"]
+    assert [run["turns"] for run in runs.values()] == [turns] * 2
+    assert [run["turns_alone"] for run in runs.values()] == alone
+    assert found["alone"] == (min(alone) > 0)
+    if not found["alone"]:
+        assert all(run["seconds"] == run["seconds_of_all"] for run in runs.values())
+
+
+def test_only_turns_alone_make_the_median(monkeypatch):
+    times = iter([3.0, 9.0, 8.0, 5.0])
+    case = random_case(TINY[2])
+    monkeypatch.setattr(alone_module.CoreWatch, "rate", rates_of(1.0, 1.0, 0.5, 1.0, 1.0, 0.5, then=1.0))
+    with compare.Comparison(compare.contenders([]), 1) as comparison:
+        prepared = {"route": "r", "seconds": 1.0, "output": reference(case)}
+        monkeypatch.setattr(
+            comparison.workers["fastgru"], "ask",
+            lambda command, *rest: prepared if command == "prepare" else {"seconds": next(times)},
+        )  # fmt: skip
+        run = comparison.measure(case, 2)["runs"]["fastgru"]
+    assert run["seconds"] == 4.0  # of 3 and 5
+    assert run["seconds_of_all"] == 6.5
+    assert (run["turns"], run["turns_alone"]) == (4, 2)
+
+
+def test_the_watch_goes_to_its_cpus_and_back():
+    before = os.sched_getaffinity(0)
+    watch = alone_module.CoreWatch()
+    assert watch.cpus == sorted(before)
+    rates = [watch.rate() for _ in range(3)]
+    assert os.sched_getaffinity(0) == before
+    assert all(0.01 < rate <= watch.best < 20 for rate in rates)  # GHz
+    assert watch.was_alone(watch.best)
+    assert not watch.was_alone(0.8 * watch.best)
 
 
 def test_narrow_weights_are_what_narrow_contenders_run(comparison, monkeypatch):

@@ -73,6 +73,15 @@ def limit_ns(isa, limit, int64_t nbytes=0, dtype="float32"):
     return ns
 
 
+def core_rate():
+    """Dependent additions in a nanosecond of this thread: about the clock in GHz, half of it on a core that another
+    thread computes on as well. Takes 300 µs."""
+    cdef double rate
+    with nogil:
+        rate = fg_core_rate()
+    return rate
+
+
 def release_pages():
     """Give pages that nobody holds any more back to the system, where the C library would keep them for later."""
     with nogil:

@@ -258,6 +258,7 @@ cdef extern from "fastgru.h" nogil:
     ctypedef enum fg_limit:
         FG_LIMITS
     fg_status fg_limit_ns(const char *isa, fg_limit limit, fg_dtype dtype, int64_t bytes, double *ns)
+    double fg_core_rate()
     void fg_release_pages()
     int fg_cpu_count()
     fg_status fg_blas_open(const char *path, const char *prefix)

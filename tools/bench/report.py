@@ -160,8 +160,8 @@ def _about(head: dict[str, Any]) -> str:
     lines = [
         f"{where['cpu']} (family/model {where['family_model']}), {where['cpus']} CPUs, {sizes}; {where['system']}; "
         f"Python {where['python']}.",
-        f"{threads.capitalize()}, float32 unless a name says otherwise, median of {head['repetitions']} turns. "
-        f"{versions}. Commit {head['commit']}; the run took {head['seconds']:.0f} s.",
+        f"{threads.capitalize()}, float32 unless a name says otherwise, median of {head['repetitions']} turns with the "
+        f"cores alone. {versions}. Commit {head['commit']}; the run took {head['seconds']:.0f} s.",
     ]
     if head["limits"]:
         lines.append(_limits(head))
@@ -259,6 +259,9 @@ def _notes(head: dict[str, Any], results: Sequence[Result]) -> str:
     for result in results:
         for name, reason in result["skipped"].items():
             reasons.setdefault(f"{name}: {reason}", []).append(result["row"])
+    shared = [result["row"] for result in results if not result.get("alone", True)]
+    if shared:
+        lines.append(f"- others computed on the same cores in most turns, so all turns count: {', '.join(shared)}")
     return "\n".join([*lines, *(f"- {reason} ({len(rows)} rows)" for reason, rows in reasons.items())])
 
 

@@ -18,17 +18,25 @@ from typing import IO, Any
 import numpy as np
 
 from ..errors import BadInput, FastGRUError
+from .alone import CoreWatch
 from .cases import Array, Case, reference
 from .peers import PEERS
+from .worker import worker_cpus
+
+#: seconds of a call, and how fast the slowest core was around it
+Turn = tuple[float, float]
 
 #: largest difference from the formula in float64, and from the weights before they are rounded, that an output may
 #: show, by what its runtime holds weights in: tells a wrong result, no more. int8 and bfloat16 weights alone make up to
 #: 0.02 and 0.01 on the rows of tools/bench/layers.py, float16 ones 0.001
 TOLERANCES = {"float32": 1e-4, "bfloat16": 0.1, "float16": 0.01, "int8": 0.1}
 #: seconds that one turn of one runtime lasts at least
-TURN = 0.03
+TURN = 0.01
 #: seconds between turns: what the last runtime's threads still spin for belongs to nobody's time
-PAUSE = 0.02
+PAUSE = 0.01
+#: so many times the turns asked for are taken to find as many in which the cores were not shared; where not even half
+#: as many are found for everyone, all turns count
+PATIENCE = 5
 
 #: loads this package by its place under a name of its own: `import fastgru` may then be another version
 _LAUNCH = """
@@ -135,6 +143,7 @@ class Comparison:
 
     def __init__(self, contenders: Sequence[Contender], threads: int) -> None:
         self.threads = threads
+        self.watch = CoreWatch(worker_cpus(threads))
         self.workers: dict[str, Worker] = {}
         self.missing: dict[str, str] = {}
         try:
@@ -159,9 +168,12 @@ class Comparison:
         Returns
         -------
         dict
-            ``runs``: by name the median seconds of a call, the quartiles' distance, the route, the dtype and the
-            largest difference from the formula; ``skipped``: by name the reason; ``fastest_peer``: of those in float32
-            alone; ``ratios``: its seconds divided by those of each form of fastgru; ``ratio``: that of fastgru itself.
+            ``runs``: by name the median seconds of a call over the turns that count, and their quartiles' distance; the
+            median over all turns, how many these are, and in how many of them the cores were alone; the route, the
+            dtype and the largest difference from the formula. ``skipped``: by name the reason. ``alone``: whether only
+            turns count in which no other thread was seen on the cores; else there were too few, and all count.
+            ``fastest_peer``: of those in float32 alone; ``ratios``: its seconds divided by those of each form of
+            fastgru; ``ratio``: that of fastgru itself.
             None and nothing where nobody else ran.
 
         Raises
@@ -187,11 +199,17 @@ class Comparison:
                 raise FastGRUError(f"row {row}: {fault}")
             else:
                 skipped[name] = fault
-        times = self._take_turns({name: run["count"] for name, run in runs.items()}, repetitions)
+        turns = self._take_turns({name: run["count"] for name, run in runs.items()}, repetitions)
+        times = {name: self._alone(taken) for name, taken in turns.items()}
+        is_alone = all(2 * len(found) >= repetitions for found in times.values())
         for name, run in runs.items():
-            run["seconds"] = statistics.median(times[name])
-            low, high = np.percentile(times[name], (25, 75))
-            run["spread"] = float(high - low)
+            every = [seconds for seconds, _ in turns[name]]
+            counted = times[name] if is_alone else every
+            low, high = np.percentile(counted, (25, 75))
+            run |= {
+                "seconds": statistics.median(counted), "spread": float(high - low),
+                "seconds_of_all": statistics.median(every), "turns": len(every), "turns_alone": len(times[name]),
+            }  # fmt: skip
         own = {name: run["seconds"] for name, run in runs.items() if self.workers[name].contender.is_own}
         peers = {
             name: run["seconds"] for name, run in runs.items() if name not in own and run["dtype"] == "float32"
@@ -199,22 +217,30 @@ class Comparison:
         fastest = min(peers, key=lambda name: peers[name], default=None)
         ratios = {} if fastest is None else {name: peers[fastest] / seconds for name, seconds in own.items()}
         return {
-            "row": row, "runs": runs, "skipped": skipped, "fastest_peer": fastest, "ratio": ratios.get("fastgru"),
-            "ratios": ratios,
+            "row": row, "runs": runs, "skipped": skipped, "alone": is_alone, "fastest_peer": fastest,
+            "ratio": ratios.get("fastgru"), "ratios": ratios,
         }  # fmt: skip
 
-    def _take_turns(self, counts: Mapping[str, int], repetitions: int) -> dict[str, list[float]]:
-        times: dict[str, list[float]] = {name: [] for name in counts}
+    def _take_turns(self, counts: Mapping[str, int], repetitions: int) -> dict[str, list[Turn]]:
+        """Turn by turn in alternating order, until everyone has as many as asked for with the cores alone."""
+        turns: dict[str, list[Turn]] = {name: [] for name in counts}
         names = list(counts)
-        for i in range(repetitions):
+        for i in range(PATIENCE * repetitions):
+            if all(len(self._alone(taken)) >= repetitions for taken in turns.values()):
+                break
             for name in names[:: 1 if i % 2 == 0 else -1]:
                 time.sleep(PAUSE)
                 count = counts[name]
+                before = self.watch.rate()
                 answer = self.workers[name].ask("time", count, math.ceil(count / 10))
                 if "seconds" not in answer:
                     raise FastGRUError(f"{name} {answer['skipped']}")
-                times[name].append(answer["seconds"])
-        return times
+                turns[name].append((answer["seconds"], min(before, self.watch.rate())))
+        return turns
+
+    def _alone(self, turns: Sequence[Turn]) -> list[float]:
+        """Seconds of the turns before and behind which the cores were alone."""
+        return [seconds for seconds, rate in turns if self.watch.was_alone(rate)]
 
     def close(self) -> None:
         for worker in self.workers.values():

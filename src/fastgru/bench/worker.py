@@ -99,11 +99,15 @@ def _first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
+def worker_cpus(threads: int) -> list[int]:
+    """The CPUs that a worker with so many threads runs on."""
+    return sorted(os.sched_getaffinity(0))[-threads:]
+
+
 def run(peers: Mapping[str, type[Peer]] = PEERS, kind: type[Any] = Case) -> None:
     """Serve one peer: the process's last arguments are its name and the number of threads."""
     name, threads = sys.argv[-2], int(sys.argv[-1])
-    cpus = sorted(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, cpus[-threads:])  # nobody gets more CPUs than threads
+    os.sched_setaffinity(0, worker_cpus(threads))  # nobody gets more CPUs than threads
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a runtime prints must not get between the answers
     main(name, threads, sys.stdin.buffer, answers, peers, kind)
