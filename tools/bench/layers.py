@@ -32,7 +32,7 @@ import report
 
 import fastgru
 from fastgru.bench.cases import ROW_FORM, Row, random_case
-from fastgru.bench.compare import Comparison, Contender, contenders
+from fastgru.bench.compare import PATIENCE, Comparison, Contender, contenders
 from fastgru.bench.peers import own_names
 from fastgru.narrowing import DTYPES
 
@@ -64,7 +64,7 @@ def main() -> None:
     with other as commit:
         if commit is not None:
             taking_part.append(commit)
-        with Comparison(taking_part, options.threads) as comparison:
+        with Comparison(taking_part, options.threads, options.patience) as comparison:
             for name, reason in comparison.missing.items():
                 print(f"!! {name} does not take part: {reason}", file=sys.stderr)
             results = [measure(comparison, row, options.repetitions) for row in rows]
@@ -89,6 +89,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--dtypes", type=dtypes, default=DTYPES, help="of fastgru, beside float32; all, unless given")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repetitions", type=int, default=11, help="turns of each peer on each row")
+    parser.add_argument(
+        "--patience", type=int, default=PATIENCE, metavar="TIMES",
+        help="so many times these turns at most, to find as many with the cores alone; %(default)s",
+    )  # fmt: skip
     parser.add_argument("--isa", help="the kernel set of fastgru, and of the limits; peers stay as they are")
     parser.add_argument("--against-commit", metavar="REF", help="build this commit of fastgru, and let it take part")
     parser.add_argument("--no-limits", action="store_true", help="no bounds; needs no gcc")

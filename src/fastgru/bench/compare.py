@@ -34,8 +34,7 @@ TOLERANCES = {"float32": 1e-4, "bfloat16": 0.1, "float16": 0.01, "int8": 0.1}
 TURN = 0.01
 #: seconds between turns: what the last runtime's threads still spin for belongs to nobody's time
 PAUSE = 0.01
-#: so many times the turns asked for are taken to find as many in which the cores were not shared; where not even half
-#: as many are found for everyone, all turns count
+#: the usual patience of a Comparison
 PATIENCE = 5
 
 #: loads this package by its place under a name of its own: `import fastgru` may then be another version
@@ -132,6 +131,9 @@ class Comparison:
     contenders : sequence of Contender
     threads : int
         Of each; also the number of CPUs that its process may use.
+    patience : int
+        So many times the turns asked for are taken at most, to find as many in which the cores were not shared. Where
+        not even half as many are found for everyone, all turns count.
 
     Attributes
     ----------
@@ -141,8 +143,9 @@ class Comparison:
         Reason by name, of those that do not.
     """
 
-    def __init__(self, contenders: Sequence[Contender], threads: int) -> None:
+    def __init__(self, contenders: Sequence[Contender], threads: int, patience: int = PATIENCE) -> None:
         self.threads = threads
+        self.patience = patience
         self.watch = CoreWatch(worker_cpus(threads))
         self.workers: dict[str, Worker] = {}
         self.missing: dict[str, str] = {}
@@ -225,7 +228,7 @@ class Comparison:
         """Turn by turn in alternating order, until everyone has as many as asked for with the cores alone."""
         turns: dict[str, list[Turn]] = {name: [] for name in counts}
         names = list(counts)
-        for i in range(PATIENCE * repetitions):
+        for i in range(self.patience * repetitions):
             if all(len(self._alone(taken)) >= repetitions for taken in turns.values()):
                 break
             for name in names[:: 1 if i % 2 == 0 else -1]:
