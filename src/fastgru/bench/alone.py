@@ -11,8 +11,9 @@ from collections.abc import Collection
 
 from .._core import core_rate
 
-#: share of the best rate of all from which on a core counts as one's own; shared ones reach two thirds and less
-ALONE = 0.9
+#: share of the best rate of all from which on a core counts as one's own; one shared all the time reaches half to two
+#: thirds
+ALONE = 0.97
 
 
 class CoreWatch:
