@@ -271,7 +271,7 @@ TILE void accumulate_state(vec *acc, const int rows, const int groups, const int
 {
 #if BESIDE_ROWS
     if (rows == 1 && beside && beside->left) {
-        /* a share for every pass of the state's vectors; what a short tile leaves is done behind its last step */
+        /* a share for every pass of the state's vectors; what they leave of a tile is done behind its last step */
         const int64_t parts = beside->steps * PANEL, fours = (beside->product->k + 3) / 4;
         const int64_t share = at_most(groups, PANEL / vectors) * vectors * fours;
         beside_function(groups, vectors)(acc, x[0], depth, weights, column, (share + parts - 1) / parts, beside);
