@@ -272,6 +272,13 @@ def test_the_bounds_are_shown():
     assert "| 50% |" in report.markdown(HEAD, [with_bound]).split("Bounds")[1]
 
 
+def test_rows_on_shared_cores_are_named():
+    results = [{**RESULTS[0], "alone": False}, *({**result, "alone": True} for result in RESULTS[1:])]
+    notes = report.markdown(HEAD, results).split("\n")
+    assert f"- others computed on the same cores in most turns, so all turns count: {RESULTS[0]['row']}" in notes
+    assert "same cores" not in report.markdown(HEAD, RESULTS)
+
+
 def test_the_plot_is_a_png(tmp_path):
     pytest.importorskip("matplotlib")
     report.plot(HEAD, RESULTS, tmp_path / "plot.png")
@@ -609,6 +616,10 @@ def test_the_command(tmp_path, monkeypatch):
     assert all(one["fastgru"]["difference"] < 1e-6 and one["fastgru-int8"]["difference"] < 0.01 for one in runs)
     text = CliRunner().invoke(app, [*command, "--against", "numpy", "--dtype", "int8"]).stdout
     assert "× fastgru-int8" in text
+    with monkeypatch.context() as shared:
+        shared.setattr(alone_module.CoreWatch, "rate", rates_of(1.0, then=0.5))
+        text = CliRunner().invoke(app, [*command, "--against", "numpy"]).stdout
+    assert "2,4,3,5: others computed on the same cores" in text
     failed = CliRunner().invoke(app, [*command, "--against", "tensorrt"])
     assert "unknown peer 'tensorrt'" in failed.stderr
 

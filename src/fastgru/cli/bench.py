@@ -375,5 +375,7 @@ def _print_against(result: dict[str, Any]) -> None:
         compared.add_row(row["row"], *times, row["fastest_peer"] or "–", *ratios)
     out.print(compared)
     for row in result["rows"]:
+        if not row["alone"]:
+            out.print(f"{row['row']}: others computed on the same cores nearly all the time")
         for name, reason in row["skipped"].items():
             out.print(f"{row['row']}: {name}: {reason}")
