@@ -100,7 +100,9 @@ def test_as_a_program_it_writes_plain_text(folder: Path) -> None:
 
 
 def started(folder: Path, *more: object) -> subprocess.Popen[bytes]:
-    code = "import sys; sys.argv[0] = 'fastgru'; from fastgru.cli import main; main()"
+    # a shell's job in the background is started with interrupts ignored
+    heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{heed}; import sys; sys.argv[0] = 'fastgru'; from fastgru.cli import main; main()"
     command = [sys.executable, "-c", code, *map(str, arguments(folder, *more))]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ})
 
