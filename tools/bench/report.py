@@ -259,7 +259,7 @@ def _notes(head: dict[str, Any], results: Sequence[Result]) -> str:
     for result in results:
         for name, reason in result["skipped"].items():
             reasons.setdefault(f"{name}: {reason}", []).append(result["row"])
-    shared = [result["row"] for result in results if not result.get("alone", True)]
+    shared = [result["row"] for result in results if not result["alone"]]
     if shared:
         lines.append(f"- others computed on the same cores in most turns, so all turns count: {', '.join(shared)}")
     return "\n".join([*lines, *(f"- {reason} ({len(rows)} rows)" for reason, rows in reasons.items())])

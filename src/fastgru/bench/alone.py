@@ -22,11 +22,11 @@ class CoreWatch:
     Parameters
     ----------
     cpus : collection of int
-        Their numbers; those of this process unless given.
+        Their numbers.
     """
 
-    def __init__(self, cpus: Collection[int] = ()) -> None:
-        self.cpus = sorted(cpus or os.sched_getaffinity(0))
+    def __init__(self, cpus: Collection[int]) -> None:
+        self.cpus = cpus
         self.best = 0.0
 
     def rate(self) -> float:

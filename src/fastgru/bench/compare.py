@@ -34,7 +34,7 @@ TOLERANCES = {"float32": 1e-4, "bfloat16": 0.1, "float16": 0.01, "int8": 0.1}
 TURN = 0.01
 #: seconds between turns: what the last runtime's threads still spin for belongs to nobody's time
 PAUSE = 0.01
-#: the usual patience of a Comparison
+#: how often a Comparison takes the turns asked for at most, unless told otherwise
 PATIENCE = 5
 
 #: loads this package by its place under a name of its own: `import fastgru` may then be another version
